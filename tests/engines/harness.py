@@ -123,6 +123,7 @@ class Runner:
     def __init__(self, context: LocalContext) -> None:
         self.context = context
         self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.started: list[Process] = []
         self.ran: list[str] = []
         """What each step was about, for those that really ran."""
         self.took: dict[str, float] = {}
@@ -155,8 +156,10 @@ class Runner:
         return time.monotonic() - start
 
     def close(self) -> None:
-        for name in list(self.running):
-            self.kill(name)
+        """Gracefully, so that no shared memory stays behind either."""
+        for process in reversed(self.started):
+            if process.name in self.running:
+                self.stop(process)
 
     def _start(self, process: Process) -> None:
         begin = time.monotonic()
@@ -183,6 +186,7 @@ class Runner:
                 start_new_session=True,
             )
         self.running[process.name] = popen
+        self.started.append(process)
         limit = time.monotonic() + process.ready_timeout
         while not answers(process.ready):
             assert popen.poll() is None, log.read_text(errors="replace")
