@@ -1,0 +1,5 @@
+"""NATS JetStream: queues, topics, buses and streams."""
+
+from tierline.engines.nats.engine import ENGINE
+
+__all__ = ["ENGINE"]
