@@ -1,0 +1,35 @@
+"""Runs the inbox: `python -m tierline.engines.mailbox CONFIG.json`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from tierline.engines.mailbox.smtp import serve as serve_smtp
+from tierline.engines.mailbox.store import Store
+from tierline.engines.mailbox.web import serve as serve_web
+
+
+async def run(config: dict[str, Any]) -> None:
+    store = Store(Path(config["folder"]), keep=config["keep"])
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    # SMTP first: the readiness probe asks the second.
+    servers = [await serve_smtp(store, config), await serve_web(store, config)]
+    await ended.wait()
+    for server in servers:
+        server.close()  # without `wait_closed`: a client that holds its connection would hold up the stop
+
+
+if __name__ == "__main__":
+    settings = json.loads(Path(sys.argv[1]).read_text())
+    try:
+        asyncio.run(run(settings))
+    except OSError as problem:
+        sys.exit(f"mailbox: {problem}")
