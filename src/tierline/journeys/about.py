@@ -1,0 +1,65 @@
+"""Requests that no journey answers, and what an operator or a generated client asks of the application."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from tierline.journeys.problem import MEDIA, problem
+from tierline.journeys.routes import Route
+
+
+class About:
+    """`/-/health`, `/-/openapi.json`, `/-/journeys`; else 404 or 405 with what there is."""
+
+    def __init__(self, routes: list[Route]) -> None:
+        self._journeys = [route.journey for route in routes]
+        self._documents: dict[str, bytes] = {}
+
+    async def answer(self, found: list[Route], scope: Any, send: Any) -> None:
+        path: str = scope["path"]
+        head = scope["method"] == "HEAD"
+        if found:
+            allowed = sorted({method for route in found for method in route.journey.methods})
+            listed = ", ".join(allowed)
+            body = problem(405, "method-not-allowed", "Not answered with this method", f"allowed: {listed}")
+            await send_problem(send, 405, body, head, [(b"allow", listed.encode())])
+            return
+        media = "application/json"
+        if path == "/-/health":
+            data = b'{"status":"ok"}'
+        elif path == "/-/openapi.json":
+            data = self._documents.get(path) or self._openapi(path)
+        elif path == "/-/journeys":
+            from tierline.journeys.explaining import explain
+
+            data, media = "\n\n".join(map(explain, self._journeys)).encode(), "text/plain; charset=utf-8"
+        else:
+            there = [{"name": journey.name, "path": journey.path} for journey in self._journeys]
+            why = f"no journey answers {path[:200]}"
+            body = problem(404, "no-such-journey", "No such journey", why, journeys=there)
+            await send_problem(send, 404, body, head)
+            return
+        headers = [(b"content-type", media.encode()), (b"content-length", b"%d" % len(data))]
+        headers.append((b"cache-control", b"no-store"))
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if head else data})
+
+    def _openapi(self, path: str) -> bytes:
+        from tierline.journeys.openapi import document
+
+        data = self._documents[path] = document(self._journeys)
+        return data
+
+
+async def send_problem(
+    send: Any, status: int, body: bytes, head: bool, more: Iterable[tuple[bytes, bytes]] = ()
+) -> None:
+    headers = [
+        (b"content-type", MEDIA),
+        (b"content-length", b"%d" % len(body)),
+        (b"cache-control", b"no-store"),
+        *more,
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if head else body})

@@ -1,0 +1,212 @@
+"""From a plan's values to the bytes and headers of an answer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from tierline.journeys.fault import BadInput, TooLarge, WrongType
+from tierline.journeys.journey import HTML, View
+from tierline.journeys.negotiate import pick
+from tierline.journeys.plan import Plan
+from tierline.journeys.policy import MISSING, Cache
+from tierline.journeys.request import Filler
+from tierline.journeys.run import Failure, Run
+
+Headers = list[tuple[bytes, bytes]]
+
+JSON = b"application/json"
+PAGE = b"text/html; charset=utf-8"
+DEGRADED = b"x-tierline-degraded"
+
+
+def plain(value: Any) -> Any:
+    """Rows and other mappings that msgspec does not know."""
+    if hasattr(value, "keys"):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} can't be sent as JSON")
+
+
+_encode = msgspec.json.Encoder(enc_hook=plain).encode
+
+
+class Choice:
+    """One way to answer: a plan, and all of its answer's headers that can be known before a request."""
+
+    __slots__ = ("control", "filler", "headers", "keys", "media", "plan", "static", "view")
+
+    def __init__(self, plan: Plan, positions: dict[str, int], vary: Iterable[str]) -> None:
+        self.plan = plan
+        self.view: View | None = plan.view
+        self.media = plan.view.media if plan.view else "application/json"
+        self.filler = Filler(plan, positions)
+        self.control = control(plan)
+        content = PAGE if self.media == "text/html" else self.media.encode()
+        self.headers: Headers = [
+            (b"content-type", content),
+            (b"cache-control", self.control),
+            (b"vary", ", ".join(vary).encode()),
+        ]
+        self.keys = surrogate_keys(plan)
+        self.static = not any("{" in key for key in self.keys)
+        if self.static:
+            self.headers.append((b"surrogate-key", " ".join(self.keys).encode()))
+
+    def surrogates(self, values: list[Any]) -> bytes:
+        names = {name: values[slot] for name, slot in self.plan.slots.items()}
+        return " ".join(_token(key.format_map(names)) for key in self.keys).encode()
+
+
+def _token(key: str) -> str:
+    """A surrogate key is one word of a list that blanks separate."""
+    return "".join(c if c.isascii() and c.isprintable() and c != " " else "_" for c in key)[:200]
+
+
+def policies(plan: Plan) -> list[Cache | None]:
+    """What each part says about how long it holds. A part that only combines others says nothing itself."""
+    found: list[Cache | None] = []
+    for node in plan.nodes:
+        if node.part.batch or node.name not in plan.shape.functions:
+            continue
+        cache = node.part.policy.cache or plan.journey.cache
+        if cache is None and node.needs:
+            given = plan.shape.functions[node.name].parameters
+            if not any(p.name in plan.inputs and plan.inputs[p.name].source == "service" for p in given):
+                continue
+        found.append(cache)
+    return found
+
+
+def control(plan: Plan) -> bytes:
+    """Cache-Control from the parts' policies: the shortest holds, and one private part makes all private."""
+    if plan.journey.methods != ("GET",):
+        return b"no-store"
+    found = policies(plan)
+    private = plan.personal or any(cache is not None and cache.per == "user" for cache in found)
+    words = ["private"] if private else []
+    known = [cache for cache in found if cache is not None]
+    if len(known) < len(found) or not known or not min(cache.max_age for cache in known):
+        words.append("no-cache")
+        return ", ".join(words).encode()
+    if not private:
+        words.append("public")
+    words.append(f"max-age={int(min(cache.max_age for cache in known))}")
+    if stale := int(min(cache.stale for cache in known)):
+        words.append(f"stale-while-revalidate={stale}")
+    if stale := int(min(cache.stale_if_error for cache in known)):
+        words.append(f"stale-if-error={stale}")
+    return ", ".join(words).encode()
+
+
+def surrogate_keys(plan: Plan) -> tuple[str, ...]:
+    """The journey's name, and what its parts add."""
+    keys = [plan.journey.name]
+    for node in plan.nodes:
+        cache = node.part.policy.cache
+        if cache is not None:
+            keys.extend(cache.keys)
+    if plan.journey.cache is not None:
+        keys.extend(plan.journey.cache.keys)
+    return tuple(dict.fromkeys(keys))
+
+
+def tag(body: bytes) -> bytes:
+    return b'"' + hashlib.blake2b(body, digest_size=8).hexdigest().encode() + b'"'
+
+
+def matches(header: bytes, etag: bytes) -> bool:
+    """If-None-Match, compared weakly as RFC 9110 asks."""
+    return header.strip() == b"*" or any(
+        candidate.strip().removeprefix(b"W/") == etag for candidate in header.split(b",")
+    )
+
+
+def compose(choice: Choice, run: Run, fields: str | None = None) -> bytes:
+    """The body. Raises the fault of a view, or of a part whose value can't be sent or is too large."""
+    plan, values = choice.plan, run.values
+    if run.degraded is not None or plan.view is not None:
+        values[plan.slots["degraded"]] = run.degraded or []
+    return _bytes(choice, run, plan.finish(values), fields)
+
+
+def _bytes(choice: Choice, run: Run, body: Any, fields: str | None) -> bytes:
+    if isinstance(body, HTML) or (type(body) is str and choice.media != "application/json"):
+        data = body.encode()
+    else:
+        if fields is not None:
+            body = _picked(body, fields)
+        if run.degraded is not None:
+            body = _told(body, run.degraded)
+        try:
+            data = _encode(body)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise _culprit(choice, run, error) from None
+    if len(data) > choice.plan.journey.most:
+        return _contained(choice, run, len(data), fields)
+    return data
+
+
+def _picked(body: Any, fields: str) -> Any:
+    whole = msgspec.to_builtins(body, enc_hook=plain)
+    wanted = [name.strip() for name in fields[:4096].split(",") if name.strip()]
+    picked, missing = pick(whole, wanted)
+    if missing or not wanted:
+        there = ", ".join(sorted(whole)) if isinstance(whole, dict) else "none"
+        why = f"does not exist; there are: {there}"
+        raise BadInput(
+            [{"in": "query", "field": "fields", "given": name, "why": why} for name in missing or [""]]
+        )
+    return picked
+
+
+def _told(body: Any, degraded: list[str]) -> Any:
+    """The body with what is missing from it, when the body can hold that."""
+    if not isinstance(body, dict):
+        body = msgspec.to_builtins(body, enc_hook=plain)
+    return {**body, "degraded": degraded} if isinstance(body, dict) else body
+
+
+def _culprit(choice: Choice, run: Run, error: Exception) -> Exception:
+    """Which part's value can't be sent."""
+    plan = choice.plan
+    for node in plan.nodes:
+        if node.name in plan.shown:
+            try:
+                _encode(run.values[node.slot])
+            except (TypeError, ValueError, RecursionError) as why:
+                run.failure = Failure(node, why)
+                return WrongType(f"part {node.name!r} returned what can't be sent: {why}", part=node.name)
+    what = f"view {plan.view.name!r}" if plan.view else "the answer"
+    return WrongType(f"{what} returned what can't be sent: {error}")
+
+
+def _contained(choice: Choice, run: Run, size: int, fields: str | None) -> bytes:
+    """An answer over its limit without the part that is to blame, when that has a fallback."""
+    plan = choice.plan
+    sizes = []
+    for node in plan.nodes:
+        if node.name in plan.shown and node.name not in (run.degraded or ()):
+            try:
+                sizes.append((len(_encode(run.values[node.slot])), node))
+            except (TypeError, ValueError, RecursionError):
+                continue
+    most = plan.journey.most
+    blamed = max(sizes, key=lambda pair: pair[0], default=None)
+    if blamed is None or blamed[0] < most // 2:
+        raise TooLarge(f"the answer has {size} bytes, more than its {most}", status=500)
+    node = blamed[1]
+    error = TooLarge(
+        f"part {node.name!r} returned {blamed[0]} bytes, the answer may have {most}", part=node.name
+    )
+    policy = node.part.policy
+    if policy.fallback is MISSING:
+        raise error
+    run.engine.failed(plan, node, error, degraded=True)
+    run.values[node.slot] = policy.stand_in()
+    run.degraded = [*(run.degraded or []), node.name]
+    values = run.values
+    values[plan.slots["degraded"]] = run.degraded
+    return _bytes(choice, run, plan.finish(values), fields)

@@ -1,0 +1,374 @@
+"""The experience layer as an ASGI application.
+
+request → route → client's plan → inputs checked → parts run → view → answer
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from tierline.journeys import answer
+from tierline.journeys.about import About, send_problem
+from tierline.journeys.answer import Choice
+from tierline.journeys.engine import Engine, log
+from tierline.journeys.fault import BadInput, JourneyError
+from tierline.journeys.frame import Frame, frame
+from tierline.journeys.journey import Journey
+from tierline.journeys.problem import of_error
+from tierline.journeys.request import Request, decode_body, parse_query, read_body
+from tierline.journeys.routes import Route, Table
+from tierline.journeys.run import Run
+from tierline.journeys.service import DEADLINE
+from tierline.journeys.session import Session
+from tierline.journeys.stream import Stream, form_of
+from tierline.trips import record
+from tierline.trips.hop import Hop
+
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+
+CLIENT = b"x-client"
+_WATCH_AFTER = 0.02
+_NO_QUERY: dict[str, list[str]] = {}
+
+
+class Gone(Exception):
+    """The client went away."""
+
+
+class Experience:
+    """What `build` makes: an ASGI application that answers journeys."""
+
+    def __init__(
+        self,
+        routes: list[Route],
+        engine: Engine,
+        transports: list[Any],
+        *,
+        trust_bearer: bool,
+        most_body: int,
+        locales: tuple[str, ...],
+    ) -> None:
+        self.routes = routes
+        self.engine = engine
+        self._table = Table(routes)
+        self._transports = transports
+        self._trust_bearer = trust_bearer
+        self._most_body = most_body
+        self._locales = locales
+        self._funnels = _funnels([route.journey for route in routes])
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._started = False
+        self._about = About(routes)
+        self._observed: dict[str, Any] | None = None
+
+    async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "http":
+            found, pieces = self._table.find(scope["path"])
+            method = scope["method"]
+            for route in found:
+                if method in route.journey.methods or (method == "HEAD" and "GET" in route.journey.methods):
+                    await self._answer(route, pieces, scope, receive, send)
+                    return
+            await self._about.answer(found, scope, send)
+        elif kind == "lifespan":
+            await self._lifespan(receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _answer(
+        self, route: Route, pieces: list[str], scope: Any, receive: Receive, send: Send
+    ) -> None:
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        span: record.Span | None = None
+        began = 0
+        traceparent = headers.get(b"traceparent")
+        if traceparent is not None:
+            span = record.parse(traceparent.decode("latin-1"))
+            if span is not None:
+                if span.sampled:
+                    began = time.time_ns()
+                    outer, span = span, record.Span(span.trace, record.span_id(), True)
+                record.current.set(span)
+        run: Run | None = None
+        request: Request | None = None
+        choice: Choice | None = None
+        try:
+            choices = route.choices.get(headers.get(CLIENT, b"web"))
+            choice = None if choices is None else route.choose(choices, headers)
+            if choice is None:
+                raise self._no_view(route, headers)
+            query = parse_query(raw) if (raw := scope["query_string"]) else _NO_QUERY
+            fields = query["fields"][-1] if "fields" in query else None
+            if fields is not None:
+                choice = route.partial(choice, fields)
+            plan = choice.plan
+            filler = choice.filler
+            if not filler.quick or route.journey.steps:
+                kind = headers.get(CLIENT, b"web").decode("latin-1")
+                request = Request(scope, headers, kind, self._locales, self._trust_bearer)
+            values = plan.template.copy()
+            filler.fill(values, pieces, query, request)
+            if filler.body is not None:
+                body_read = await read_body(receive, self._most_body)
+                if body_read is None:
+                    return
+                values[filler.body[0]] = decode_body(body_read, filler.body[1])
+            allowed = route.journey.deadline
+            if (given := headers.get(DEADLINE)) is not None and given.isdigit():
+                allowed = min(allowed, int(given[:9]) / 1000)
+            around = Frame(loop.time() + allowed, {})
+            frame.set(around)
+            sampled = span if span is not None and span.sampled else None
+            if query and "stream" in query:
+                form = form_of(headers.get(b"accept", b"").decode("latin-1"))
+                if form is None:
+                    raise JourneyError("a stream is text/event-stream or application/x-ndjson", status=406)
+                stream = Stream(choice, form)
+                run = Run(plan, values, loop, around, self.engine, sampled, stream.listener)
+                run.begin()
+                await self._attended(run, receive, loop, stream.send(run, send), filler.body is not None)
+                status = 200
+                return
+            run = Run(plan, values, loop, around, self.engine, sampled)
+            run.begin()
+            if run.left:
+                await self._attended(run, receive, loop, run.finish(), filler.body is not None)
+            if run.failure is not None:
+                raise run.failure.error
+            if self._observed is not None:
+                self._observed.update({node.name: run.values[node.slot] for node in plan.nodes})
+            body = answer.compose(choice, run, fields)
+            status = await self._send(choice, run, body, headers, request, scope, send)
+        except Gone:
+            status = 499
+        except asyncio.CancelledError:
+            if run is not None:
+                run.stop()
+            raise
+        except Exception as error:
+            if isinstance(error, (BadInput, JourneyError)):
+                pass
+            elif run is None or run.failure is None:
+                log.exception("journey %s: the answer could not be made", route.journey.name)
+            status = await self._problem(route, error, run, scope, span, send)
+        finally:
+            if began and span is not None:
+                self._hop(route, outer, span, began, locals().get("status", 500), run)
+
+    async def _attended(
+        self, run: Run, receive: Receive, loop: asyncio.AbstractEventLoop, work: Awaitable[None], read: bool
+    ) -> None:
+        """Waits for the run, and from a moment on watches whether the client is still there."""
+        watcher: asyncio.Task[None] | None = None
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            run.stop()
+            gone.append(True)
+
+        def begin() -> None:
+            nonlocal watcher
+            watcher = loop.create_task(watch())
+
+        gone: list[bool] = []
+        timer = loop.call_later(_WATCH_AFTER, begin)
+        try:
+            await work
+        finally:
+            timer.cancel()
+            if watcher is not None:
+                watcher.cancel()
+        if gone:
+            raise Gone
+
+    async def _send(
+        self,
+        choice: Choice,
+        run: Run,
+        body: bytes,
+        headers: dict[bytes, bytes],
+        request: Request | None,
+        scope: Any,
+        send: Send,
+    ) -> int:
+        status = 200
+        reply = choice.headers.copy()
+        if not choice.static:
+            reply.append((b"surrogate-key", choice.surrogates(run.values)))
+        if run.degraded is not None:
+            reply[1] = (b"cache-control", b"no-store")
+            reply.append((answer.DEGRADED, ", ".join(run.degraded).encode()))
+        elif choice.control != b"no-store":
+            etag = answer.tag(body)
+            reply.append((b"etag", etag))
+            wanted = headers.get(b"if-none-match")
+            if wanted is not None and answer.matches(wanted, etag):
+                status = 304
+        if request is not None and (request.kept or choice.plan.journey.steps):
+            await self._remember(choice.plan.journey, request, reply)
+        if status == 304:
+            body = b""
+        else:
+            reply.append((b"content-length", b"%d" % len(body)))
+        await send({"type": "http.response.start", "status": status, "headers": reply})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+        return status
+
+    async def _remember(self, journey: Journey, request: Request, reply: answer.Headers) -> None:
+        """Steps of a funnel, and the session when it has changed."""
+        engine = self.engine
+        if journey.steps and engine.sessions is not None:
+            try:
+                session = await engine.load_session(request)
+            except Exception:
+                log.warning("journey %s: the session could not be loaded; its step is not kept", journey.name)
+                return
+            for event in session.reach(journey, request.path, self._funnels):
+                span = record.current.get()
+                event["client"] = request.client
+                event["trace"] = span.trace if span is not None else ""
+                if engine.sessions is not None and session.changed:
+                    await self._save(session, request, reply)
+                event["session"] = session.id
+                reply.append(
+                    (b"x-tierline-step", f"{event['funnel']};{event['index'] + 1}/{event['of']}".encode())
+                )
+                await engine.event(event)
+        known: Session | None = request.kept.get("session")
+        if known is not None and known.changed and engine.sessions is not None:
+            await self._save(known, request, reply)
+
+    async def _save(self, session: Session, request: Request, reply: answer.Headers) -> None:
+        assert self.engine.sessions is not None
+        try:
+            cookie = await self.engine.sessions.save(session)
+        except Exception:
+            log.exception("a session could not be saved")
+            return
+        if cookie:
+            if request.header("x-forwarded-proto") == "https":
+                cookie += "; Secure"
+            reply.append((b"set-cookie", cookie.encode()))
+            reply.append((b"x-session", session.id.encode()))
+            reply[1] = (b"cache-control", b"private, no-cache")
+
+    @contextlib.contextmanager
+    def observed(self, parts: dict[str, Any]) -> Iterator[None]:
+        """Puts the parts' values of a request into `parts`: for tests."""
+        self._observed = parts
+        try:
+            yield
+        finally:
+            self._observed = None
+
+    def _no_view(self, route: Route, headers: Mapping[bytes, bytes]) -> JourneyError:
+        kind = headers.get(CLIENT, b"web").decode("latin-1")
+        kinds = [name.decode() for name in route.choices]
+        error = JourneyError(status=406, clients=kinds, media=route.media)
+        error.slug, error.title = "no-such-view", "No such view"
+        if kind not in kinds:
+            error.detail = f"{kind[:60]!r} is no kind of client; there are: {', '.join(kinds)}"
+        else:
+            error.detail = f"{route.journey.name} answers {kind} with: {', '.join(route.media)}"
+        return error
+
+    async def _problem(
+        self,
+        route: Route,
+        error: Exception,
+        run: Run | None,
+        scope: Any,
+        span: record.Span | None,
+        send: Send,
+    ) -> int:
+        failure = run.failure if run is not None else None
+        status, body = of_error(
+            error,
+            instance=scope["path"],
+            journey=route.journey.name,
+            part=failure.node.name if failure is not None else "",
+            trace_id=span.trace if span is not None else "",
+        )
+        await send_problem(send, status, body, scope["method"] == "HEAD")
+        return status
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                try:
+                    await self.start()
+                except Exception as error:
+                    log.exception("the experience layer could not start")
+                    await send({"type": "lifespan.startup.failed", "message": str(error)})
+                    return
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self.stop()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def start(self) -> None:
+        """Starts the applications that are called in this process."""
+        if not self._started:
+            self._started = True
+            await asyncio.gather(*(transport.open() for transport in self._transports))
+
+    async def stop(self) -> None:
+        """Lets cancelled parts unwind, then closes connections and stores."""
+        await self.engine.close()
+        await asyncio.gather(*(transport.close() for transport in self._transports), return_exceptions=True)
+        record.recorder.flush()
+
+    def _hop(
+        self, route: Route, outer: record.Span, span: record.Span, began: int, status: int, run: Run | None
+    ) -> None:
+        verdict, attributes = "", {"http.response.status_code": status, "http.route": route.journey.path}
+        if run is not None:
+            count = len(run.marks or ())
+            verdict = f"{count} part{'' if count == 1 else 's'}"
+            critical = run.critical()
+            if critical:
+                verdict += f", critical: {' → '.join(critical)}"
+                attributes["tierline.critical"] = critical
+            if run.degraded:
+                verdict += f", without {', '.join(run.degraded)}"
+                attributes["tierline.degraded"] = run.degraded
+            if run.failure is not None:
+                verdict += f", {run.failure.node.name} failed"
+        ended = time.time_ns()
+        record.recorder.write(
+            Hop(
+                status=status,
+                trace=span.trace,
+                span=span.span,
+                parent=outer.span,
+                tier="experience",
+                system="journeys",
+                zone=self.engine.zone,
+                start_us=began // 1000,
+                duration_us=(ended - began) // 1000,
+                verdict=verdict,
+                name=route.journey.name,
+                attributes=attributes,
+            )
+        )
+
+
+def _funnels(journeys: Iterable[Journey]) -> dict[str, int]:
+    """How many steps each funnel has."""
+    found: dict[str, int] = {}
+    for journey in journeys:
+        for step in journey.steps:
+            found[step.funnel] = max(found.get(step.funnel, 0), step.index + 1)
+    return found

@@ -1,0 +1,101 @@
+"""Many look-ups of one kind at one moment become one call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from tierline.journeys.fault import WrongType
+
+if TYPE_CHECKING:
+    from tierline.journeys.journey import Part
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Batch(Generic[K, V]):
+    """Collects the keys that are asked for in one turn of the event loop, and asks once for all.
+
+    many: takes the list of keys; returns a mapping, or a sequence in the order of the keys.
+    most: more keys than this are asked for in several calls. A key is asked for once.
+    """
+
+    def __init__(
+        self, many: Callable[[list[K]], Awaitable[Mapping[K, V] | Sequence[V]]], *, most: int = 100
+    ) -> None:
+        self._many = many
+        self._most = most
+        self._known: dict[K, asyncio.Future[V]] = {}
+        self._next: list[K] = []
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, key: K) -> V:
+        """The value of one key; KeyError when the call did not return it."""
+        future = self._known.get(key)
+        if future is None or future.cancelled():
+            loop = asyncio.get_running_loop()
+            future = self._known[key] = loop.create_future()
+            if not self._next:
+                loop.call_soon(self._dispatch)
+            self._next.append(key)
+        return await asyncio.shield(future)
+
+    load = __call__
+
+    async def many(self, keys: Iterable[K]) -> list[V]:
+        """The values of several keys, in their order."""
+        return await asyncio.gather(*(self(key) for key in keys))
+
+    def _dispatch(self) -> None:
+        keys, self._next = self._next, []
+        for start in range(0, len(keys), self._most):
+            task = asyncio.ensure_future(self._fetch(keys[start : start + self._most]))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+
+    async def _fetch(self, keys: list[K]) -> None:
+        futures = [self._known[key] for key in keys]
+        try:
+            found = await self._many(keys)
+            if isinstance(found, Mapping):
+                missing = object()
+                values: list[Any] = [found.get(key, missing) for key in keys]
+            elif isinstance(found, Sequence) and len(found) == len(keys):
+                values, missing = list(found), object()
+            else:
+                raise WrongType(
+                    f"a batch of {len(keys)} keys returned {type(found).__name__} of another length"
+                )
+        except BaseException as error:
+            for future in futures:
+                if not future.done():
+                    future.set_exception(
+                        error if isinstance(error, Exception) else RuntimeError("batch cancelled")
+                    )
+                    future.exception()
+            if not isinstance(error, Exception):
+                raise
+            return
+        for key, future, value in zip(keys, futures, values, strict=True):
+            if future.done():
+                continue
+            if value is missing:
+                future.set_exception(KeyError(key))
+                future.exception()
+            else:
+                future.set_result(value)
+
+
+def lookup(
+    part: Part, values: Callable[[list[Any]], dict[str, Any]]
+) -> Callable[[list[Any]], Batch[Any, Any]]:
+    """What a plan calls to give a request its own Batch."""
+    function = part.function
+
+    def invoke(slots: list[Any]) -> Batch[Any, Any]:
+        given = values(slots)
+        return Batch(lambda keys: function(keys, **given), most=part.batch)
+
+    return invoke

@@ -1,0 +1,98 @@
+"""From journeys and services to the application that answers them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast
+
+from tierline.errors import StackError
+from tierline.journeys.app import Experience
+from tierline.journeys.cached import Cached
+from tierline.journeys.engine import Engine
+from tierline.journeys.inprocess import InProcess
+from tierline.journeys.journey import Journey, kind_of
+from tierline.journeys.routes import VIEWERS, Route
+from tierline.journeys.service import ServiceClient, Transport
+from tierline.journeys.session import SessionStore
+from tierline.journeys.store import Store, store
+
+
+def build(
+    journeys: Iterable[Journey],
+    *,
+    services: Mapping[str, Transport | Any] | None = None,
+    clients: Iterable[Any] = VIEWERS,
+    session: SessionStore | Store | str | None = "memory:",
+    cache: Cached | Store | str | None = "memory:",
+    on_event: Callable[[dict[str, Any]], Any] | None = None,
+    locales: Iterable[str] = (),
+    zone: str = "",
+    trust_bearer: bool = False,
+    most_reply: int = 8 * 1024 * 1024,
+    most_body: int = 1024 * 1024,
+) -> Experience:
+    """The journeys as one ASGI application. Every name is checked here: StackError with file and line.
+
+    services: by the name that parts ask for: a Transport (InProcess, HTTP), an ASGI application to call in
+    this process, a ServiceClient, or any other object, which is handed to parts as it is.
+    clients: the kinds that are answered; the header `x-client` says which one asks, "web" when it is missing.
+    session, cache: a store, its URL (`redis://…`, `memory:`), or None for none.
+    on_event: called with a dict for each step of a funnel; may be async.
+    locales: the languages there are; `locale` is the best of them for the caller, or its wish without any.
+    trust_bearer: take `identity` from the Authorization header too. Only behind a gateway that verifies it.
+    """
+    given: dict[str, Any] = {}
+    transports: list[Any] = []
+    for name, service in (services or {}).items():
+        if isinstance(service, ServiceClient):
+            transports.append(service.transport)
+            given[name] = service
+        elif hasattr(service, "request") and hasattr(service, "open") and hasattr(service, "close"):
+            transports.append(service)
+            given[name] = ServiceClient(name, service, most=most_reply)
+        elif _is_asgi(service):
+            transport = InProcess(cast(Any, service), name, zone=zone)
+            transports.append(transport)
+            given[name] = ServiceClient(name, transport, most=most_reply)
+        else:
+            given[name] = service
+    kinds = list(dict.fromkeys(kind_of(client) for client in clients))
+    engine = Engine(
+        cached=cache if cache is None or isinstance(cache, Cached) else Cached(store(cache)),
+        sessions=_sessions(session),
+        on_event=on_event,
+        zone=zone,
+    )
+    listed = list(journeys)
+    names: dict[str, Journey] = {}
+    for journey in listed:
+        other = names.setdefault(journey.name, journey)
+        if other is not journey:
+            raise StackError(f"two journeys are named {journey.name!r}: {other.place} and {journey.place}")
+    routes = [Route(journey, journey.shape(given), given, kinds, engine.loaders) for journey in listed]
+    return Experience(
+        routes,
+        engine,
+        list(dict.fromkeys(transports)),
+        trust_bearer=trust_bearer,
+        most_body=most_body,
+        locales=tuple(locales),
+    )
+
+
+def _sessions(session: Any) -> SessionStore | None:
+    if session is None or hasattr(session, "load"):
+        return cast("SessionStore | None", session)
+    return SessionStore(session)
+
+
+def _is_asgi(service: Any) -> bool:
+    """An ASGI application: called with scope, receive and send, as a function or an object."""
+    if not callable(service):
+        return False
+    call = service if inspect.isfunction(service) or inspect.ismethod(service) else type(service).__call__
+    code = getattr(call, "__code__", None)
+    if code is None or not inspect.iscoroutinefunction(call):
+        return False
+    return bool(code.co_varnames[: code.co_argcount][-3:] == ("scope", "receive", "send"))

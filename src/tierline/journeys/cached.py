@@ -1,0 +1,146 @@
+"""A part's answer used again: shared or per user, stale while it is refreshed, equal calls made once."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tierline.journeys.frame import Frame, frame
+from tierline.journeys.guard import limited
+from tierline.journeys.policy import Cache
+from tierline.journeys.store import Store
+
+if TYPE_CHECKING:
+    from tierline.journeys.plan import Node
+    from tierline.journeys.run import Run
+
+
+class _Entry(msgspec.Struct, array_like=True):
+    stored: float
+    value: msgspec.Raw
+
+
+_encode = msgspec.msgpack.Encoder(enc_hook=str).encode
+_entry = msgspec.msgpack.Decoder(_Entry).decode
+
+
+class Cached:
+    """The cache of all parts of one process, over a store that others may share."""
+
+    def __init__(self, store: Store, version: str = "1") -> None:
+        self.store = store
+        self._version = version
+        self._calls: dict[str, asyncio.Task[Any]] = {}
+        self._waiting: dict[str, int] = {}
+        self._decoders: dict[Any, Any] = {}
+        self.hits = 0
+        self.stale = 0
+        self.misses = 0
+
+    async def get(self, node: Node, run: Run, cache: Cache) -> Any:
+        """The cached value, or the part's own."""
+        key = self._key(node, run, cache)
+        found = await self.store.get(key)
+        entry: _Entry | None = None
+        if found is not None:
+            try:
+                entry = _entry(found)
+                age = time.time() - entry.stored
+                if 0 <= age < cache.max_age + cache.stale:
+                    value = self._decode(node, entry.value)
+                    fresh = age < cache.max_age
+                    self._say(node, run, "hit" if fresh else "stale")
+                    if fresh:
+                        self.hits += 1
+                    else:
+                        self.stale += 1
+                        if key not in self._calls:
+                            self._start(key, node, run, cache)
+                    return value
+            except msgspec.DecodeError:
+                entry = None
+        self.misses += 1
+        self._say(node, run, "miss")
+        try:
+            return await self._collapsed(key, node, run, cache)
+        except Exception:
+            if entry is not None and time.time() - entry.stored < cache.max_age + cache.stale_if_error:
+                self._say(node, run, "stale, the part failed")
+                return self._decode(node, entry.value)
+            raise
+
+    def _say(self, node: Node, run: Run, verdict: str) -> None:
+        if run.span is not None:
+            run.frame.shared["verdict", node.name] = verdict
+
+    def _key(self, node: Node, run: Run, cache: Cache) -> str:
+        slots, values = run.plan.slots, run.values
+        about: list[Any] = []
+        for name in node.keyed:
+            if name not in ("session", "identity", "request", "steps"):
+                about.append((name, values[slots[name]]))
+        if cache.per == "user":
+            about.append(run.engine.owner(run))
+        digest = hashlib.blake2b(_encode(about), digest_size=16).hexdigest()
+        return f"part:{self._version}:{run.plan.journey.name}:{node.name}:{digest}"
+
+    def _decode(self, node: Node, raw: msgspec.Raw) -> Any:
+        kind = node.returns
+        try:
+            decoder = self._decoders.get(kind)
+            if decoder is None:
+                decoder = self._decoders[kind] = msgspec.msgpack.Decoder(kind)
+        except TypeError:
+            decoder = msgspec.msgpack.Decoder(Any)
+        return decoder.decode(raw)
+
+    async def _collapsed(self, key: str, node: Node, run: Run, cache: Cache) -> Any:
+        """Joins the call that runs already for this key, or starts it. The last to give up cancels it."""
+        task = self._calls.get(key) or self._start(key, node, run, cache)
+        self._waiting[key] = self._waiting.get(key, 0) + 1
+        try:
+            return await asyncio.shield(task)
+        finally:
+            left = self._waiting[key] - 1
+            if left:
+                self._waiting[key] = left
+            else:
+                del self._waiting[key]
+                if not task.done():
+                    task.cancel()
+
+    def _start(self, key: str, node: Node, run: Run, cache: Cache) -> asyncio.Task[Any]:
+        task = asyncio.ensure_future(self._call(key, node, run, cache))
+        self._calls[key] = task
+        task.add_done_callback(lambda done: self._done(key, done))
+        return task
+
+    def _done(self, key: str, task: asyncio.Task[Any]) -> None:
+        if self._calls.get(key) is task:
+            del self._calls[key]
+        if not task.cancelled():
+            task.exception()
+
+    async def _call(self, key: str, node: Node, run: Run, cache: Cache) -> Any:
+        # It may outlive the request that began it, so it has a deadline and calls of its own.
+        bound = node.deadline or run.plan.journey.deadline
+        frame.set(Frame(run.loop.time() + bound, {}))
+        async with asyncio.timeout(bound):
+            value = await limited(node, run)
+        check = node.check
+        if check is None or isinstance(value, check):
+            entry = msgspec.msgpack.encode((time.time(), value), enc_hook=str)
+            await self.store.put(key, entry, cache.max_age + max(cache.stale, cache.stale_if_error))
+        return value
+
+    async def close(self) -> None:
+        """Cancels what still refreshes."""
+        calls = list(self._calls.values())
+        for task in calls:
+            task.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        await self.store.close()

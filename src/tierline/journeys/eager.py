@@ -1,0 +1,180 @@
+"""A coroutine that is run at once up to its first wait, and becomes a task only if it has to wait.
+
+Python 3.12 has this as `eager_start`; here it works on 3.11 too, and a part that never waits costs no Future,
+no hand-over through the event loop and no timer. While it runs, `asyncio.current_task()` is this object, so
+`asyncio.timeout`, `TaskGroup` and anyio's scopes inside a part work as in any task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import asyncio.tasks
+import sys
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import Any
+
+if sys.version_info >= (3, 12):
+    from asyncio.tasks import _swap_current_task as _swap
+else:
+    _enter: Callable[[Any, Any], None] = asyncio.tasks._enter_task
+    _leave: Callable[[Any, Any], None] = asyncio.tasks._leave_task
+    _tasks: dict[Any, Any] = asyncio.tasks._current_tasks  # type: ignore[attr-defined]
+
+    def _swap(loop: Any, task: Any) -> Any:
+        before = _tasks.get(loop)
+        if before is not None:
+            _leave(loop, before)
+        if task is not None:
+            _enter(loop, task)
+        return before
+
+
+class Eager:
+    """`begin()` is True when the coroutine has finished; else `ended(self)` is called when it does.
+
+    Afterwards `error` is None and `value` is the result, or `error` is the exception.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_cancelling",
+        "_coro",
+        "_fut_waiter",
+        "_loop",
+        "_must_cancel",
+        "context",
+        "ended",
+        "error",
+        "finished",
+        "node",
+        "owner",
+        "span",
+        "timer",
+        "value",
+    )
+
+    def __init__(
+        self, coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, context: Context
+    ) -> None:
+        self._coro = coro
+        self._loop = loop
+        self._cancelling = 0
+        self._must_cancel = False
+        self._fut_waiter: Any = None
+        self.context = context
+        self.ended: Callable[[Eager], None] | None = None
+        self.error: BaseException | None = None
+        self.finished = False
+        self.value: Any = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.node: Any = None
+        self.owner: Any = None
+        self.span: Any = None
+
+    def begin(self) -> bool:
+        loop = self._loop
+        before = _swap(loop, self)
+        try:
+            waits = self.context.run(self._coro.send, None)
+        except StopIteration as stop:
+            self.value = stop.value
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:
+            self.error = error
+        else:
+            _swap(loop, before)
+            self._wait(waits)
+            return False
+        _swap(loop, before)
+        self.finished = True
+        return True
+
+    def _step(self, error: BaseException | None = None) -> None:
+        if self.finished:
+            return
+        if self._must_cancel:
+            if not isinstance(error, asyncio.CancelledError):
+                error = asyncio.CancelledError()
+            self._must_cancel = False
+        self._fut_waiter = None
+        loop = self._loop
+        before = _swap(loop, self)
+        try:
+            waits = self._coro.send(None) if error is None else self._coro.throw(error)
+        except StopIteration as stop:
+            self.value = stop.value
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as raised:
+            self.error = raised
+        else:
+            _swap(loop, before)
+            self._wait(waits)
+            return
+        _swap(loop, before)
+        self.finished = True
+        if self.ended is not None:
+            self.ended(self)
+
+    def _wait(self, waits: Any) -> None:
+        if getattr(waits, "_asyncio_future_blocking", None):
+            waits._asyncio_future_blocking = False
+            waits.add_done_callback(self._wake, context=self.context)
+            self._fut_waiter = waits
+            if self._must_cancel and waits.cancel():
+                self._must_cancel = False
+        elif waits is None:
+            self._loop.call_soon(self._step, context=self.context)
+        else:
+            wrong = RuntimeError(f"a part awaited {waits!r}, which asyncio does not know")
+            self._loop.call_soon(self._step, wrong, context=self.context)
+
+    def _wake(self, future: Any) -> None:
+        try:
+            future.result()
+        except BaseException as error:
+            self._step(error)
+        else:
+            self._step()
+
+    # What asyncio and anyio ask of the current task.
+
+    def cancel(self, msg: Any = None) -> bool:
+        if self.finished:
+            return False
+        self._cancelling += 1
+        if self._fut_waiter is not None and self._fut_waiter.cancel(msg=msg):
+            return True
+        self._must_cancel = True
+        return True
+
+    def cancelling(self) -> int:
+        return self._cancelling
+
+    def uncancel(self) -> int:
+        if self._cancelling:
+            self._cancelling -= 1
+        return self._cancelling
+
+    def done(self) -> bool:
+        return self.finished
+
+    def cancelled(self) -> bool:
+        return isinstance(self.error, asyncio.CancelledError)
+
+    def get_coro(self) -> Coroutine[Any, Any, Any]:
+        return self._coro
+
+    def get_context(self) -> Context:
+        return self.context
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return self._loop
+
+    def get_name(self) -> str:
+        return f"part-{self.node.name}" if self.node is not None else "part"
+
+    def set_name(self, _name: object) -> None:
+        """A part is named by its journey."""

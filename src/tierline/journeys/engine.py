@@ -1,0 +1,110 @@
+"""What the runs of one process share: the cache, the sessions, what is still unwinding, and how it went."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from tierline.journeys.cached import Cached
+from tierline.journeys.eager import Eager
+from tierline.journeys.fault import JourneyError
+from tierline.journeys.policy import Policy
+from tierline.journeys.request import Request
+from tierline.journeys.session import Session, SessionStore
+
+if TYPE_CHECKING:
+    from tierline.journeys.plan import Node, Plan
+    from tierline.journeys.run import Run
+
+log = logging.getLogger("tierline.journeys")
+
+
+class Engine:
+    """One per application."""
+
+    def __init__(
+        self,
+        *,
+        cached: Cached | None = None,
+        sessions: SessionStore | None = None,
+        on_event: Callable[[dict[str, Any]], Any] | None = None,
+        zone: str = "",
+    ) -> None:
+        self.cached = cached
+        self.sessions = sessions
+        self.on_event = on_event
+        self.zone = zone or os.environ.get("TIERLINE_ZONE", "")
+        self.unwinding: set[Eager] = set()
+        self.failures: dict[tuple[str, str], int] = {}
+        self.loaders: Mapping[str, tuple[Callable[..., Any], Policy]] = {
+            "session": (self.load_session, Policy(deadline=1.0, fallback=Session)),
+            "steps": (lambda session: session.steps, Policy()),
+        }
+
+    async def load_session(self, request: Request) -> Session:
+        """The request's session, loaded once."""
+        session: Session | None = request.kept.get("session")
+        if session is None:
+            if self.sessions is None:
+                session = Session()
+            else:
+                session = await self.sessions.load(request.headers, request.identity)
+            request.kept["session"] = session
+        return session
+
+    def owner(self, run: Run) -> str:
+        """Whose answer it is, for a cache per user."""
+        values, slots = run.values, run.plan.slots
+        identity = values[slots["identity"]] if "identity" in slots else None
+        if identity and identity.get("sub"):
+            return f"user:{identity['sub']}"
+        session = values[slots["session"]] if "session" in slots else None
+        return f"session:{session.id}" if session is not None and session.id else ""
+
+    def failed(self, plan: Plan, node: Node, error: BaseException, *, degraded: bool) -> None:
+        """Counts a failure, and tells of those that nobody raised on purpose."""
+        key = (plan.journey.name, node.name)
+        self.failures[key] = self.failures.get(key, 0) + 1
+        if isinstance(error, JourneyError) and error.status < 500:
+            return
+        level = logging.WARNING if degraded or isinstance(error, JourneyError) else logging.ERROR
+        log.log(
+            level,
+            "journey %s, part %s: %s: %s%s",
+            plan.journey.name,
+            node.name,
+            type(error).__name__,
+            error,
+            "; answered without it" if degraded else "",
+            exc_info=None if degraded or isinstance(error, JourneyError) else error,
+        )
+
+    def unwound(self, task: Eager) -> None:
+        """A cancelled part has come to its end."""
+        self.unwinding.discard(task)
+
+    async def event(self, event: dict[str, Any]) -> None:
+        """Hands an event on. One that can't be handed on is told, and harms nothing."""
+        if self.on_event is None:
+            return
+        try:
+            result = self.on_event(event)
+            if asyncio.iscoroutine(result):
+                async with asyncio.timeout(2):
+                    await result
+        except Exception:
+            log.exception("the event %s could not be handed on", event.get("event"))
+
+    async def close(self) -> None:
+        """Gives what was cancelled a moment to unwind, then closes the stores."""
+        for _ in range(50):
+            if not self.unwinding:
+                break
+            await asyncio.sleep(0.01)
+        if self.cached is not None:
+            await self.cached.close()
+        if self.sessions is not None:
+            await self.sessions.close()

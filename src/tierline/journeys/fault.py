@@ -1,0 +1,122 @@
+"""What can go wrong while a journey is answered, each with the HTTP status it becomes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class JourneyError(Exception):
+    """Base of what a part may raise to choose the journey's answer. `status` is the HTTP status."""
+
+    status = 500
+    slug = "part-failed"
+    title = "A part of the journey failed"
+
+    def __init__(self, detail: str = "", *, status: int | None = None, **extra: Any) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        if status is not None:
+            self.status = status
+        self.extra = extra
+
+
+class NotFound(JourneyError):
+    """Raise it in a part when what was asked for does not exist."""
+
+    status = 404
+    slug = "not-found"
+    title = "Not found"
+
+
+class Forbidden(JourneyError):
+    """Raise it in a part when the caller may not have it."""
+
+    status = 403
+    slug = "forbidden"
+    title = "Not allowed"
+
+
+class Unauthorized(JourneyError):
+    """Raise it in a part when the caller must sign in first."""
+
+    status = 401
+    slug = "unauthorized"
+    title = "Sign in first"
+
+
+class Conflict(JourneyError):
+    """Raise it in a part when the state of things does not allow it."""
+
+    status = 409
+    slug = "conflict"
+    title = "Not in this state"
+
+
+class DeadlineExceeded(JourneyError):
+    """A part or a call took longer than it may."""
+
+    status = 504
+    slug = "deadline-exceeded"
+    title = "A part of the journey took too long"
+
+
+class BulkheadFull(JourneyError):
+    """As many calls as the bulkhead allows are already running."""
+
+    status = 503
+    slug = "bulkhead-full"
+    title = "A part of the journey is at its limit"
+
+
+class WrongType(JourneyError):
+    """A part returned something else than it says, or something that can't be sent."""
+
+    status = 500
+    slug = "wrong-type"
+    title = "A part of the journey returned the wrong type"
+
+
+class TooLarge(JourneyError):
+    """A reply or an answer is larger than its limit."""
+
+    status = 502
+    slug = "too-large"
+    title = "A part of the journey returned too much"
+
+
+class ServiceError(JourneyError):
+    """A service answered with an error, or did not answer. `reply_status` is 0 when there was no reply."""
+
+    status = 502
+    slug = "service-failed"
+    title = "A service failed"
+
+    def __init__(self, service: str, detail: str, *, reply_status: int = 0, body: bytes = b"") -> None:
+        super().__init__(f"{service}: {detail}", service=service)
+        self.service = service
+        self.reply_status = reply_status
+        self.body = body
+        if reply_status in (400, 401, 403, 404, 409, 410, 422, 429):
+            self.status = reply_status
+            self.slug = "service-refused"
+            self.title = "A service refused the request"
+
+    @property
+    def retryable(self) -> bool:
+        return self.reply_status in (0, 502, 503, 504)
+
+
+class Unreachable(ServiceError):
+    """No address of the service accepted a connection: nothing was sent."""
+
+
+class BadInput(JourneyError):
+    """Parameters that can't be used: `errors` is a list of {"in", "field", "given", "why"}."""
+
+    status = 422
+    slug = "bad-parameters"
+    title = "Bad parameters"
+
+    def __init__(self, errors: list[dict[str, Any]]) -> None:
+        super().__init__(", ".join(f"{error['field']}: {error['why']}" for error in errors), errors=errors)
+        self.errors = errors

@@ -1,0 +1,19 @@
+"""What a request carries along while its parts run: its deadline and the calls that it has made."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import Any
+
+
+class Frame:
+    """`deadline` is a time of the event loop's clock; `shared` is the same for all parts of one request."""
+
+    __slots__ = ("deadline", "shared")
+
+    def __init__(self, deadline: float, shared: dict[Any, Any]) -> None:
+        self.deadline = deadline
+        self.shared = shared
+
+
+frame: ContextVar[Frame | None] = ContextVar("tierline_frame", default=None)

@@ -1,0 +1,279 @@
+"""A service over HTTP/1.1: kept-alive connections to several addresses, the nearest first.
+
+An address that refuses or fails is left alone for a while, and the next one answers instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tierline.errors import StackError
+from tierline.journeys.fault import DeadlineExceeded, ServiceError, Unreachable
+from tierline.journeys.service import IDEMPOTENT, Reply
+from tierline.journeys.wire import Connection
+
+_IDLE = 25.0
+"""Below the keep-alive time of the servers that people run."""
+_PAUSE = 0.5
+_LONGEST_PAUSE = 15.0
+_FAILURES = 3
+
+
+@dataclass(eq=False, slots=True)
+class Address:
+    """Where an instance of a service listens. `distance` 0: this zone, 1: another zone, 2: another region."""
+
+    where: str
+    distance: int = 0
+    host: str = field(default="", init=False)
+    port: int = field(default=0, init=False)
+    socket: str = field(default="", init=False)
+    idle: list[Connection] = field(default_factory=list, init=False, repr=False)
+    open: int = field(default=0, init=False)
+    busy: int = field(default=0, init=False)
+    failures: int = field(default=0, init=False)
+    ejected_until: float = field(default=0.0, init=False)
+    ejections: int = field(default=0, init=False)
+    gone: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        text = self.where.removeprefix("http://").rstrip("/")
+        if text.startswith(("unix:", "/")):
+            self.socket = text.removeprefix("unix:")
+            return
+        host, _, port = text.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+            raise StackError(f"address {self.where!r} is not host:port, http://host:port or unix:/path")
+        self.host, self.port = host.strip("[]"), int(port)
+
+
+class HTTP:
+    """A Transport over pooled connections.
+
+    addresses: `"127.0.0.1:8001"`, `"unix:/run/catalog.sock"`, or `(address, distance)` pairs.
+    most_connections: per address; further calls wait for a free one, within their deadline.
+    """
+
+    def __init__(
+        self,
+        addresses: str | Iterable[str | tuple[str, int] | Address],
+        *,
+        name: str = "service",
+        most_connections: int = 64,
+        connect_timeout: float = 1.0,
+    ) -> None:
+        self._name = name
+        self._most = most_connections
+        self._connect_timeout = connect_timeout
+        self._addresses: list[Address] = []
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._turn = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._host = f"host: {name}\r\n".encode("latin-1")
+        self.set_addresses([addresses] if isinstance(addresses, str) else addresses)
+
+    def set_addresses(self, addresses: Iterable[str | tuple[str, int] | Address]) -> None:
+        """Changes where the service is, while it is called; connections to addresses that stay are kept."""
+        known = {address.where: address for address in self._addresses}
+        found: list[Address] = []
+        for given in addresses:
+            address = (
+                given
+                if isinstance(given, Address)
+                else Address(*((given,) if isinstance(given, str) else given))
+            )
+            kept = known.pop(address.where, None)
+            if kept is not None:
+                kept.distance = address.distance
+                address = kept
+            found.append(address)
+        for gone in known.values():
+            gone.gone = True
+            for connection in gone.idle:
+                connection.close()
+            gone.open -= len(gone.idle)
+            gone.idle.clear()
+        self._addresses = sorted(found, key=lambda address: address.distance)
+
+    @property
+    def addresses(self) -> list[Address]:
+        return list(self._addresses)
+
+    async def open(self) -> None:
+        """Connects on first use."""
+
+    async def close(self) -> None:
+        for address in self._addresses:
+            for connection in address.idle:
+                connection.close()
+            address.open -= len(address.idle)
+            address.idle.clear()
+
+    async def request(
+        self,
+        method: str,
+        target: str,
+        headers: list[tuple[bytes, bytes]],
+        body: bytes,
+        within: float,
+        most: int,
+    ) -> Reply:
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
+        pieces = [f"{method} {target} HTTP/1.1\r\n".encode("ascii"), self._host]
+        for key, value in headers:
+            pieces += (key, b": ", value, b"\r\n")
+        if body or method in ("POST", "PUT", "PATCH"):
+            pieces.append(b"content-length: %d\r\n\r\n" % len(body))
+            pieces.append(body)
+        else:
+            pieces.append(b"\r\n")
+        data = b"".join(pieces)
+        timer: asyncio.TimerHandle | None = None
+        ends = loop.time() + within
+        while True:
+            address = self._pick(loop)
+            if address.idle:
+                connection = address.idle.pop()
+                if loop.time() - connection.idle_since > _IDLE or not connection.reusable:
+                    address.open -= 1
+                    connection.close()
+                    continue
+            else:
+                try:
+                    connection = await self._connect(loop, address, ends)
+                except Unreachable:
+                    # It is left alone now. The next address is asked at once, as long as there is one.
+                    now = loop.time()
+                    if now < ends and any(other.ejected_until <= now for other in self._addresses):
+                        continue
+                    raise
+            stale_maybe = connection.used
+            address.busy += 1
+            waiter = connection.send(data, most, method == "HEAD", loop)
+            timer = loop.call_later(ends - loop.time(), _expire, waiter, self._name, method, target)
+            try:
+                reply = await waiter
+            except BaseException as error:
+                self._drop(address, connection)
+                if isinstance(error, DeadlineExceeded):
+                    self._failed(loop, address)
+                elif isinstance(error, ServiceError):
+                    if stale_maybe and method in IDEMPOTENT:
+                        # Closed while it was idle, most likely: its successor says what is true.
+                        continue
+                    self._failed(loop, address)
+                raise
+            finally:
+                timer.cancel()
+            address.busy -= 1
+            if reply.status in (502, 503, 504):
+                self._failed(loop, address)
+            elif address.failures or address.ejections:
+                address.failures = address.ejections = 0
+            if connection.reusable and not address.gone:
+                connection.idle_since = loop.time()
+                address.idle.append(connection)
+            else:
+                address.open -= 1
+                connection.close()
+            if self._waiting:
+                self._wake()
+            return reply
+
+    def _pick(self, loop: asyncio.AbstractEventLoop) -> Address:
+        """The nearest address that is not left alone; the least busy among equals, in turns."""
+        addresses = self._addresses
+        if len(addresses) == 1:
+            return addresses[0]
+        if not addresses:
+            raise Unreachable(self._name, "it has no instance")
+        now = loop.time()
+        usable = [address for address in addresses if address.ejected_until <= now]
+        if not usable:
+            # All are left alone: trying one is better than giving up.
+            return min(addresses, key=lambda address: address.ejected_until)
+        nearest = usable[0].distance
+        near = [address for address in usable if address.distance == nearest]
+        self._turn += 1
+        start = self._turn % len(near)
+        return min(near[start:] + near[:start], key=lambda address: address.busy)
+
+    async def _connect(self, loop: asyncio.AbstractEventLoop, address: Address, ends: float) -> Connection:
+        """A new connection, or an idle one when the address has as many as it may."""
+        while address.open >= self._most:
+            turn = loop.create_future()
+            self._waiting.append(turn)
+            try:
+                async with asyncio.timeout_at(ends):
+                    await turn
+            except TimeoutError:
+                raise DeadlineExceeded(
+                    f"{self._name}: all {self._most} connections were busy until the deadline"
+                ) from None
+            except BaseException:
+                if turn.done() and not turn.cancelled():
+                    self._wake()
+                raise
+            if address.idle:
+                connection = address.idle.pop()
+                if connection.reusable:
+                    return connection
+                address.open -= 1
+        address.open += 1
+        try:
+            async with asyncio.timeout_at(min(ends, loop.time() + self._connect_timeout)):
+                made: tuple[Any, Connection]
+                if address.socket:
+                    made = await loop.create_unix_connection(lambda: Connection(self._name), address.socket)
+                else:
+                    made = await loop.create_connection(
+                        lambda: Connection(self._name), address.host, address.port
+                    )
+        except BaseException as error:
+            address.open -= 1
+            self._wake()
+            if not isinstance(error, (OSError, TimeoutError)):
+                raise
+            self._failed(loop, address, refused=True)
+            why = "did not accept a connection in time" if isinstance(error, TimeoutError) else str(error)
+            raise Unreachable(self._name, f"{address.where}: {why}") from None
+        return made[1]
+
+    def _drop(self, address: Address, connection: Connection) -> None:
+        address.busy -= 1
+        address.open -= 1
+        connection.close()
+        if self._waiting:
+            self._wake()
+
+    def _wake(self) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+
+    def _failed(self, loop: asyncio.AbstractEventLoop, address: Address, *, refused: bool = False) -> None:
+        address.failures += 1
+        if refused or address.failures >= _FAILURES:
+            address.failures = 0
+            pause = min(_LONGEST_PAUSE, _PAUSE * 2**address.ejections)
+            address.ejections += 1
+            address.ejected_until = loop.time() + pause
+            for connection in address.idle:
+                connection.close()
+            address.open -= len(address.idle)
+            address.idle.clear()
+
+
+def _expire(waiter: asyncio.Future[Reply], name: str, method: str, target: str) -> None:
+    if not waiter.done():
+        waiter.set_exception(
+            DeadlineExceeded(f"{name}: {method} {target} did not answer within its deadline")
+        )

@@ -1,0 +1,198 @@
+"""An ASGI application called in the same process: no socket, no parser, no copy."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import unquote
+
+from tierline.journeys.fault import DeadlineExceeded, ServiceError, TooLarge
+from tierline.journeys.service import Reply
+from tierline.trips.record import current, hop
+
+log = logging.getLogger("tierline.journeys")
+
+Message = MutableMapping[str, Any]
+App = Callable[[Any, Any, Any], Awaitable[Any]]
+
+_VERSION = {"version": "3.0", "spec_version": "2.3"}
+
+
+class _Exchange:
+    """One request and its reply, as the `receive` and `send` of ASGI."""
+
+    __slots__ = ("body", "chunks", "headers", "most", "name", "size", "status", "taken")
+
+    def __init__(self, name: str, body: bytes, most: int) -> None:
+        self.name = name
+        self.body = body
+        self.most = most
+        self.taken = False
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.chunks: bytes | list[bytes] = b""
+        self.size = 0
+
+    async def receive(self) -> Message:
+        if not self.taken:
+            self.taken = True
+            return {"type": "http.request", "body": self.body, "more_body": False}
+        # The caller is gone when its part is cancelled, and that cancels the application too.
+        await asyncio.get_running_loop().create_future()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.body":
+            chunk = message.get("body", b"")
+            if chunk:
+                self.size += len(chunk)
+                if self.size > self.most:
+                    raise TooLarge(
+                        f"{self.name}: its reply is larger than {self.most} bytes", service=self.name
+                    )
+                if not self.chunks:
+                    self.chunks = chunk
+                elif isinstance(self.chunks, list):
+                    self.chunks.append(chunk)
+                else:
+                    self.chunks = [self.chunks, chunk]
+        elif message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = message.get("headers", [])
+
+
+class InProcess:
+    """A Transport to an ASGI application in this process. Its lifespan is run by `open` and `close`.
+
+    tier: what its hops are called in a trip.
+    """
+
+    def __init__(self, app: App, name: str = "service", *, tier: str = "feature", zone: str = "") -> None:
+        self._app = app
+        self._name = name
+        self._tier = tier
+        self._zone = zone or os.environ.get("TIERLINE_ZONE", "")
+        self._state: dict[str, Any] = {}
+        self._lifespan: asyncio.Task[None] | None = None
+        self._stopping: asyncio.Event | None = None
+        self._base: dict[str, Any] = {
+            "type": "http",
+            "asgi": _VERSION,
+            "http_version": "1.1",
+            "scheme": "http",
+            "root_path": "",
+            "server": (name, 80),
+            "client": ("127.0.0.1", 0),
+        }
+        self._host = (b"host", name.encode())
+
+    async def request(
+        self,
+        method: str,
+        target: str,
+        headers: list[tuple[bytes, bytes]],
+        body: bytes,
+        within: float,
+        most: int,
+    ) -> Reply:
+        span = current.get()
+        if span is None or not span.sampled:
+            return await self._call(method, target, headers, body, within, most)
+        with hop(
+            self._tier, self._name, name=f"{method} {target.partition('?')[0]}", verdict="fused"
+        ) as here:
+            here.zone = self._zone
+            mine = current.get()
+            if mine is not None:
+                given = mine.traceparent.encode()
+                headers = [(k, given if k == b"traceparent" else v) for k, v in headers]
+            reply = await self._call(method, target, headers, body, within, most)
+            here.status = reply.status
+            return reply
+
+    async def _call(
+        self,
+        method: str,
+        target: str,
+        headers: list[tuple[bytes, bytes]],
+        body: bytes,
+        within: float,
+        most: int,
+    ) -> Reply:
+        scope = self._base.copy()
+        path, _, query = target.partition("?")
+        scope["method"] = method
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = path.encode()
+        scope["query_string"] = query.encode()
+        headers.append(self._host)
+        if body:
+            headers.append((b"content-length", b"%d" % len(body)))
+        scope["headers"] = headers
+        scope["state"] = self._state.copy() if self._state else {}
+        exchange = _Exchange(self._name, body, most)
+        try:
+            await self._app(scope, exchange.receive, exchange.send)
+        except (asyncio.CancelledError, TooLarge, DeadlineExceeded):
+            raise
+        except Exception as error:
+            if not exchange.status:
+                raise ServiceError(self._name, f"it raised {type(error).__name__}: {error}") from error
+        if not exchange.status:
+            raise ServiceError(self._name, "it ended without an answer")
+        chunks = exchange.chunks
+        whole = b"".join(chunks) if isinstance(chunks, list) else bytes(chunks)
+        return Reply(exchange.status, exchange.headers, whole)
+
+    async def open(self) -> None:
+        """Runs the application's start-up, when it has one. Raises ServiceError when that fails."""
+        if self._lifespan is not None:
+            return
+        loop = asyncio.get_running_loop()
+        started: asyncio.Future[None] = loop.create_future()
+        self._stopping = asyncio.Event()
+        self._lifespan = asyncio.ensure_future(self._live(started, self._stopping))
+        await started
+
+    async def _live(self, started: asyncio.Future[None], stopping: asyncio.Event) -> None:
+        told = False
+
+        async def receive() -> Message:
+            nonlocal told
+            if not told:
+                told = True
+                return {"type": "lifespan.startup"}
+            await stopping.wait()
+            return {"type": "lifespan.shutdown"}
+
+        async def send(message: Message) -> None:
+            if started.done():
+                return
+            if message["type"] == "lifespan.startup.complete":
+                started.set_result(None)
+            elif message["type"] == "lifespan.startup.failed":
+                why = message.get("message", "")
+                started.set_exception(ServiceError(self._name, f"its start-up failed: {why}"))
+
+        try:
+            await self._app({"type": "lifespan", "asgi": _VERSION, "state": self._state}, receive, send)
+        except Exception as error:
+            # An application that knows no lifespan raises; ASGI says to go on without.
+            log.debug("%s has no lifespan: %r", self._name, error)
+        finally:
+            if not started.done():
+                started.set_result(None)
+
+    async def close(self) -> None:
+        """Runs the application's shutdown."""
+        task, self._lifespan = self._lifespan, None
+        if task is None or self._stopping is None:
+            return
+        self._stopping.set()
+        try:
+            await asyncio.wait_for(task, 10)
+        except TimeoutError:
+            task.cancel()

@@ -1,0 +1,170 @@
+"""What a function asks for by its parameters: read from its signature, once."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from tierline.journeys.journey import Journey, Place
+from tierline.journeys.paging import Cursor
+
+BUILTINS = ("session", "client", "locale", "identity", "request", "affiliate", "steps", "body", "version")
+"""Names that the engine itself fills."""
+PERSONAL = frozenset({"session", "identity", "steps"})
+"""Whoever asks for one of these gets an answer of their own."""
+NOTHING = inspect.Parameter.empty
+
+
+@dataclass(frozen=True, slots=True)
+class Unresolved:
+    """An annotation whose names exist only for a type checker, or inside a function."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter of a part, a look-up or a view."""
+
+    name: str
+    type: Any
+    default: Any
+    keyword: bool
+
+
+def parameters(journey: Journey, what: str, function: Callable[..., Any], place: Place) -> list[Parameter]:
+    """The function's parameters with their types; a type that can't be read is Any."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        raise journey.wrong(place, f"{what}: its parameters can't be read") from None
+    hints = type_hints(function)
+    found = []
+    for name, parameter in signature.parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**"
+            raise journey.wrong(place, f"{what} takes {stars}{name}; name what it needs instead")
+        found.append(
+            Parameter(name, hints.get(name, Any), parameter.default, parameter.kind is parameter.KEYWORD_ONLY)
+        )
+    return found
+
+
+def type_hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """Annotations as types, one by one: one that can't be resolved does not hide the others."""
+    function = inspect.unwrap(function)
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except Exception:
+        names = {**vars(sys.modules.get(getattr(function, "__module__", ""), types)), **vars(typing)}
+        names.update(getattr(function, "__globals__", {}))
+        found = {}
+        for name, annotation in getattr(function, "__annotations__", {}).items():
+            if isinstance(annotation, str):
+                try:
+                    annotation = eval(annotation, names)  # noqa: S307  the module's own annotation
+                except Exception:
+                    annotation = Unresolved(annotation)
+            found[name] = annotation
+        return found
+
+
+def convertible(kind: Any) -> bool:
+    """A type that a path or query value can be turned into."""
+    if kind is Any or kind is Cursor:
+        return True
+    try:
+        msgspec.json.schema(kind, schema_hook=schema_hook)
+    except Exception:
+        return False
+    origin = typing.get_origin(kind)
+    if origin is typing.Annotated:
+        return convertible(typing.get_args(kind)[0])
+    if origin in (typing.Union, types.UnionType):
+        return all(convertible(member) or member is type(None) for member in typing.get_args(kind))
+    return not (isinstance(kind, type) and issubclass(kind, (dict, msgspec.Struct)))
+
+
+def schema_hook(kind: type) -> dict[str, Any]:
+    if kind is Cursor:
+        return {"type": "string", "description": "an opaque cursor from an earlier answer"}
+    raise NotImplementedError
+
+
+def is_list(kind: Any) -> bool:
+    """Whether a query value is given several times: `?tag=a&tag=b`."""
+    origin = typing.get_origin(kind)
+    if origin is typing.Annotated:
+        return is_list(typing.get_args(kind)[0])
+    if origin in (typing.Union, types.UnionType):
+        return any(is_list(member) for member in typing.get_args(kind))
+    return (origin or kind) in (list, tuple, set, frozenset)
+
+
+def converter(kind: Any) -> Callable[[Any], Any]:
+    """Text (or a list of texts) to a value of the type; raises msgspec.ValidationError."""
+    if kind is str:
+        return lambda text: text
+    convert = msgspec.convert
+
+    def change(text: Any) -> Any:
+        return convert(text, kind, strict=False, dec_hook=_hook)
+
+    return change
+
+
+def _hook(kind: type, value: Any) -> Any:
+    if kind is Cursor:
+        return Cursor.parse(value)
+    raise NotImplementedError(f"{kind} is not a type for a path or query value")
+
+
+def spoken(kind: Any) -> str:
+    """A type for a message."""
+    if kind is Any:
+        return "anything"
+    return kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
+
+
+def compatible(produced: Any, wanted: Any) -> bool:
+    """Whether a value of the first type can be what the second asks for. In doubt, yes."""
+    if Any in (produced, wanted) or produced is wanted or object is wanted:
+        return True
+    produced, wanted = _bare(produced), _bare(wanted)
+    if Any in (produced, wanted):
+        return True
+    for_union = (typing.Union, types.UnionType)
+    if typing.get_origin(wanted) in for_union:
+        return any(compatible(produced, member) for member in typing.get_args(wanted))
+    if typing.get_origin(produced) in for_union:
+        return all(compatible(member, wanted) for member in typing.get_args(produced))
+    if type(None) in (produced, wanted):
+        return produced is wanted
+    made, asked = typing.get_origin(produced) or produced, typing.get_origin(wanted) or wanted
+    if not (isinstance(made, type) and isinstance(asked, type)):
+        return True
+    if made is int and asked is float:
+        return True
+    if typing.is_typeddict(made) or typing.is_typeddict(asked):
+        return made is asked or (made is dict or asked is dict)
+    try:
+        return issubclass(made, asked)
+    except TypeError:
+        return True
+
+
+def _bare(kind: Any) -> Any:
+    if kind is None:
+        return type(None)
+    while typing.get_origin(kind) is typing.Annotated:
+        kind = typing.get_args(kind)[0]
+    if isinstance(kind, (typing.TypeVar, typing.ForwardRef)) or kind is typing.Never:
+        return Any
+    return kind

@@ -1,0 +1,307 @@
+"""A journey as its owner writes it: a path, parts, views and steps. Inert: nothing runs by importing it."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from tierline.errors import StackError
+from tierline.journeys.policy import MISSING, Bulkhead, Cache, Policy, policy, seconds
+
+if TYPE_CHECKING:
+    from tierline.journeys.schedule import Shape
+    from tierline.journeys.testing import Outcome
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_PATH = re.compile(r"(/([A-Za-z0-9._~!$&'()*+,;=:@%-]+|\{[A-Za-z_]\w*\}))+|/")
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+class HTML(str):
+    """Text that a view returns to answer with a web page instead of JSON."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something was written."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+def place_of(function: Callable[..., Any]) -> Place:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return Place(code.co_filename, code.co_firstlineno) if code else Place("<unknown>", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One feature call of a journey. `batch` is set for a look-up that turns many calls into one."""
+
+    name: str
+    function: Callable[..., Any]
+    policy: Policy
+    place: Place
+    batch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How the parts look to one kind of client."""
+
+    kind: str
+    name: str
+    function: Callable[..., Any]
+    media: str
+    since: tuple[int, ...]
+    stream: bool
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """This journey's place in a funnel."""
+
+    funnel: str
+    index: int
+    after: str
+
+
+def kind_of(client: Any) -> str:
+    """`Mobile`, `Mobile()` and `"mobile"` are the same kind of client."""
+    kind = client if isinstance(client, str) else getattr(client, "kind", None)
+    if not isinstance(kind, str) and isinstance(client, type):
+        kind = client.__name__.lower()
+    if not isinstance(kind, str) or not re.fullmatch(r"[a-z][a-z0-9-]*", kind):
+        raise StackError(f"{client!r} is not a kind of client; give Web, Mobile, Affiliate or their name")
+    return kind
+
+
+class Journey:
+    """A business journey of a user, answered as one request.
+
+    name: what trips, metrics and generated clients call it.
+    path: `/film/{film_id}`; names in braces are values that parts can ask for.
+    deadline: what all parts together may take; a request that brings less time has less.
+    methods: how it is asked for; anything but GET is never cached.
+    cache: the cache policy of parts that have none of their own.
+    most: the largest answer in bytes; a larger one is refused, naming the part.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        path: str,
+        *,
+        deadline: str | float = "5s",
+        methods: Iterable[str] = ("GET",),
+        cache: Cache | str | float | None = None,
+        most: int = 8 * 1024 * 1024,
+        about: str = "",
+    ) -> None:
+        frame = sys._getframe(1)
+        self.place = Place(frame.f_code.co_filename, frame.f_lineno)
+        if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
+            raise StackError(
+                f"Journey.name: {name!r} is not allowed; allowed: lower case letters, digits, '-' and '_' "
+                f"({self.place})"
+            )
+        if not isinstance(path, str) or not _PATH.fullmatch(path):
+            raise StackError(
+                f"Journey {name!r}, path: {path!r} is not a path such as /film/{{film_id}} ({self.place})"
+            )
+        self.name = name
+        self.path = path
+        self.path_names: tuple[str, ...] = tuple(re.findall(r"\{(\w+)\}", path))
+        if len(set(self.path_names)) != len(self.path_names):
+            raise StackError(f"Journey {name!r}, path: {path!r} names a value twice ({self.place})")
+        self.deadline = seconds(deadline, f"Journey {name!r}, deadline")
+        self.methods = (methods.upper(),) if isinstance(methods, str) else tuple(m.upper() for m in methods)
+        for method in self.methods:
+            if method not in METHODS:
+                raise StackError(
+                    f"Journey {name!r}, methods: {method!r} is not allowed; allowed: {', '.join(METHODS)} "
+                    f"({self.place})"
+                )
+        self.cache = Cache(cache) if isinstance(cache, (str, int, float)) else cache
+        self.most = most
+        self.about = about
+        self.parts: dict[str, Part] = {}
+        self.views: list[View] = []
+        self.steps: list[Step] = []
+
+    def __repr__(self) -> str:
+        return f"Journey({self.name!r}, {self.path!r}, parts={list(self.parts)})"
+
+    def wrong(self, place: Place, text: str) -> StackError:
+        """A mistake in this journey, with where it is."""
+        return StackError(f"journey {self.name!r}: {text} ({place})")
+
+    @overload
+    def part(self, function: F, /) -> F: ...
+    @overload
+    def part(
+        self,
+        /,
+        *,
+        deadline: str | float | None = None,
+        retries: int = 0,
+        hedge: str | float | None = None,
+        fallback: Any = MISSING,
+        cache: Cache | str | float | None = None,
+        bulkhead: Bulkhead | int | None = None,
+        hidden: bool = False,
+        name: str = "",
+    ) -> Callable[[F], F]: ...
+    def part(
+        self,
+        function: Any = None,
+        /,
+        *,
+        deadline: str | float | None = None,
+        retries: int = 0,
+        hedge: str | float | None = None,
+        fallback: Any = MISSING,
+        cache: Cache | str | float | None = None,
+        bulkhead: Bulkhead | int | None = None,
+        hidden: bool = False,
+        name: str = "",
+    ) -> Any:
+        """Add a part. It names what it needs by its parameters, and is returned unchanged.
+
+        deadline: what it may take. retries: how often it is tried again, with jitter.
+        hedge: start a second call when the first has not answered for this long.
+        fallback: the value (or a function without parameters) that stands in when it fails.
+        cache: a Cache, or a duration for a public one. bulkhead: a Bulkhead, or how many may run at once.
+        hidden: other parts and views see it, the default answer does not.
+        """
+        words = {
+            "deadline": deadline,
+            "retries": retries,
+            "hedge": hedge,
+            "fallback": fallback,
+            "cache": cache,
+            "bulkhead": bulkhead,
+            "hidden": hidden,
+        }
+        if function is None:
+            return lambda given: self._add(given, name, words, 0)
+        return self._add(function, name, words, 0)
+
+    def batch(
+        self, *, most: int = 100, name: str = "", deadline: str | float | None = None
+    ) -> Callable[[F], F]:
+        """Add a look-up: a function of a list of keys, called once for all keys asked for at one moment.
+
+        Parts receive it as a function of one key: `await poster_of(film_id)`, or `await poster_of.many(ids)`.
+        Its first parameter is the list of keys; it returns a mapping, or a sequence in the order of the keys.
+        """
+        if most < 1:
+            raise self.wrong(self.place, f"batch(most={most}): at least 1")
+        return lambda given: self._add(given, name, {"deadline": deadline, "hidden": True}, most)
+
+    def _add(self, function: F, name: str, words: Mapping[str, Any], batch: int) -> F:
+        place = place_of(function)
+        name = name or getattr(function, "__name__", "")
+        if not name.isidentifier():
+            raise self.wrong(place, f"a part needs a name that can be a parameter, not {name!r}")
+        if name in self.parts:
+            raise self.wrong(place, f"part {name!r} exists already, at {self.parts[name].place}")
+        if name in self.path_names:
+            raise self.wrong(place, f"part {name!r} has the name of a value in the path {self.path}")
+        if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+            raise self.wrong(place, f"part {name!r} is a generator; a part returns one value")
+        try:
+            found = policy(**words)
+        except StackError as error:
+            raise self.wrong(place, f"part {name!r}, {error}") from None
+        self.parts[name] = Part(name, function, found, place, batch)
+        return function
+
+    def view(
+        self, client: Any, *, media: str = "", since: str = "", stream: bool = False
+    ) -> Callable[[F], F]:
+        """Add a view: what this kind of client sees of the parts that the function names.
+
+        media: "text/html" for a view that returns HTML; else by the function's return annotation.
+        since: the first app version (header `x-app-version`) that understands it, e.g. "3.2".
+        stream: `?stream` may send this client the parts themselves, as they are before the view.
+        """
+        kind = kind_of(client)
+
+        def add(function: F) -> F:
+            place = place_of(function)
+            try:
+                version = tuple(int(number) for number in since.split(".")) if since else ()
+            except ValueError:
+                raise self.wrong(place, f"view since={since!r} is not a version such as '3.2'") from None
+            returns = getattr(function, "__annotations__", {}).get("return")
+            html = returns is HTML or returns == "HTML"
+            found = media or ("text/html" if html else "application/json")
+            for other in self.views:
+                if (other.kind, other.media, other.since) == (kind, found, version):
+                    raise self.wrong(place, f"{kind} has a view for {found} already, at {other.place}")
+            name = getattr(function, "__name__", kind)
+            self.views.append(View(kind, name, function, found, version, stream, place))
+            return function
+
+        return add
+
+    def step(self, funnel: str, *, after: Journey | str = "") -> Journey:
+        """Make this journey a step of a funnel, after another: `checkout.step("buy", after=film)`."""
+        before = after.name if isinstance(after, Journey) else after
+        index = 0
+        if isinstance(after, Journey):
+            found = [step for step in after.steps if step.funnel == funnel]
+            if not found:
+                raise self.wrong(self.place, f"step after {before!r}, which is not in the funnel {funnel!r}")
+            index = found[0].index + 1
+        self.steps.append(Step(funnel, index, before))
+        return self
+
+    def shape(self, services: Iterable[str] | None = None) -> Shape:
+        """Every name resolved and every type checked. Raises StackError with file and line.
+
+        services: the names that parts may ask for besides their inputs; None takes any.
+        """
+        from tierline.journeys.schedule import resolve
+
+        return resolve(self, None if services is None else set(services))
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The services and resources that the parts ask for by name."""
+        return self.shape().services
+
+    def call(
+        self,
+        *,
+        client: Any = "web",
+        fakes: Mapping[str, Any] | None = None,
+        session: Mapping[str, Any] | None = None,
+        identity: Mapping[str, Any] | None = None,
+        locale: str = "en",
+        headers: Mapping[str, str] | None = None,
+        body: Any = None,
+        **values: Any,
+    ) -> Awaitable[Outcome]:
+        """Call the journey without a line: `await film.call(film_id=1, client="mobile", fakes={...})`.
+
+        fakes: by name of a part (its value, or a function to run instead) or of a service (any object, or
+        `{"GET /films/1": {...}}`). values: path and query values.
+        """
+        from tierline.journeys.testing import call
+
+        return call(
+            self, values, fakes or {}, kind_of(client), session, identity, locale, headers or {}, body
+        )

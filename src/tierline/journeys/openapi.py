@@ -1,0 +1,142 @@
+"""An OpenAPI 3.1 document of the journeys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from tierline.journeys.inputs import NOTHING
+from tierline.journeys.journey import Journey
+from tierline.journeys.routes import VIEWERS
+from tierline.journeys.schemas import Described, Schema, describe, input_schema
+from tierline.journeys.stream import EVENTS, LINES
+
+_SCHEMAS = "#/components/schemas/"
+_HEADERS = {"affiliate": "x-affiliate", "version": "x-app-version", "locale": "accept-language"}
+PROBLEM: Schema = {
+    "title": "Problem",
+    "description": "RFC 9457; `part` names the part of the journey that failed.",
+    "type": "object",
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "instance": {"type": "string"},
+        "journey": {"type": "string"},
+        "part": {"type": "string"},
+        "trace_id": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "in": {"type": "string"},
+                    "field": {"type": "string"},
+                    "given": {},
+                    "why": {"type": "string"},
+                },
+                "required": ["in", "field", "why"],
+            },
+        },
+    },
+    "required": ["type", "title", "status"],
+}
+
+
+def openapi(
+    journeys: Iterable[Journey],
+    *,
+    title: str = "Journeys",
+    version: str = "1",
+    servers: Iterable[str] = (),
+    clients: Iterable[str] = VIEWERS,
+) -> dict[str, Any]:
+    """The document as data."""
+    kinds = tuple(clients)
+    described, components = describe(journeys, kinds)
+    paths: dict[str, Any] = {}
+    for one in described:
+        entry = paths.setdefault(one.journey.path, {})
+        for method in one.journey.methods:
+            entry[method.lower()] = _operation(one, method, kinds)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": title, "version": version},
+        **({"servers": [{"url": url} for url in servers]} if servers else {}),
+        "paths": paths,
+        "components": {
+            "schemas": {**components, "Problem": PROBLEM},
+            "responses": {
+                "Problem": {
+                    "description": "What went wrong",
+                    "content": {
+                        "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
+                    },
+                }
+            },
+        },
+    }
+
+
+def document(journeys: Iterable[Journey], **words: Any) -> bytes:
+    """The document as JSON."""
+    return msgspec.json.format(msgspec.json.encode(openapi(journeys, **words)), indent=2)
+
+
+def _operation(one: Described, method: str, kinds: tuple[str, ...]) -> dict[str, Any]:
+    journey = one.journey
+    refs = [{"$ref": f"#/components/schemas/{name}"} for name in dict.fromkeys(one.answers.values())]
+    content: dict[str, Any] = {"application/json": {"schema": refs[0] if len(refs) == 1 else {"anyOf": refs}}}
+    if one.pages:
+        content["text/html"] = {"schema": {"type": "string"}}
+    content[LINES] = content[EVENTS] = {"schema": {"type": "string", "description": "with ?stream"}}
+    operation: dict[str, Any] = {
+        "operationId": journey.name if len(journey.methods) == 1 else f"{journey.name}_{method.lower()}",
+        "summary": journey.about or f"The journey {journey.name}",
+        "parameters": _parameters(one, kinds),
+        "responses": {
+            "200": {
+                "description": "The answer",
+                "headers": {
+                    "x-tierline-degraded": {
+                        "description": "Parts that failed and are shown by their fallback",
+                        "schema": {"type": "string"},
+                    },
+                    "etag": {"schema": {"type": "string"}},
+                },
+                "content": content,
+            },
+            "304": {"description": "Not changed since the given ETag"},
+            "422": {"$ref": "#/components/responses/Problem"},
+            "default": {"$ref": "#/components/responses/Problem"},
+        },
+        "x-tierline-answers": {kind: f"#/components/schemas/{name}" for kind, name in one.answers.items()},
+    }
+    if one.body is not None:
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": one.body}}}
+    return operation
+
+
+def _parameters(one: Described, kinds: tuple[str, ...]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for value in one.inputs:
+        required = value.source == "path" or value.default is NOTHING
+        schema = input_schema(one, value)
+        found.append({"name": value.name, "in": value.source, "required": required, "schema": schema})
+    text = {"type": "string"}
+    found.append({"name": "x-client", "in": "header", "required": False, "schema": {"enum": list(kinds)}})
+    for name, header in (
+        ("affiliate", "x-affiliate"),
+        ("version", "x-app-version"),
+        ("locale", "accept-language"),
+    ):
+        if name in one.shape.inputs:
+            found.append({"name": header, "in": "header", "required": False, "schema": text})
+    about = "Only these fields of the answer: a,b.c"
+    found.append({"name": "fields", "in": "query", "required": False, "schema": text, "description": about})
+    about = "Send the parts as they finish"
+    found.append({"name": "stream", "in": "query", "required": False, "schema": text, "description": about})
+    return found

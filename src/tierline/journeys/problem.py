@@ -1,0 +1,35 @@
+"""Errors as RFC 9457 problem documents."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from tierline.journeys.fault import JourneyError
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+MEDIA = b"application/problem+json"
+
+
+def problem(status: int, slug: str, title: str, detail: str = "", **extra: Any) -> bytes:
+    """A problem document. Empty members are left out."""
+    document: dict[str, Any] = {"type": f"urn:tierline:problem:{slug}", "title": title, "status": status}
+    if detail:
+        document["detail"] = detail
+    document.update((key, value) for key, value in extra.items() if value not in (None, "", [], ()))
+    return _encode(document)
+
+
+def of_error(error: BaseException, **extra: Any) -> tuple[int, bytes]:
+    """Status and document of what a part raised. What it said is told only if meant for the client."""
+    if isinstance(error, JourneyError):
+        status, slug, title, detail = error.status, error.slug, error.title, error.detail
+        extra = {**extra, **error.extra}
+    elif isinstance(error, TimeoutError):
+        status, slug, title, detail = 504, "deadline-exceeded", "A part of the journey took too long", ""
+    else:
+        status, slug, title = 500, "part-failed", "A part of the journey failed"
+        detail = f"{extra['part']} raised {type(error).__name__}" if extra.get("part") else ""
+    return status, problem(status, slug, title or HTTPStatus(status).phrase, detail, **extra)

@@ -1,0 +1,210 @@
+"""The request as parts may see it, and the values that the engine takes from it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from tierline.journeys.fault import BadInput, JourneyError
+from tierline.journeys.inputs import NOTHING, converter, is_list, spoken
+from tierline.journeys.negotiate import best_language
+from tierline.journeys.plan import Plan
+
+CLAIMS = b"x-tierline-claims"
+"""The verified claims of the caller's token, base64url JSON: set by the gateway, never by a client."""
+
+
+class Request:
+    """What was asked. A part that names `request` gets it; nothing of it is shared between requests."""
+
+    __slots__ = ("client", "headers", "kept", "locales", "scope", "trust_bearer")
+
+    def __init__(
+        self,
+        scope: Mapping[str, Any],
+        headers: dict[bytes, bytes],
+        client: str,
+        locales: tuple[str, ...] = (),
+        trust_bearer: bool = False,
+    ) -> None:
+        self.scope = scope
+        self.headers = headers
+        self.client = client
+        self.locales = locales
+        self.trust_bearer = trust_bearer
+        self.kept: dict[str, Any] = {}
+
+    @property
+    def method(self) -> str:
+        return str(self.scope["method"])
+
+    @property
+    def path(self) -> str:
+        return str(self.scope["path"])
+
+    def header(self, name: str, default: str = "") -> str:
+        """A header's value."""
+        value = self.headers.get(name.lower().encode("latin-1"))
+        return default if value is None else value.decode("latin-1")
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The query's values; the last, when one is given several times."""
+        return dict(parse_qsl(self.scope["query_string"].decode("latin-1"), keep_blank_values=True))
+
+    @property
+    def locale(self) -> str:
+        return best_language(self.header("accept-language"), self.locales)
+
+    @property
+    def affiliate(self) -> str:
+        return self.header("x-affiliate")
+
+    @property
+    def version(self) -> str:
+        return self.header("x-app-version")
+
+    @property
+    def identity(self) -> dict[str, Any] | None:
+        """The claims of the caller's token as the gateway has verified them, or None."""
+        if "identity" in self.kept:
+            found: dict[str, Any] | None = self.kept["identity"]
+            return found
+        claims = _claims(self.headers.get(CLAIMS))
+        if claims is None and self.trust_bearer:
+            kind, _, token = self.headers.get(b"authorization", b"").partition(b" ")
+            if kind.lower() == b"bearer" and token.count(b".") == 2:
+                claims = _claims(token.split(b".")[1])
+        self.kept["identity"] = claims
+        return claims
+
+
+def _claims(text: bytes | None) -> dict[str, Any] | None:
+    if not text or len(text) > 16384:
+        return None
+    try:
+        raw = text if text[:1] == b"{" else base64.b64decode(text + b"=" * (-len(text) % 4), altchars=b"-_")
+        return msgspec.json.decode(raw, type=dict[str, Any])
+    except (binascii.Error, msgspec.DecodeError, ValueError):
+        return None
+
+
+BUILTIN: dict[str, Callable[[Request], Any]] = {
+    "request": lambda request: request,
+    "client": lambda request: request.client,
+    "locale": lambda request: request.locale,
+    "identity": lambda request: request.identity,
+    "affiliate": lambda request: request.affiliate,
+    "version": lambda request: request.version,
+}
+"""`session`, `steps` and `body` have to be waited for, so they are not here."""
+
+
+class Filler:
+    """Puts a request's values into the slots of a plan, or tells all that is wrong with them."""
+
+    __slots__ = ("_builtins", "_paths", "_queries", "body", "quick")
+
+    def __init__(self, plan: Plan, positions: Mapping[str, int]) -> None:
+        slots = plan.slots
+        inputs = plan.inputs.values()
+        self._paths = [
+            (i.name, positions[i.name], slots[i.name], converter(i.type), i.type)
+            for i in inputs
+            if i.source == "path"
+        ]
+        self._queries = [
+            (i.name, slots[i.name], converter(i.type), i.type, i.default, is_list(i.type))
+            for i in inputs
+            if i.source == "query"
+        ]
+        self._builtins = [(slots[i.name], BUILTIN[i.name]) for i in inputs if i.name in BUILTIN]
+        self.body = next(((slots["body"], i.type) for i in inputs if i.name == "body"), None)
+        self.quick = not self._queries and not self._builtins
+
+    def fill(
+        self, values: list[Any], pieces: list[str], query: dict[str, list[str]], request: Request | None
+    ) -> None:
+        errors: list[dict[str, Any]] | None = None
+        for name, position, slot, convert, kind in self._paths:
+            try:
+                values[slot] = convert(pieces[position])
+            except (msgspec.ValidationError, ValueError) as error:
+                errors = errors or []
+                errors.append(_error("path", name, pieces[position], kind, error))
+        if self.quick:
+            if errors:
+                raise BadInput(errors)
+            return
+        for name, slot, convert, kind, default, many in self._queries:
+            given = query.get(name)
+            if given is None:
+                if default is NOTHING:
+                    errors = errors or []
+                    errors.append({"in": "query", "field": name, "why": f"is required; a {spoken(kind)}"})
+                continue
+            try:
+                values[slot] = convert(given if many else given[-1])
+            except (msgspec.ValidationError, ValueError) as error:
+                errors = errors or []
+                errors.append(_error("query", name, given if many else given[-1], kind, error))
+        if errors:
+            raise BadInput(errors)
+        for slot, take in self._builtins:
+            values[slot] = take(request)  # type: ignore[arg-type]
+
+
+def _error(where: str, name: str, given: Any, kind: Any, error: Exception) -> dict[str, Any]:
+    why = str(error).removesuffix(" - at `$`")
+    shown = given[:100] if isinstance(given, (str, list)) else given
+    return {"in": where, "field": name, "given": shown, "why": f"{why}; it takes {spoken(kind)}"}
+
+
+def parse_query(raw: bytes) -> dict[str, list[str]]:
+    """Every value of every name. At most 200 pairs."""
+    found: dict[str, list[str]] = {}
+    try:
+        pairs = parse_qsl(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=200)
+    except ValueError:
+        raise BadInput([{"in": "query", "field": "", "why": "has more than 200 values"}]) from None
+    for name, value in pairs:
+        found.setdefault(name, []).append(value)
+    return found
+
+
+async def read_body(receive: Callable[[], Awaitable[Mapping[str, Any]]], most: int) -> bytes | None:
+    """The request's body; None when the client went away."""
+    pieces: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        piece = message.get("body", b"")
+        size += len(piece)
+        if size > most:
+            raise JourneyError(f"the request's body is larger than {most} bytes", status=413)
+        pieces.append(piece)
+        if not message.get("more_body"):
+            return b"".join(pieces)
+
+
+def decode_body(raw: bytes, kind: Any) -> Any:
+    """The body's JSON as the type that parts ask for; an empty one is None."""
+    if not raw:
+        try:
+            return msgspec.convert(None, kind)
+        except msgspec.ValidationError:
+            raise BadInput([{"in": "body", "field": "", "why": f"is required; a {spoken(kind)}"}]) from None
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.ValidationError as error:
+        why, _, where = str(error).partition(" - at `$")
+        raise BadInput([{"in": "body", "field": where.strip(".`"), "why": why}]) from None
+    except msgspec.DecodeError as error:
+        raise BadInput([{"in": "body", "field": "", "why": f"is not JSON: {error}"}]) from None

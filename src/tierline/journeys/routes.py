@@ -1,0 +1,158 @@
+"""From a path and a client to the plan that answers: worked out when the application is built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tierline.errors import StackError
+from tierline.journeys.answer import Choice
+from tierline.journeys.journey import Journey
+from tierline.journeys.negotiate import best_media, version_of
+from tierline.journeys.plan import Loaders, plan
+from tierline.journeys.schedule import Shape
+
+VIEWERS = ("web", "mobile", "affiliate")
+
+
+class Route:
+    """A journey with its ways to answer, by kind of client."""
+
+    __slots__ = ("_loaders", "_partial", "_positions", "_services", "choices", "journey", "shape", "vary")
+
+    def __init__(
+        self,
+        journey: Journey,
+        shape: Shape,
+        services: Mapping[str, Any],
+        kinds: Iterable[str],
+        loaders: Loaders,
+    ) -> None:
+        self.journey = journey
+        self.shape = shape
+        self._services = dict(services)
+        self._loaders = loaders
+        pieces = journey.path.split("/")
+        self._positions = {piece[1:-1]: i for i, piece in enumerate(pieces) if piece.startswith("{")}
+        self.vary = _vary(journey, shape)
+        self._partial: dict[tuple[str, ...], Choice] = {}
+        standard: Choice | None = None
+        self.choices: dict[bytes, tuple[Choice, ...]] = {}
+        for kind in kinds:
+            views = [view for view in journey.views if view.kind == kind]
+            found = [self._choice(view) for view in sorted(views, key=lambda v: v.since, reverse=True)]
+            # The parts themselves are the JSON of a client that has no JSON view of its own.
+            if not any(view.media == "application/json" and not view.since for view in views):
+                standard = standard or self._choice(None)
+                found.append(standard)
+            self.choices[kind.encode()] = tuple(found)
+        for view in journey.views:
+            if view.kind.encode() not in self.choices:
+                raise journey.wrong(
+                    view.place,
+                    f"view {view.name!r} is for {view.kind!r}; the clients are: {', '.join(kinds)}",
+                )
+
+    def _choice(self, view: Any, only: Iterable[str] | None = None) -> Choice:
+        return Choice(plan(self.shape, view, self._services, self._loaders, only), self._positions, self.vary)
+
+    def choose(self, choices: tuple[Choice, ...], headers: Mapping[bytes, bytes]) -> Choice | None:
+        """By the app's version, then by what the client accepts; None when it accepts nothing there is."""
+        if choices[0].view is None and len(choices) == 1 and b"accept" not in headers:
+            return choices[0]
+        version = version_of(headers.get(b"x-app-version", b"").decode("latin-1"))
+        offered: dict[str, Choice] = {}
+        for choice in choices:
+            if choice.view is None or not choice.view.since or (version and choice.view.since <= version):
+                offered.setdefault(choice.media, choice)
+        accept = headers.get(b"accept", b"").decode("latin-1")
+        # A client that does not mind gets JSON: programs say nothing, browsers say text/html.
+        names = tuple(sorted(offered, key=lambda media: media != "application/json"))
+        best = best_media(accept, names)
+        return None if best is None else offered[best]
+
+    def partial(self, choice: Choice, fields: str) -> Choice:
+        """`?fields=` of an answer without a view: parts that nobody asked for are not even called."""
+        if choice.view is not None:
+            return choice
+        known = choice.plan.shown
+        tops = {name.strip().split(".")[0] for name in fields.split(",")}
+        names = tuple(name for name in known if name in tops)
+        if not names or len(names) == len(known) or not tops <= set(known):
+            return choice
+        found = self._partial.get(names)
+        if found is None:
+            if len(self._partial) >= 64:
+                return choice
+            found = self._partial[names] = self._choice(None, names)
+        return found
+
+    @property
+    def media(self) -> list[str]:
+        return sorted({choice.media for choices in self.choices.values() for choice in choices})
+
+
+def _vary(journey: Journey, shape: Shape) -> list[str]:
+    """Which request headers the answer depends on."""
+    found = ["x-client"]
+    if any(view.media != "application/json" for view in journey.views):
+        found.append("accept")
+    for name, header in (
+        ("locale", "accept-language"),
+        ("affiliate", "x-affiliate"),
+        ("version", "x-app-version"),
+    ):
+        if name in shape.inputs:
+            found.append(header)
+    if any(view.since for view in journey.views) and "x-app-version" not in found:
+        found.append("x-app-version")
+    return found
+
+
+class Table:
+    """All routes of an application."""
+
+    def __init__(self, routes: list[Route]) -> None:
+        self.routes = routes
+        self._static: dict[str, list[Route]] = {}
+        self._dynamic: dict[tuple[int, str], list[tuple[list[tuple[int, str]], Route]]] = {}
+        taken: dict[tuple[str, str], Journey] = {}
+        for route in routes:
+            journey = route.journey
+            shape = "/".join("{}" if piece.startswith("{") else piece for piece in journey.path.split("/"))
+            for method in journey.methods:
+                other = taken.setdefault((method, shape), journey)
+                if other is not journey:
+                    raise StackError(
+                        f"journeys {other.name!r} ({other.place}) and {journey.name!r} ({journey.place}) "
+                        f"both answer {method} {journey.path}"
+                    )
+            pieces = journey.path.split("/")
+            literals = [(i, piece) for i, piece in enumerate(pieces) if not piece.startswith("{")]
+            if len(literals) == len(pieces):
+                self._static.setdefault(journey.path, []).append(route)
+            else:
+                first = "" if pieces[1].startswith("{") else pieces[1]
+                self._dynamic.setdefault((len(pieces), first), []).append((literals, route))
+        for entries in self._dynamic.values():
+            entries.sort(key=lambda entry: -len(entry[0]))
+
+    def find(self, path: str) -> tuple[list[Route], list[str]]:
+        """The routes of a path, and its pieces."""
+        found = self._static.get(path)
+        if found is not None:
+            return found, []
+        pieces = path.split("/")
+        if len(pieces) < 2:
+            return [], pieces
+        for key in ((len(pieces), pieces[1]), (len(pieces), "")):
+            matching: list[Route] = []
+            for literals, route in self._dynamic.get(key, ()):
+                for position, text in literals:
+                    if pieces[position] != text:
+                        break
+                else:
+                    matching.append(route)
+            if matching and all(pieces[1:]):
+                return matching, pieces
+        return [], pieces

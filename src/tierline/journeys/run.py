@@ -1,0 +1,370 @@
+"""One request's way through a plan: what is ready runs at once, nothing waits for what it doesn't need."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextvars import copy_context
+from types import CoroutineType
+from typing import Any
+
+from tierline.journeys.eager import Eager
+from tierline.journeys.fault import DeadlineExceeded, WrongType
+from tierline.journeys.frame import Frame, frame
+from tierline.journeys.guard import guarded
+from tierline.journeys.inputs import spoken
+from tierline.journeys.plan import Node, Plan
+from tierline.journeys.policy import MISSING
+from tierline.trips import record
+from tierline.trips.hop import Hop
+
+
+class Failure:
+    """A part that failed, and what it raised."""
+
+    __slots__ = ("error", "node")
+
+    def __init__(self, node: Node, error: BaseException) -> None:
+        self.node = node
+        self.error = error
+
+
+class Run:
+    """Runs the parts of one request.
+
+    `begin()` starts all that is ready; when `left` is 0 afterwards, all is done and nothing had to wait.
+    Otherwise `await finish()`. Then `failure` is None and `values` holds every part's value.
+    """
+
+    __slots__ = (
+        "begun",
+        "degraded",
+        "engine",
+        "failure",
+        "failures",
+        "frame",
+        "left",
+        "listener",
+        "loop",
+        "marks",
+        "plan",
+        "skipped",
+        "span",
+        "tasks",
+        "timer",
+        "values",
+        "waiter",
+        "waiting",
+    )
+
+    def __init__(
+        self,
+        plan: Plan,
+        values: list[Any],
+        loop: asyncio.AbstractEventLoop,
+        scope: Frame,
+        engine: Any,
+        span: record.Span | None = None,
+        listener: Callable[[Node, Any, BaseException | None], None] | None = None,
+    ) -> None:
+        self.plan = plan
+        self.values = values
+        self.loop = loop
+        self.frame = scope
+        self.engine = engine
+        self.span = span
+        self.listener = listener
+        self.waiting = plan.waiting.copy()
+        self.left = len(plan.nodes)
+        self.tasks: set[Eager] | None = None
+        self.failure: Failure | None = None
+        self.failures: list[Failure] | None = None
+        self.skipped: set[str] | None = None
+        self.degraded: list[str] | None = None
+        self.waiter: asyncio.Future[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.marks: dict[str, tuple[int, int]] | None = {} if span is not None else None
+        self.begun = 0
+
+    def begin(self) -> None:
+        if self.span is not None:
+            self.begun = time.time_ns()
+        self._launch(list(self.plan.roots))
+
+    async def finish(self) -> None:
+        """Waits for the rest. Cancelling it cancels the parts."""
+        if not self.left:
+            return
+        loop = self.loop
+        self.waiter = waiter = loop.create_future()
+        self.timer = loop.call_at(self.frame.deadline, self._expire)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            self.stop()
+            raise
+        finally:
+            self.timer.cancel()
+
+    def stop(self) -> None:
+        """Cancels every part that runs, and waits for none of them."""
+        self.left = 0
+        if self.timer is not None:
+            self.timer.cancel()
+        tasks, self.tasks = self.tasks, None
+        for task in tasks or ():
+            self._abandon(task)
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+
+    def _abandon(self, task: Eager) -> None:
+        task.owner = None
+        if task.timer is not None:
+            task.timer.cancel()
+        task.ended = self.engine.unwound
+        self.engine.unwinding.add(task)
+        task.cancel()
+
+    def _launch(self, ready: list[Node]) -> None:
+        """Starts nodes; the list grows while those that finish at once make others ready."""
+        values = self.values
+        for node in ready:
+            if self.left == 0:
+                return
+            try:
+                if self.span is not None:
+                    self._traced(node, ready)
+                    continue
+                value = node.invoke(values) if node.plain else guarded(node, self)
+                if type(value) is CoroutineType:
+                    task = Eager(value, self.loop, copy_context())
+                    if node.deadline is not None:
+                        self._bound(node, task)
+                    if not task.begin():
+                        self._suspend(node, task)
+                        continue
+                    if task.error is not None:
+                        self._fail(node, task.error, ready)
+                        continue
+                    value = task.value
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:
+                self._fail(node, error, ready)
+                continue
+            self._settle(node, value, ready)
+
+    def _bound(self, node: Node, task: Eager) -> None:
+        """The part's own deadline, for the calls that it makes."""
+        mine = self.loop.time() + (node.deadline or 0.0)
+        if mine < self.frame.deadline:
+            task.context.run(frame.set, Frame(mine, self.frame.shared))
+
+    def _suspend(self, node: Node, task: Eager) -> None:
+        task.node = node
+        task.owner = self
+        task.ended = self._ended
+        if node.deadline is not None:
+            task.timer = self.loop.call_later(node.deadline, self._overdue, task)
+        if self.tasks is None:
+            self.tasks = {task}
+        else:
+            self.tasks.add(task)
+
+    def _ended(self, task: Eager) -> None:
+        if task.owner is not self or self.tasks is None:
+            return
+        self.tasks.discard(task)
+        task.owner = None
+        if task.timer is not None:
+            task.timer.cancel()
+        ready: list[Node] = []
+        if self.marks is not None and task.span is not None:
+            self._mark(task.node, task.span, task.error)
+        if task.error is not None:
+            self._fail(task.node, task.error, ready)
+        else:
+            self._settle(task.node, task.value, ready)
+        if ready:
+            self._launch(ready)
+        self._maybe_done()
+
+    def _maybe_done(self) -> None:
+        if not self.left and self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
+
+    def _overdue(self, task: Eager) -> None:
+        """A part's deadline passed. It is cancelled, and not waited for: it may not listen."""
+        node = task.node
+        if task.owner is not self or self.tasks is None:
+            return
+        self.tasks.discard(task)
+        self._abandon(task)
+        error = DeadlineExceeded(f"part {node.name!r} took longer than {node.deadline * 1000:g} ms")
+        if task.span is not None:
+            self._mark(node, task.span, error)
+        ready: list[Node] = []
+        self._fail(node, error, ready)
+        self._launch(ready)
+        self._maybe_done()
+
+    def _expire(self) -> None:
+        """The journey's deadline passed: everything that still runs has failed; fallbacks hold."""
+        for task in list(self.tasks or ()):
+            if self.tasks is None:
+                break
+            self.tasks.discard(task)
+            self._abandon(task)
+            node = task.node
+            error = DeadlineExceeded(f"part {node.name!r} did not finish within the journey's deadline")
+            if task.span is not None:
+                self._mark(node, task.span, error)
+            ready: list[Node] = []
+            self._fail(node, error, ready)
+            # Its dependants get no time at all: only those that never wait can still answer.
+            self._launch(ready)
+        if self.left:
+            if self.tasks:
+                self.timer = self.loop.call_soon(self._expire)  # type: ignore[assignment]
+            else:
+                self.stop()
+        self._maybe_done()
+
+    def _settle(self, node: Node, value: Any, ready: list[Node]) -> None:
+        check = node.check
+        if check is not None and not isinstance(value, check):
+            error = WrongType(
+                f"part {node.name!r} returned {type(value).__name__}, it says {spoken(node.returns)}"
+            )
+            self._fail(node, error, ready)
+            return
+        self._put(node, value, ready)
+        if self.listener is not None:
+            self.listener(node, value, None)
+
+    def _put(self, node: Node, value: Any, ready: list[Node]) -> None:
+        self.values[node.slot] = value
+        self.left -= 1
+        if node.dependants:
+            waiting = self.waiting
+            for other in node.dependants:
+                waiting[other.index] -= 1
+                if not waiting[other.index]:
+                    ready.append(other)
+
+    def _fail(self, node: Node, error: BaseException, ready: list[Node]) -> None:
+        policy = node.part.policy
+        if policy.fallback is not MISSING:
+            try:
+                value = policy.stand_in()
+            except Exception as second:
+                error = second
+            else:
+                if self.degraded is None:
+                    self.degraded = [node.name]
+                else:
+                    self.degraded.append(node.name)
+                self.engine.failed(self.plan, node, error, degraded=True)
+                self._put(node, value, ready)
+                if self.listener is not None:
+                    self.listener(node, value, error)
+                return
+        self.engine.failed(self.plan, node, error, degraded=False)
+        failure = Failure(node, error)
+        if self.failure is None:
+            self.failure = failure
+        if self.listener is None:
+            self.stop()
+            return
+        # A stream delivers the siblings all the same; only what needs this part is skipped.
+        self.left -= 1
+        self.listener(node, None, error)
+        self._skip(node)
+
+    def _skip(self, node: Node) -> None:
+        for other in node.dependants:
+            if self.skipped is None:
+                self.skipped = set()
+            if other.name not in self.skipped:
+                self.skipped.add(other.name)
+                self.left -= 1
+                self._skip(other)
+
+    # Only when the request is sampled.
+
+    def _traced(self, node: Node, ready: list[Node]) -> None:
+        outer = self.span
+        assert outer is not None
+        context = copy_context()
+        mine = record.Span(outer.trace, record.span_id(), True)
+        began = time.time_ns()
+        context.run(record.current.set, mine)
+        degraded = len(self.degraded or ())
+        try:
+            value = context.run(node.invoke, self.values) if node.plain else guarded(node, self)
+        except Exception as error:
+            self._mark(node, (mine, began), error)
+            self._fail(node, error, ready)
+            return
+        if type(value) is CoroutineType:
+            task = Eager(value, self.loop, context)
+            if node.deadline is not None:
+                self._bound(node, task)
+            task.span = (mine, began)
+            if not task.begin():
+                self._suspend(node, task)
+                return
+            self._mark(node, task.span, task.error)
+            if task.error is not None:
+                self._fail(node, task.error, ready)
+                return
+            value = task.value
+        elif degraded == len(self.degraded or ()):
+            self._mark(node, (mine, began), None)
+        self._settle(node, value, ready)
+
+    def _mark(self, node: Node, span: tuple[record.Span, int], error: BaseException | None) -> None:
+        mine, began = span
+        ended = time.time_ns()
+        assert self.marks is not None
+        assert self.span is not None
+        self.marks[node.name] = (began, ended)
+        verdict = ""
+        attributes: dict[str, Any] = {"tierline.journey": self.plan.journey.name}
+        if node.needs:
+            attributes["tierline.needs"] = list(node.needs)
+        if error is not None:
+            attributes["error.type"] = type(error).__name__
+            verdict = "degraded" if node.part.policy.fallback is not MISSING else "failed"
+        else:
+            verdict = self.frame.shared.pop(("verdict", node.name), "")
+        record.recorder.write(
+            Hop(
+                status=1 if error is not None else 0,
+                trace=mine.trace,
+                span=mine.span,
+                parent=self.span.span,
+                tier="experience",
+                system="journeys",
+                zone=self.engine.zone,
+                start_us=began // 1000,
+                duration_us=(ended - began) // 1000,
+                verdict=verdict,
+                name=node.name,
+                attributes=attributes,
+            )
+        )
+
+    def critical(self) -> list[str]:
+        """The chain of parts that the answer waited for, by when they ended. Only when sampled."""
+        marks = self.marks or {}
+        if not marks:
+            return []
+        needs = {node.name: node.needs for node in self.plan.nodes}
+        name = max(marks, key=lambda part: marks[part][1])
+        chain = [name]
+        while before := [part for part in needs[name] if part in marks]:
+            name = max(before, key=lambda part: marks[part][1])
+            chain.append(name)
+        return chain[::-1]

@@ -1,0 +1,279 @@
+"""Calling a service: the same line of code is a function call in the same process, or HTTP elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, TypeVar, overload
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from tierline.journeys.fault import DeadlineExceeded, ServiceError, TooLarge, Unreachable
+from tierline.journeys.frame import frame
+from tierline.trips.record import current
+
+T = TypeVar("T")
+
+DEADLINE = b"x-request-deadline-ms"
+"""How many milliseconds are left for the answer; every hop passes on what remains."""
+SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+IDEMPOTENT = SAFE | {"PUT", "DELETE"}
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+_HEADER = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_TARGET = re.compile(r"/[\x21-\x7e]*")
+
+
+class Reply:
+    """What a service answered."""
+
+    __slots__ = ("body", "headers", "service", "status")
+
+    def __init__(
+        self, status: int, headers: list[tuple[bytes, bytes]], body: bytes, service: str = ""
+    ) -> None:
+        self.status = status
+        self.headers = headers
+        self.body = body
+        self.service = service
+
+    @overload
+    def json(self) -> Any: ...
+    @overload
+    def json(self, kind: type[T]) -> T: ...
+    def json(self, kind: Any = None) -> Any:
+        """The body's JSON, as `kind` when given. Raises ServiceError for anything else."""
+        try:
+            return _decode(self.body) if kind is None else msgspec.json.decode(self.body, type=kind)
+        except msgspec.DecodeError as error:
+            raise ServiceError(
+                self.service, f"its reply is not the JSON that was expected: {error}"
+            ) from None
+
+    @property
+    def text(self) -> str:
+        return self.body.decode("utf-8", "replace")
+
+    def header(self, name: str) -> str | None:
+        """A header's value; the first, when there are several."""
+        wanted = name.lower().encode("latin-1")
+        return next((value.decode("latin-1") for key, value in self.headers if key == wanted), None)
+
+
+class Transport(Protocol):
+    """A way to a service. `target` is path and query; `within` is what is left, in seconds."""
+
+    async def request(
+        self,
+        method: str,
+        target: str,
+        headers: list[tuple[bytes, bytes]],
+        body: bytes,
+        within: float,
+        most: int,
+    ) -> Reply: ...
+
+    async def open(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class _Shared:
+    """A call that equal calls of the same request join."""
+
+    __slots__ = ("reply", "waiters")
+
+    def __init__(self) -> None:
+        self.reply: Reply | None = None
+        self.waiters: list[asyncio.Future[Reply | None]] | None = None
+
+
+_templates: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+
+
+def _template(path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    if not path.startswith("/"):
+        raise ValueError(f"a path begins with /, not {path!r}")
+    pieces = re.split(r"\{(\w+)\}", path)
+    found = _templates[path] = (tuple(pieces[::2]), tuple(pieces[1::2]))
+    return found
+
+
+def target_of(path: str, values: dict[str, Any]) -> str:
+    """`/films/{id}` with its values quoted; values that the path doesn't name become the query."""
+    texts, names = _templates.get(path) or _template(path)
+    if names:
+        pieces = [texts[0]]
+        for name, text in zip(names, texts[1:], strict=True):
+            try:
+                value = values.pop(name)
+            except KeyError:
+                raise TypeError(f"{path} needs {name}=…") from None
+            piece = str(value) if type(value) is int else quote(str(value), safe="")
+            if piece in ("", ".", ".."):
+                raise ValueError(f"{path}: {name}={value!r} is not a path segment")
+            pieces.append(piece)
+            pieces.append(text)
+        target = "".join(pieces)
+    else:
+        target = path
+    if values:
+        query = [(k, v) for k, v in values.items() if v is not None]
+        if query:
+            target += ("&" if "?" in target else "?") + urlencode(query, doseq=True)
+    return target
+
+
+class ServiceClient:
+    """A service as parts see it: `(await catalog.get("/films/{id}", id=film_id)).json()`.
+
+    A reply of 400 or more raises ServiceError, unless its status is in `allow`. Deadline and trace travel
+    along.
+    A call is tried once more only when that is safe: the method is idempotent, or nothing was sent.
+
+    most: the largest reply in bytes. timeout: seconds for a call that no deadline bounds.
+    """
+
+    __slots__ = ("_most", "_name", "_retries", "_timeout", "_transport")
+
+    def __init__(
+        self,
+        name: str,
+        transport: Transport,
+        *,
+        most: int = 8 * 1024 * 1024,
+        timeout: float = 30.0,
+        retries: int = 1,
+    ) -> None:
+        self._name = name
+        self._transport = transport
+        self._most = most
+        self._timeout = timeout
+        self._retries = retries
+
+    def __repr__(self) -> str:
+        return f"ServiceClient({self._name!r})"
+
+    @property
+    def transport(self) -> Transport:
+        return self._transport
+
+    async def get(
+        self, path: str, *, allow: Iterable[int] = (), headers: Mapping[str, str] | None = None, **values: Any
+    ) -> Reply:
+        """GET; an equal one of the same request is made once."""
+        target = target_of(path, values)
+        scope = frame.get()
+        if scope is None or headers:
+            return await self.request("GET", target, allow=allow, headers=headers)
+        key = (self._name, target)
+        while True:
+            shared = scope.shared.get(key)
+            if shared is None:
+                break
+            if shared.reply is not None:
+                return self._checked(shared.reply, allow)
+            turn: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
+            if shared.waiters is None:
+                shared.waiters = [turn]
+            else:
+                shared.waiters.append(turn)
+            reply = await turn
+            if reply is not None:
+                return self._checked(reply, allow)
+        shared = scope.shared[key] = _Shared()
+        try:
+            reply = shared.reply = await self._send("GET", target, b"", [])
+            return self._checked(reply, allow)
+        finally:
+            if shared.reply is None:
+                # It failed or was cancelled: whoever waits makes the call itself, within its own deadline.
+                scope.shared.pop(key, None)
+            for turn in shared.waiters or ():
+                if not turn.done():
+                    turn.set_result(shared.reply)
+
+    async def post(self, path: str, *, json: Any = None, body: bytes = b"", **rest: Any) -> Reply:
+        """POST, never repeated once it may have been sent."""
+        return await self._with_body("POST", path, json, body, rest)
+
+    async def put(self, path: str, *, json: Any = None, body: bytes = b"", **rest: Any) -> Reply:
+        return await self._with_body("PUT", path, json, body, rest)
+
+    async def patch(self, path: str, *, json: Any = None, body: bytes = b"", **rest: Any) -> Reply:
+        return await self._with_body("PATCH", path, json, body, rest)
+
+    async def delete(self, path: str, **rest: Any) -> Reply:
+        return await self._with_body("DELETE", path, None, b"", rest)
+
+    async def _with_body(self, method: str, path: str, json: Any, body: bytes, rest: dict[str, Any]) -> Reply:
+        allow = rest.pop("allow", ())
+        headers = rest.pop("headers", None)
+        return await self.request(
+            method, target_of(path, rest), json=json, body=body, allow=allow, headers=headers
+        )
+
+    async def request(
+        self,
+        method: str,
+        target: str,
+        *,
+        json: Any = None,
+        body: bytes = b"",
+        allow: Iterable[int] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Any request; `target` is path and query, already quoted."""
+        sent: list[tuple[bytes, bytes]] = []
+        for name, value in (headers or {}).items():
+            pair = (name.lower().encode("latin-1"), value.encode("latin-1"))
+            if not _TOKEN.fullmatch(pair[0]) or not _HEADER.fullmatch(pair[1]):
+                raise ValueError(f"header {name!r} holds characters that no header may")
+            sent.append(pair)
+        if json is not None:
+            body = _encode(json)
+            sent.append((b"content-type", b"application/json"))
+        return self._checked(await self._send(method, target, body, sent), allow)
+
+    def _checked(self, reply: Reply, allow: Iterable[int]) -> Reply:
+        if reply.status >= 400 and reply.status not in allow:
+            said = reply.body[:200].decode("utf-8", "replace")
+            raise ServiceError(
+                self._name, f"{reply.status} {said}".rstrip(), reply_status=reply.status, body=reply.body
+            )
+        return reply
+
+    async def _send(self, method: str, target: str, body: bytes, headers: list[tuple[bytes, bytes]]) -> Reply:
+        if not _TARGET.fullmatch(target):
+            raise ValueError(f"{target!r} is not a request target")
+        scope = frame.get()
+        tries = self._retries
+        span = current.get()
+        if span is not None:
+            headers.append((b"traceparent", span.traceparent.encode()))
+        while True:
+            if scope is None:
+                timeout = self._timeout
+                sent = headers
+            else:
+                timeout = scope.deadline - asyncio.get_running_loop().time()
+                if timeout <= 0:
+                    raise DeadlineExceeded(f"{self._name}: no time is left for {method} {target}")
+                sent = [*headers, (DEADLINE, b"%d" % (timeout * 1000 + 1))]
+            try:
+                reply = await self._transport.request(method, target, sent, body, timeout, self._most)
+            except ServiceError as error:
+                if tries <= 0 or not (method in IDEMPOTENT or isinstance(error, Unreachable)):
+                    raise
+            else:
+                if len(reply.body) > self._most:
+                    raise TooLarge(
+                        f"{self._name}: its reply is larger than {self._most} bytes", service=self._name
+                    )
+                reply.service = self._name
+                return reply
+            tries -= 1

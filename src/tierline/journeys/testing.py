@@ -1,0 +1,225 @@
+"""A journey called in plain pytest: no server, no line, with fakes for whatever it needs."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from tierline.errors import choices, nearest
+from tierline.journeys.app import Experience
+from tierline.journeys.building import build
+from tierline.journeys.journey import Journey, Part
+from tierline.journeys.routes import VIEWERS
+from tierline.journeys.service import Reply, ServiceClient, target_of
+from tierline.journeys.session import Session
+
+
+class Outcome:
+    """What a journey answered: `status`, `body` (decoded JSON, or text), `headers`, and `session` afterwards.
+
+    `parts` holds every part's value, `degraded` the parts that fell back, `problem` the problem document.
+    """
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.body: Any = None
+        self.headers: dict[str, str] = {}
+        self.parts: dict[str, Any] = {}
+        self.degraded: list[str] = []
+        self.problem: dict[str, Any] | None = None
+        self.session: Session = Session()
+        self.events: list[dict[str, Any]] = []
+
+    def __repr__(self) -> str:
+        return f"Outcome(status={self.status}, body={self.body!r}, degraded={self.degraded})"
+
+
+class FakeTransport:
+    """A service as a dict: `{"GET /films/1": {...}}`. The method may be left out; GET is meant.
+
+    A value is the reply's JSON, `(status, JSON)`, an exception to raise, or a function of the target.
+    """
+
+    def __init__(self, name: str, replies: Mapping[str, Any]) -> None:
+        self._name = name
+        self._replies = {key if " " in key else f"GET {key}": value for key, value in replies.items()}
+        self.calls: list[str] = []
+
+    async def request(
+        self,
+        method: str,
+        target: str,
+        headers: list[tuple[bytes, bytes]],
+        body: bytes,
+        within: float,
+        most: int,
+    ) -> Reply:
+        key = f"{method} {target}"
+        self.calls.append(key)
+        if key not in self._replies:
+            key = f"{method} {target.partition('?')[0]}"
+        if key not in self._replies:
+            known = choices(self._replies)
+            raise AssertionError(
+                f"the fake {self._name!r} was asked for {method} {target}; it knows: {known}"
+            )
+        value = self._replies[key]
+        if callable(value):
+            value = value(target)
+            if inspect.isawaitable(value):
+                value = await value
+        if isinstance(value, BaseException):
+            raise value
+        status, value = value if isinstance(value, tuple) else (200, value)
+        data = value if isinstance(value, bytes) else msgspec.json.encode(value)
+        return Reply(status, [(b"content-type", b"application/json")], data)
+
+    async def open(self) -> None:
+        return None
+
+    async def close(self) -> None:
+        return None
+
+
+class _Sessions:
+    """One session, given and taken."""
+
+    cookie = "session"
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    async def load(self, headers: Mapping[bytes, bytes], identity: Mapping[str, Any] | None) -> Session:
+        return self.session
+
+    async def save(self, session: Session) -> str:
+        session.id = session.id or "test-session"
+        session.changed = False
+        return ""
+
+    async def close(self) -> None:
+        return None
+
+
+def faked(journey: Journey, fakes: Mapping[str, Any]) -> tuple[Journey, dict[str, Any]]:
+    """The journey with the faked parts in place of its own, and the faked services."""
+    copy = Journey.__new__(Journey)
+    copy.__dict__.update(journey.__dict__)
+    copy.parts = dict(journey.parts)
+    needs = journey.needs
+    services: dict[str, Any] = {}
+    for name, fake in fakes.items():
+        if name in copy.parts:
+            copy.parts[name] = _fake_part(copy.parts[name], fake)
+        elif name in needs:
+            is_replies = isinstance(fake, Mapping)
+            services[name] = ServiceClient(name, FakeTransport(name, fake), retries=0) if is_replies else fake
+        else:
+            known = {*copy.parts, *needs}
+            raise AssertionError(
+                f"journey {journey.name!r} has no part or service {name!r}{nearest(name, known)}; "
+                f"there are: {choices(known)}"
+            )
+    missing = [name for name in copy.needs if name not in services]
+    for name in missing:
+        services[name] = ServiceClient(name, FakeTransport(name, {}), retries=0)
+    return copy, services
+
+
+def _fake_part(part: Part, fake: Any) -> Part:
+    if callable(fake):
+        return Part(part.name, fake, part.policy, part.place, part.batch)
+    if isinstance(fake, BaseException):
+        error = fake
+
+        async def raises() -> Any:
+            raise error
+
+        return Part(part.name, raises, part.policy, part.place)
+
+    async def value() -> Any:
+        return fake
+
+    return Part(part.name, value, part.policy, part.place)
+
+
+async def call(
+    journey: Journey,
+    values: Mapping[str, Any],
+    fakes: Mapping[str, Any],
+    client: str,
+    session: Mapping[str, Any] | None,
+    identity: Mapping[str, Any] | None,
+    locale: str,
+    headers: Mapping[str, str],
+    body: Any,
+) -> Outcome:
+    """See Journey.call."""
+    copy, services = faked(journey, fakes)
+    outcome = Outcome()
+    outcome.session = Session("test-session", session) if session is not None else Session()
+    application = build(
+        [copy], services=services, clients=(*VIEWERS, *(view.kind for view in copy.views)),
+        session=_Sessions(outcome.session), cache=None, on_event=outcome.events.append,  # type: ignore[arg-type]
+    )  # fmt: skip
+    paths = {name: values[name] for name in copy.path_names if name in values}
+    query = {name: value for name, value in values.items() if name not in paths}
+    missing = [name for name in copy.path_names if name not in values]
+    if missing:
+        raise TypeError(f"{copy.path} needs {', '.join(f'{name}=…' for name in missing)}")
+    sent = {"x-client": client, "accept-language": locale, **{k.lower(): v for k, v in headers.items()}}
+    if identity is not None:
+        sent["x-tierline-claims"] = msgspec.json.encode(identity).decode("latin-1")
+    return await ask(
+        application, copy.methods[0], target_of(copy.path, {**paths, **query}), sent, body, outcome
+    )
+
+
+async def ask(
+    application: Experience, method: str, target: str, headers: Mapping[str, str], body: Any, outcome: Outcome
+) -> Outcome:
+    """One request to an application in this process."""
+    path, _, query = target.partition("?")
+    from urllib.parse import unquote
+
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": unquote(path),
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "headers": [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()],
+        "client": ("127.0.0.1", 0),
+    }
+    data = b"" if body is None else msgspec.json.encode(body)
+    told = False
+    pieces: list[bytes] = []
+
+    async def receive() -> dict[str, Any]:
+        nonlocal told
+        if told:
+            await asyncio.get_running_loop().create_future()
+        told = True
+        return {"type": "http.request", "body": data, "more_body": False}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            outcome.status = message["status"]
+            outcome.headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in message["headers"]}
+        else:
+            pieces.append(message.get("body", b""))
+
+    with application.observed(outcome.parts):
+        await application(scope, receive, send)
+    raw = b"".join(pieces)
+    media = outcome.headers.get("content-type", "")
+    outcome.body = msgspec.json.decode(raw) if raw and "json" in media else raw.decode()
+    if media.startswith("application/problem"):
+        outcome.problem = outcome.body
+    degraded = outcome.headers.get("x-tierline-degraded", "")
+    outcome.degraded = [name.strip() for name in degraded.split(",") if name.strip()]
+    return outcome
