@@ -18,7 +18,12 @@ from tierline.engines.answers.server import check, endpoint
 
 
 def record(name: str, kind: str, *values: str, **more: Any) -> dict[str, Any]:
-    return {"zones": [ZONE | {"records": [*ZONE["records"], {"name": name, "type": kind, "values": list(values)} | more]}]}
+    return {
+        "zones": [
+            ZONE
+            | {"records": [*ZONE["records"], {"name": name, "type": kind, "values": list(values)} | more]}
+        ]
+    }
 
 
 def route(to: Any, name: str = "@") -> dict[str, Any]:
@@ -27,7 +32,10 @@ def route(to: Any, name: str = "@") -> dict[str, Any]:
 
 def place(**check_: Any) -> dict[str, Any]:
     given = {"kind": "http", "host": "127.0.0.1", "port": 80} | check_
-    return {"places": config()["places"] | {"x": {"region": "r", "targets": [target("t", "127.0.0.1", check=given)]}}}
+    return {
+        "places": config()["places"]
+        | {"x": {"region": "r", "targets": [target("t", "127.0.0.1", check=given)]}}
+    }
 
 
 @pytest.mark.parametrize(
@@ -89,7 +97,10 @@ def place(**check_: Any) -> dict[str, Any]:
             {"places": config()["places"] | {"x": {"region": "r", "targets": [target("t", "1.1.1.1")] * 2}}},
             "two targets of one name",
         ),
-        ({"places": config()["places"] | {"x": {"region": "r", "targets": [target("t", "one")]}}}, "IPv4 address"),
+        (
+            {"places": config()["places"] | {"x": {"region": "r", "targets": [target("t", "one")]}}},
+            "IPv4 address",
+        ),
     ],
 )
 def test_refused(more: dict[str, Any], says: str) -> None:
@@ -103,17 +114,28 @@ def test_files_that_are_none(tmp_path: Path, text: str) -> None:
     path = tmp_path / "dns.json"
     path.write_text(text)
     ran = subprocess.run(
-        [sys.executable, "-m", "tierline.engines.answers", "--check", str(path)], capture_output=True, text=True
+        [sys.executable, "-m", "tierline.engines.answers", "--check", str(path)],
+        capture_output=True,
+        text=True,
     )
-    assert ran.returncode == 1 and ran.stderr.startswith("configuration refused: ") and "Traceback" not in ran.stderr
+    assert (
+        ran.returncode == 1
+        and ran.stderr.startswith("configuration refused: ")
+        and "Traceback" not in ran.stderr
+    )
 
 
 def test_check_command(tmp_path: Path) -> None:
     path = tmp_path / "dns.json"
     path.write_text(json.dumps(config()))
-    ran = subprocess.run([sys.executable, "-m", "tierline.engines.answers", "--check", str(path)], capture_output=True)
+    ran = subprocess.run(
+        [sys.executable, "-m", "tierline.engines.answers", "--check", str(path)], capture_output=True
+    )
     assert (ran.returncode, ran.stderr) == (0, b"")
-    assert subprocess.run([sys.executable, "-m", "tierline.engines.answers"], capture_output=True).returncode == 2
+    assert (
+        subprocess.run([sys.executable, "-m", "tierline.engines.answers"], capture_output=True).returncode
+        == 2
+    )
 
 
 def test_endpoints() -> None:
@@ -147,7 +169,9 @@ def test_names_that_are_none() -> None:
 
 def test_several_zones() -> None:
     inner = {"name": "in.cinema.test", "soa": {"primary": "ns1.cinema.test."}, "ns": ["ns1.cinema.test."]}
-    data = config(zones=[ZONE, inner | {"records": [{"name": "@", "type": "ALIAS", "values": ["cinema.test."]}]}])
+    data = config(
+        zones=[ZONE, inner | {"records": [{"name": "@", "type": "ALIAS", "values": ["cinema.test."]}]}]
+    )
     local = Local(data)
     assert local.addresses("in.cinema.test") == ["127.0.1.1"]
     assert local.ask("x.in.cinema.test").authority[0].name.to_text() == "in.cinema.test."

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import msgspec
 import pytest
 from test_answers_support import Local, config, target
 
+from tierline.engines.answers.clients import Clients
+from tierline.engines.answers.config import Config
+from tierline.engines.answers.networks import address
 from tierline.tiers.dns.places import REGIONS, client, latency, table
 
 PLACES = {
@@ -74,7 +78,9 @@ def test_latency() -> None:
 
 
 def test_a_latency_table_of_ones_own() -> None:
-    local = routed({"kind": "latency", "to": ["us", "eu"]}, latency={"us-east-1": {"us-east-1": 9, "eu-west-1": 8}})
+    local = routed(
+        {"kind": "latency", "to": ["us", "eu"]}, latency={"us-east-1": {"us-east-1": 9, "eu-west-1": 8}}
+    )
     assert asked(local, US) == ["127.0.1.1"]
     assert asked(local, EU) == ["127.0.1.1"]  # no figures: one's own region
     assert asked(local, AP) == ["127.0.2.1"]  # no figures at all: in their order
@@ -116,7 +122,12 @@ def test_multivalue() -> None:
 
 def test_geography() -> None:
     local = routed(
-        {"kind": "geography", "country": {"IE": "eu", "AU": "ap"}, "continent": {"NA": "us", "EU": "us"}, "default": "ap"}
+        {
+            "kind": "geography",
+            "country": {"IE": "eu", "AU": "ap"},
+            "continent": {"NA": "us", "EU": "us"},
+            "default": "ap",
+        }
     )
     assert asked(local, EU) == ["127.0.1.1"]
     assert asked(local, f"{client('eu-central-1')}/32") == ["127.0.2.1"]  # DE: by continent
@@ -160,22 +171,29 @@ def test_failover_inside_geography() -> None:
     take(local, OUT["a"], OUT["b"])
     assert asked(local, AP) == ["127.0.2.1"]
     assert asked(local, EU) == ["127.0.1.1"]
-    router = local.answerer.resolver._router
+    router = local.answerer.router
     node = local.answerer._config.zones[0].routes[0].to
-    group = local.answerer._clients.of(client("eu-west-1"))
+    group = local.answerer.clients.of(client("eu-west-1"))
     assert router.choose(node, group).verdict == "geography → failover → eu"
     take(local, *OUT.values())
     assert router.choose(node, group).verdict == "geography → failover → eu (all down)"
 
 
 def test_https_and_aaaa_follow_the_route() -> None:
-    places = {"eu": {"region": "eu-west-1", "targets": [{"name": "six", "aaaa": ["2001:db8::1"], "https": "port=1"}]}}
+    places = {
+        "eu": {
+            "region": "eu-west-1",
+            "targets": [{"name": "six", "aaaa": ["2001:db8::1"], "https": "port=1"}],
+        }
+    }
     data = config(places=places)
     data["zones"][0] = data["zones"][0] | {"routes": [{"name": "@", "to": "eu"}]}
     local = Local(data)
     assert local.addresses(kind="AAAA") == ["2001:db8::1"]
     assert not local.addresses(kind="A")
-    assert local.ask("cinema.test", "HTTPS").answer[0].to_text().endswith('1 . port="1" ipv6hint="2001:db8::1"')
+    assert (
+        local.ask("cinema.test", "HTTPS").answer[0].to_text().endswith('1 . port="1" ipv6hint="2001:db8::1"')
+    )
 
 
 def test_places_are_counted() -> None:
@@ -206,3 +224,20 @@ def test_latency_estimates(one: str, other: str, measured: float) -> None:
     estimate = latency(REGIONS[one], REGIONS[other])
     assert measured * 0.66 < estimate < measured * 1.34
     assert estimate == latency(REGIONS[other], REGIONS[one])
+
+
+def test_countries_of_the_registries() -> None:
+    """Where the subnets say nothing, an optional package does; where they do, it is not asked."""
+    asked_for: list[str] = []
+
+    def country(text: str) -> str:
+        asked_for.append(text)
+        return "DE"
+
+    clients = Clients(msgspec.convert(config(), Config), country)
+    group, scope = clients.locate(*address("203.0.113.9"))
+    assert (group.country, group.continent, group.region, scope) == ("DE", "EU", "eu-west-1", 24)
+    assert clients.locate(*address("2001:db8:7::1"))[1] == 56
+    assert asked_for == ["203.0.113.9", "2001:0db8:0007:0000:0000:0000:0000:0001"]
+    assert clients.of("198.18.5.1").country == "US" and clients.of("127.0.0.1").country == "IE"
+    assert len(asked_for) == 2

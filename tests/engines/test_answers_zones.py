@@ -31,7 +31,11 @@ def local() -> Local:
     ("name", "kind", "wanted"),
     [
         ("cinema.test", "A", ["cinema.test. 60 IN A 127.0.1.1"]),
-        ("mail.cinema.test", "A", ["mail.cinema.test. 5 IN A 127.0.0.9", "mail.cinema.test. 5 IN A 127.0.0.10"]),
+        (
+            "mail.cinema.test",
+            "A",
+            ["mail.cinema.test. 5 IN A 127.0.0.9", "mail.cinema.test. 5 IN A 127.0.0.10"],
+        ),
         ("ns2.cinema.test", "AAAA", ["ns2.cinema.test. 60 IN AAAA 2001:db8::2"]),
         (
             "cinema.test",
@@ -41,10 +45,17 @@ def local() -> Local:
         (
             "cinema.test",
             "TXT",
-            ['cinema.test. 60 IN TXT "v=spf1 -all"', 'cinema.test. 60 IN TXT "two strings" "of one \\"record\\""'],
+            [
+                'cinema.test. 60 IN TXT "v=spf1 -all"',
+                'cinema.test. 60 IN TXT "two strings" "of one \\"record\\""',
+            ],
         ),
         ("cinema.test", "CAA", ['cinema.test. 60 IN CAA 0 issue "ca.example"']),
-        ("cinema.test", "NS", ["cinema.test. 60 IN NS ns1.cinema.test.", "cinema.test. 60 IN NS ns2.cinema.test."]),
+        (
+            "cinema.test",
+            "NS",
+            ["cinema.test. 60 IN NS ns1.cinema.test.", "cinema.test. 60 IN NS ns2.cinema.test."],
+        ),
         ("cinema.test", "SOA", [NEGATIVE[0].replace(" 30 IN", " 60 IN")]),
         ("_sip._tcp.cinema.test", "SRV", ["_sip._tcp.cinema.test. 60 IN SRV 0 5 5060 mail.cinema.test."]),
         (
@@ -58,7 +69,11 @@ def local() -> Local:
             ['cinema.test. 60 IN HTTPS 1 . alpn="h2" port="8443" ipv4hint="127.0.1.1"'],
         ),
         ("www.cinema.test", "CNAME", ["www.cinema.test. 60 IN CNAME cinema.test."]),
-        ("www.cinema.test", "A", ["www.cinema.test. 60 IN CNAME cinema.test.", "cinema.test. 60 IN A 127.0.1.1"]),
+        (
+            "www.cinema.test",
+            "A",
+            ["www.cinema.test. 60 IN CNAME cinema.test.", "cinema.test. 60 IN A 127.0.1.1"],
+        ),
         ("out.cinema.test", "A", ["out.cinema.test. 60 IN CNAME www.example.org."]),
         ("other.cinema.test", "A", ["other.cinema.test. 60 IN A 127.0.1.1"]),
         ("x.y.wild.cinema.test", "A", ["x.y.wild.cinema.test. 60 IN A 127.0.0.11"]),
@@ -319,7 +334,9 @@ def test_all_types_against_dnspython(local: Local) -> None:
     for record in ZONE["records"]:
         if record["type"] == "ALIAS" or record["name"].endswith("sub"):
             continue
-        owner = "cinema.test." if record["name"] == "@" else record["name"].replace("*", "any") + ".cinema.test."
+        owner = (
+            "cinema.test." if record["name"] == "@" else record["name"].replace("*", "any") + ".cinema.test."
+        )
         answer = local.ask(owner, record["type"], tcp=True)
         quoted = [
             f'"{v}"' if record["type"] == "TXT" and not v.startswith('"') else v for v in record["values"]
@@ -366,3 +383,52 @@ def check(data: bytes) -> None:
     for message in fuzzed.answerer.message(data, "127.0.0.1"):
         dns.message.from_wire(message)
     assert fuzzed.stats.failures == 0
+
+
+plain = Local()
+plain.answerer._keep = lambda *_: None  # type: ignore[method-assign]
+
+
+@settings(max_examples=1000, deadline=None)
+@given(
+    st.sampled_from(
+        ["cinema.test", "www.cinema.test", "x.wild.cinema.test", "none.cinema.test", "example.org"]
+    ),
+    st.sampled_from(["A", "HTTPS", "AAAA", "TXT"]),
+    st.integers(0, 2**20),
+    st.sampled_from([None, (24, 4), (32, 4), (20, 4), (0, 4), (56, 6), (48, 6)]),
+    st.sampled_from(["198.18.5.9", "198.18.4.1", "198.18.6.1", "0.8.0.8", "203.8.0.1"]),
+    st.sampled_from(["2001:db8:5::8", "2001:db8:6:8::", "0:8:0:8::8"]),
+    st.sampled_from([512, 1232, 0x0800, 0x0008]),
+    st.sampled_from([0, dns.flags.RD, dns.flags.RD | dns.flags.CD]),
+    st.sampled_from([None, b"\x00\x08\x00\x07\x00\x01\x18\x00", b"12345678"]),
+    st.booleans(),
+    st.tuples(st.integers(2, 120), st.integers(0, 255)),
+)
+def test_what_is_kept_is_what_would_be_answered(
+    name: str,
+    kind: str,
+    case: int,
+    subnet: tuple[int, int] | None,
+    four: str,
+    six: str,
+    size: int,
+    flags: int,
+    cookie: bytes | None,
+    cookie_last: bool,
+    change: tuple[int, int],
+) -> None:
+    mixed = "".join(char.upper() if case >> at & 1 else char for at, char in enumerate(name))
+    options: list[dns.edns.Option] = []
+    if subnet is not None:
+        options.append(dns.edns.ECSOption(four if subnet[1] == 4 else six, subnet[0]))
+    if cookie is not None:
+        options.insert(len(options) if cookie_last else 0, dns.edns.GenericOption(10, cookie))
+    edns = 0 if options or case & 1 else -1
+    wire = dns.message.make_query(
+        mixed, kind, use_edns=edns, options=options, payload=size, flags=flags
+    ).to_wire()
+    damaged = bytearray(wire)
+    damaged[change[0] % len(wire)] = change[1]
+    for data in (wire, wire, wire, bytes(damaged)):
+        assert fuzzed.raw(data) == plain.answerer.datagram(data, "127.0.0.1")
