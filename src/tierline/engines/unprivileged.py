@@ -23,7 +23,10 @@ _CAPABILITY_VERSION_3 = 0x20080522
 
 def account() -> tuple[int, int]:
     """User and group id of who unprivileged processes run as when started by root."""
-    entry = pwd.getpwnam("nobody")
+    try:
+        entry = pwd.getpwnam("nobody")
+    except KeyError:  # an image without a list of users
+        return 65534, 65534
     return entry.pw_uid, entry.pw_gid
 
 

@@ -156,6 +156,8 @@ def load(server: Server, one: dict[str, Any], known: str | None, *, recorded: bo
     """The command that fills a new database. Only one that ended well counts as run."""
     config, command = server.config, list(one["load"])
     digest = hashlib.sha256(json.dumps(command).encode()).hexdigest()
+    if command[0] in ("python", "python3"):
+        command[0] = config["python"]  # the one that the line runs on
     if known is not None:
         if known != digest:
             print(
@@ -168,7 +170,7 @@ def load(server: Server, one: dict[str, Any], known: str | None, *, recorded: bo
     address = f"{config['host']}:{config['port']}"
     environment = {
         **os.environ,
-        # `python` is the one that the line runs on.
+        # Commands that the environment of the line installed are found too.
         "PATH": f"{Path(config['python']).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "DATABASE_URL": f"postgresql://{one['user']}:{quote(one['password'])}@{address}/{one['database']}",
     }
