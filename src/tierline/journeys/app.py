@@ -61,7 +61,6 @@ class Experience:
         self._most_body = most_body
         self._locales = locales
         self._funnels = _funnels([route.journey for route in routes])
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._started = False
         self._about = About(routes)
         self._observed: dict[str, Any] | None = None
@@ -85,9 +84,7 @@ class Experience:
         self, route: Route, pieces: list[str], scope: Any, receive: Receive, send: Send
     ) -> None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        loop = self._loop
-        if loop is None:
-            loop = self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         span: record.Span | None = None
         began = 0
         traceparent = headers.get(b"traceparent")
@@ -102,11 +99,12 @@ class Experience:
         request: Request | None = None
         choice: Choice | None = None
         try:
+            query = parse_query(raw) if (raw := scope["query_string"]) else _NO_QUERY
+            streams = bool(query) and "stream" in query
             choices = route.choices.get(headers.get(CLIENT, b"web"))
-            choice = None if choices is None else route.choose(choices, headers)
+            choice = None if choices is None else route.choose(choices, headers, streams)
             if choice is None:
                 raise self._no_view(route, headers)
-            query = parse_query(raw) if (raw := scope["query_string"]) else _NO_QUERY
             fields = query["fields"][-1] if "fields" in query else None
             if fields is not None:
                 choice = route.partial(choice, fields)
@@ -128,7 +126,7 @@ class Experience:
             around = Frame(loop.time() + allowed, {})
             frame.set(around)
             sampled = span if span is not None and span.sampled else None
-            if query and "stream" in query:
+            if streams:
                 form = form_of(headers.get(b"accept", b"").decode("latin-1"))
                 if form is None:
                     raise JourneyError("a stream is text/event-stream or application/x-ndjson", status=406)

@@ -43,7 +43,13 @@ class Cached:
 
     async def get(self, node: Node, run: Run, cache: Cache) -> Any:
         """The cached value, or the part's own."""
-        key = self._key(node, run, cache)
+        owner = ""
+        if cache.per == "user":
+            owner = run.engine.owner(run)
+            if not owner:
+                # Nobody knows whose it is: it can't be kept, nor shared with an equal call.
+                return await limited(node, run)
+        key = self._key(node, run, owner)
         found = await self.store.get(key)
         entry: _Entry | None = None
         if found is not None:
@@ -77,14 +83,12 @@ class Cached:
         if run.span is not None:
             run.frame.shared["verdict", node.name] = verdict
 
-    def _key(self, node: Node, run: Run, cache: Cache) -> str:
+    def _key(self, node: Node, run: Run, owner: str) -> str:
         slots, values = run.plan.slots, run.values
-        about: list[Any] = []
+        about: list[Any] = [owner]
         for name in node.keyed:
             if name not in ("session", "identity", "request", "steps"):
                 about.append((name, values[slots[name]]))
-        if cache.per == "user":
-            about.append(run.engine.owner(run))
         digest = hashlib.blake2b(_encode(about), digest_size=16).hexdigest()
         return f"part:{self._version}:{run.plan.journey.name}:{node.name}:{digest}"
 

@@ -71,7 +71,7 @@ class HTTP:
         self._connect_timeout = connect_timeout
         self._addresses: list[Address] = []
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._turn = 0
+        self._next = 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._host = f"host: {name}\r\n".encode("latin-1")
         self.set_addresses([addresses] if isinstance(addresses, str) else addresses)
@@ -113,6 +113,14 @@ class HTTP:
             address.open -= len(address.idle)
             address.idle.clear()
 
+    def _forget(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Connections belong to the event loop that made them; a test may have had another."""
+        self._loop = loop
+        self._waiting.clear()
+        for address in self._addresses:
+            address.idle.clear()
+            address.open = address.busy = 0
+
     async def request(
         self,
         method: str,
@@ -122,9 +130,9 @@ class HTTP:
         within: float,
         most: int,
     ) -> Reply:
-        loop = self._loop
-        if loop is None:
-            loop = self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._forget(loop)
         pieces = [f"{method} {target} HTTP/1.1\r\n".encode("ascii"), self._host]
         for key, value in headers:
             pieces += (key, b": ", value, b"\r\n")
@@ -144,6 +152,9 @@ class HTTP:
                     address.open -= 1
                     connection.close()
                     continue
+            elif address.open >= self._most:
+                await self._turn(loop, ends)
+                continue
             else:
                 try:
                     connection = await self._connect(loop, address, ends)
@@ -200,31 +211,27 @@ class HTTP:
             return min(addresses, key=lambda address: address.ejected_until)
         nearest = usable[0].distance
         near = [address for address in usable if address.distance == nearest]
-        self._turn += 1
-        start = self._turn % len(near)
+        self._next += 1
+        start = self._next % len(near)
         return min(near[start:] + near[:start], key=lambda address: address.busy)
 
+    async def _turn(self, loop: asyncio.AbstractEventLoop, ends: float) -> None:
+        """Waits until some connection is given back or dropped."""
+        turn = loop.create_future()
+        self._waiting.append(turn)
+        try:
+            async with asyncio.timeout_at(ends):
+                await turn
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"{self._name}: all {self._most} connections were busy until the deadline"
+            ) from None
+        except BaseException:
+            if turn.done() and not turn.cancelled():
+                self._wake()
+            raise
+
     async def _connect(self, loop: asyncio.AbstractEventLoop, address: Address, ends: float) -> Connection:
-        """A new connection, or an idle one when the address has as many as it may."""
-        while address.open >= self._most:
-            turn = loop.create_future()
-            self._waiting.append(turn)
-            try:
-                async with asyncio.timeout_at(ends):
-                    await turn
-            except TimeoutError:
-                raise DeadlineExceeded(
-                    f"{self._name}: all {self._most} connections were busy until the deadline"
-                ) from None
-            except BaseException:
-                if turn.done() and not turn.cancelled():
-                    self._wake()
-                raise
-            if address.idle:
-                connection = address.idle.pop()
-                if connection.reusable:
-                    return connection
-                address.open -= 1
         address.open += 1
         try:
             async with asyncio.timeout_at(min(ends, loop.time() + self._connect_timeout)):

@@ -56,7 +56,9 @@ class Route:
     def _choice(self, view: Any, only: Iterable[str] | None = None) -> Choice:
         return Choice(plan(self.shape, view, self._services, self._loaders, only), self._positions, self.vary)
 
-    def choose(self, choices: tuple[Choice, ...], headers: Mapping[bytes, bytes]) -> Choice | None:
+    def choose(
+        self, choices: tuple[Choice, ...], headers: Mapping[bytes, bytes], streams: bool = False
+    ) -> Choice | None:
         """By the app's version, then by what the client accepts; None when it accepts nothing there is."""
         if choices[0].view is None and len(choices) == 1 and b"accept" not in headers:
             return choices[0]
@@ -65,7 +67,7 @@ class Route:
         for choice in choices:
             if choice.view is None or not choice.view.since or (version and choice.view.since <= version):
                 offered.setdefault(choice.media, choice)
-        accept = headers.get(b"accept", b"").decode("latin-1")
+        accept = "application/json" if streams else headers.get(b"accept", b"").decode("latin-1")
         # A client that does not mind gets JSON: programs say nothing, browsers say text/html.
         names = tuple(sorted(offered, key=lambda media: media != "application/json"))
         best = best_media(accept, names)

@@ -244,6 +244,11 @@ def _check_caches(shape: Shape) -> None:
                 f"part {name!r} depends on {personal[0]!r}, but its cache is public: "
                 'one user would get another\'s answer; use Cache(…, per="user")',
             )
+        if part.policy.cache is not None and cache.per == "user" and not personal:
+            raise journey.wrong(
+                part.place,
+                f'part {name!r} has a cache per="user", but depends on neither session nor identity',
+            )
         known = {n for n in needed if n in shape.inputs and shape.inputs[n].source in ("path", "query")}
         for key in cache.keys:
             _key_names(journey, part, key, known | ({"locale", "client", "affiliate"} & needed))

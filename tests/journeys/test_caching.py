@@ -1,0 +1,221 @@
+"""A part's answer used again: fresh, stale, shared, per user, and when the store is gone."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tierline.journeys import Cache, Journey, MemoryStore, NotFound, RedisStore, build
+from tierline.journeys.cached import Cached
+from tierline.journeys.testing import Outcome, ask
+
+
+class Clock:
+    """Time that passes when told."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def time(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("tierline.journeys.cached.time", clock)
+    return clock
+
+
+async def get(application: Any, target: str, **headers: str) -> Outcome:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return await ask(application, "GET", target, named, None, Outcome())
+
+
+def counting(
+    policy: Cache, calls: list[Any], *, personal: bool = False, broken: list[bool] | None = None
+) -> Journey:
+    film = Journey("film", "/film/{film_id}")
+
+    async def work(film_id: int) -> dict[str, int]:
+        calls.append(film_id)
+        await asyncio.sleep(0.005)
+        if broken and broken[0]:
+            raise OSError("down")
+        return {"id": film_id, "call": len(calls)}
+
+    if personal:
+
+        @film.part(cache=policy)
+        async def details(film_id: int, identity) -> dict[str, int]:
+            return await work(film_id)
+    else:
+
+        @film.part(cache=policy)
+        async def details(film_id: int) -> dict[str, int]:
+            return await work(film_id)
+
+    return film
+
+
+def test_a_fresh_answer_is_used_again_and_equal_calls_are_made_once(clock: Clock) -> None:
+    calls: list[Any] = []
+
+    async def main() -> None:
+        application = build([counting(Cache("60s"), calls)])
+        several = await asyncio.gather(*(get(application, "/film/1") for _ in range(10)))
+        assert {outcome.body["details"]["call"] for outcome in several} == {1}
+        assert calls == [1]
+        clock.now += 59
+        assert (await get(application, "/film/1")).body["details"]["call"] == 1
+        assert (await get(application, "/film/2")).body["details"]["call"] == 2
+        clock.now += 2
+        assert (await get(application, "/film/1")).body["details"]["call"] == 3
+
+    asyncio.run(main())
+
+
+def test_a_stale_answer_is_given_while_one_call_refreshes_it(clock: Clock) -> None:
+    calls: list[Any] = []
+
+    async def main() -> None:
+        application = build([counting(Cache("10s", stale="60s"), calls)])
+        await get(application, "/film/1")
+        clock.now += 30
+        stale = await asyncio.gather(*(get(application, "/film/1") for _ in range(5)))
+        assert {outcome.body["details"]["call"] for outcome in stale} == {1}
+        await asyncio.sleep(0.03)
+        assert calls == [1, 1]
+        assert (await get(application, "/film/1")).body["details"]["call"] == 2
+        await application.stop()
+
+    asyncio.run(main())
+
+
+def test_an_old_answer_stands_in_for_a_failing_part(clock: Clock) -> None:
+    calls: list[Any] = []
+    broken = [False]
+
+    async def main() -> None:
+        application = build([counting(Cache("10s", stale_if_error="1h"), calls, broken=broken)])
+        await get(application, "/film/1")
+        broken[0] = True
+        clock.now += 100
+        assert (await get(application, "/film/1")).body["details"]["call"] == 1
+        clock.now += 4000
+        assert (await get(application, "/film/1")).status == 500
+
+    asyncio.run(main())
+
+
+def test_per_user_is_never_anothers(clock: Clock) -> None:
+    calls: list[Any] = []
+
+    async def main() -> None:
+        application = build([counting(Cache("60s", per="user"), calls, personal=True)])
+        seen = []
+        for user in ("ann", "bob", "ann"):
+            outcome = await get(application, "/film/1", x_tierline_claims=f'{{"sub":"{user}"}}')
+            seen.append(outcome.body["details"]["call"])
+            assert outcome.headers["cache-control"] == "private, max-age=60"
+        assert seen == [1, 2, 1]
+
+    asyncio.run(main())
+
+
+def test_a_visitor_nobody_knows_gets_nothing_of_anothers(clock: Clock) -> None:
+    calls: list[Any] = []
+
+    async def main() -> None:
+        application = build([counting(Cache("60s", per="user"), calls, personal=True)])
+        for _ in range(3):
+            await get(application, "/film/1")
+        assert calls == [1, 1, 1], "without an owner nothing is kept"
+
+    asyncio.run(main())
+
+
+def test_errors_are_not_kept() -> None:
+    tries: list[int] = []
+    film = Journey("film", "/film")
+
+    @film.part(cache="60s")
+    async def details():
+        tries.append(1)
+        if len(tries) == 1:
+            raise NotFound("not yet")
+        return "here"
+
+    async def main() -> None:
+        application = build([film])
+        assert (await get(application, "/film")).status == 404
+        assert (await get(application, "/film")).body == {"details": "here"}
+
+    asyncio.run(main())
+
+
+def test_who_gives_up_does_not_cancel_the_call_for_the_others() -> None:
+    calls: list[Any] = []
+    film = Journey("film", "/film/{ms}")
+
+    @film.part(cache="60s")
+    async def details(ms: int):
+        calls.append("begun")
+        try:
+            await asyncio.sleep(ms / 1000)
+        except asyncio.CancelledError:
+            calls.append("cancelled")
+            raise
+        return ms
+
+    async def main() -> None:
+        application = build([film])
+        first = asyncio.ensure_future(get(application, "/film/50"))
+        second = asyncio.ensure_future(get(application, "/film/50"))
+        await asyncio.sleep(0.01)
+        first.cancel()
+        assert (await second).body == {"details": 50}
+        assert calls == ["begun"]
+        last = asyncio.ensure_future(get(application, "/film/5000"))
+        await asyncio.sleep(0.01)
+        last.cancel()
+        await asyncio.gather(last, return_exceptions=True)
+        await asyncio.sleep(0.01)
+        assert calls == ["begun", "begun", "cancelled"], "the last one does"
+
+    asyncio.run(main())
+
+
+def test_the_memory_store_expires_and_stays_within_its_bytes() -> None:
+    async def main() -> None:
+        store = MemoryStore(most_bytes=1000)
+        for n in range(50):
+            await store.put(f"key-{n}", b"x" * 94, 60)
+        kept = [n for n in range(50) if await store.get(f"key-{n}")]
+        assert kept == list(range(40, 50))
+        await store.put("short", b"x", 0.01)
+        assert await store.get("short") == b"x"
+        await asyncio.sleep(0.02)
+        assert await store.get("short") is None
+        await store.put("huge", b"x" * 2000, 60)
+        assert await store.get("huge") is None
+        assert await store.get("key-49")
+
+    asyncio.run(main())
+
+
+def test_a_store_that_is_gone_counts_as_empty_and_is_left_alone() -> None:
+    calls: list[Any] = []
+
+    async def main() -> None:
+        store = RedisStore("redis://127.0.0.1:1")
+        cached = Cached(store)
+        application = build([counting(Cache("60s"), calls)], cache=cached)
+        for _ in range(3):
+            assert (await get(application, "/film/1")).status == 200
+        assert calls == [1, 1, 1]
+        await application.stop()
+
+    asyncio.run(main())

@@ -1,0 +1,94 @@
+"""The whole experience layer on a real server, its services over HTTP: clients that leave, streams, load."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from serving import granian
+
+
+@pytest.fixture(scope="module")
+def experience() -> Iterator[str]:
+    with granian("apps:echo") as echo, granian("apps:experience", ECHO=echo) as address:
+        yield address
+
+
+def fetch(address: str, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    request = urllib.request.Request(f"http://{address}{path}", headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=5) as reply:
+            return reply.status, {k.lower(): v for k, v in reply.headers.items()}, reply.read()
+    except urllib.error.HTTPError as error:
+        return error.code, {k.lower(): v for k, v in error.headers.items()}, error.read()
+
+
+def test_an_answer_and_its_revalidation(experience: str) -> None:
+    status, headers, body = fetch(experience, "/film/7")
+    assert (status, json.loads(body)) == (200, {"details": "/films/7", "slow": 0})
+    status, _, body = fetch(experience, "/film/7", **{"If-None-Match": headers["etag"]})
+    assert (status, body) == (304, b"")
+    assert fetch(experience, "/film/x")[0] == 422
+    assert fetch(experience, "/-/health")[2] == b'{"status":"ok"}'
+    document = json.loads(fetch(experience, "/-/openapi.json")[2])
+    assert set(document["paths"]) == {"/film/{film_id}", "/seen"}
+
+
+def test_a_client_that_leaves_cancels_its_parts(experience: str) -> None:
+    host, port = experience.split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.sendall(b"GET /film/7?ms=4000 HTTP/1.1\r\nHost: x\r\n\r\n")
+        time.sleep(0.15)
+    for _ in range(40):
+        seen = json.loads(fetch(experience, "/seen")[2])["events"]
+        if "cancelled" in seen:
+            break
+        time.sleep(0.05)
+    assert seen[-1] == "cancelled"
+
+
+def test_the_first_part_is_on_the_wire_before_the_last_is_done(experience: str) -> None:
+    host, port = experience.split(":")
+    began = time.monotonic()
+    with socket.create_connection((host, int(port))) as connection:
+        connection.settimeout(5)
+        connection.sendall(
+            b"GET /film/7?ms=400&stream HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
+        )
+        received = b""
+        while b'"details"' not in received:
+            received += connection.recv(4096)
+        first = time.monotonic() - began
+        while b"event: end" not in received:
+            received += connection.recv(4096)
+        whole = time.monotonic() - began
+    assert first < 0.3 < 0.4 <= whole
+
+
+def test_many_at_once_are_all_answered(experience: str) -> None:
+    host, port = experience.split(":")
+
+    async def client(n: int) -> None:
+        reader, writer = await asyncio.open_connection(host, int(port))
+        for i in range(20):
+            writer.write(f"GET /film/{n * 100 + i} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200")
+            length = next(
+                int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")
+            )
+            body = json.loads(await reader.readexactly(length))
+            assert body["details"] == f"/films/{n * 100 + i}"
+        writer.close()
+
+    async def main() -> None:
+        async with asyncio.timeout(10):
+            await asyncio.gather(*(client(n) for n in range(30)))
+
+    asyncio.run(main())

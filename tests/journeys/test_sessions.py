@@ -1,0 +1,139 @@
+"""Sessions, and the steps of a funnel that are kept in them."""
+
+from __future__ import annotations
+
+import asyncio
+from http.cookies import SimpleCookie
+from typing import Any
+
+from tierline.journeys import Journey, MemoryStore, SessionStore, build
+from tierline.journeys.testing import Outcome, ask
+
+
+async def get(application: Any, target: str, method: str = "GET", **headers: str) -> Outcome:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return await ask(application, method, target, named, None, Outcome())
+
+
+def cookie_of(outcome: Outcome) -> str:
+    (morsel,) = SimpleCookie(outcome.headers["set-cookie"]).values()
+    assert morsel["httponly"] and morsel["samesite"] == "Lax"
+    return f"{morsel.key}={morsel.value}"
+
+
+def shop() -> list[Journey]:
+    home = Journey("home", "/home")
+    film = Journey("film", "/film/{film_id}")
+    checkout = Journey("checkout", "/checkout", methods=["POST"])
+
+    @home.part
+    async def steps_so_far(steps):
+        return {funnel: step["step"] for funnel, step in steps.items()}
+
+    @film.part
+    async def details(film_id: int):
+        return film_id
+
+    @checkout.part
+    async def basket(session):
+        session["paid"] = True
+        return dict(session)
+
+    home.step("buy")
+    film.step("buy", after=home)
+    checkout.step("buy", after=film)
+    return [home, film, checkout]
+
+
+def test_steps_chain_journeys_and_each_is_an_event() -> None:
+    events: list[dict[str, Any]] = []
+
+    async def main() -> None:
+        application = build(shop(), on_event=events.append)
+        first = await get(application, "/home", x_client="mobile")
+        cookie = cookie_of(first)
+        assert first.headers["x-tierline-step"] == "buy;1/3"
+        assert first.headers["cache-control"] == "private, no-cache"
+        film = await get(application, "/film/7", cookie=cookie)
+        assert film.headers["x-tierline-step"] == "buy;2/3"
+        assert "set-cookie" not in film.headers
+        assert (await get(application, "/checkout", "POST", cookie=cookie)).body["basket"] == {"paid": True}
+        assert (await get(application, "/home", cookie=cookie)).body["steps_so_far"] == {"buy": "checkout"}
+
+    asyncio.run(main())
+    assert [(event["step"], event["index"], event["of"], event["previous"]) for event in events] == [
+        ("home", 0, 3, ""),
+        ("film", 1, 3, "home"),
+        ("checkout", 2, 3, "film"),
+        ("home", 0, 3, "checkout"),
+    ]
+    assert events[0]["client"] == "mobile"
+    assert len({event["session"] for event in events}) == 1
+    assert events[1]["path"] == "/film/7"
+
+
+def test_a_step_that_was_not_reached_this_way_is_none() -> None:
+    events: list[dict[str, Any]] = []
+
+    async def main() -> None:
+        application = build(shop(), on_event=events.append)
+        outcome = await get(application, "/film/7")
+        assert "x-tierline-step" not in outcome.headers
+        assert "set-cookie" not in outcome.headers, "a visit that leaves nothing behind gets no cookie"
+
+    asyncio.run(main())
+    assert events == []
+
+
+def test_who_signs_in_goes_on_on_another_device() -> None:
+    async def main() -> None:
+        application = build(shop())
+        claims = '{"sub":"ann"}'
+        visitor = cookie_of(await get(application, "/home"))
+        await get(application, "/film/7", cookie=visitor)
+        await get(application, "/film/7", cookie=visitor, x_tierline_claims=claims)
+        phone = await get(application, "/home", x_client="mobile", x_tierline_claims=claims)
+        assert phone.body["steps_so_far"] == {"buy": "film"}
+        assert "set-cookie" not in phone.headers
+
+    asyncio.run(main())
+
+
+def test_an_id_from_outside_is_not_taken_over() -> None:
+    async def main() -> None:
+        application = build(shop())
+        for given in ("user:ann", "A" * 32, "../x", "x" * 5000):
+            outcome = await get(application, "/home", x_session=given)
+            assert given not in outcome.headers["set-cookie"]
+
+    asyncio.run(main())
+
+
+class Broken(MemoryStore):
+    async def get(self, key: str) -> bytes | None:
+        raise ConnectionError("down")
+
+    async def put(self, key: str, value: bytes, ttl: float) -> None:
+        raise ConnectionError("down")
+
+
+def test_a_session_store_that_is_gone_degrades_and_never_fails() -> None:
+    async def main() -> None:
+        application = build(shop(), session=SessionStore(Broken()))
+        outcome = await get(application, "/home", x_session="A" * 32)
+        assert outcome.status == 200
+        assert outcome.degraded == ["session"]
+        assert (await get(application, "/film/7", x_session="A" * 32)).status == 200
+
+    asyncio.run(main())
+
+
+def test_an_event_that_cannot_be_handed_on_harms_nothing() -> None:
+    async def broken(event: dict[str, Any]) -> None:
+        raise OSError("queue down")
+
+    async def main() -> None:
+        application = build(shop(), on_event=broken)
+        assert (await get(application, "/home")).status == 200
+
+    asyncio.run(main())

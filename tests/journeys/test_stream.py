@@ -1,0 +1,125 @@
+"""`?stream`: the quick parts first, and what a view hides stays hidden."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import msgspec
+
+from tierline.journeys import Journey, NotFound, build
+
+
+def journey(*, fail: bool = False) -> Journey:
+    film = Journey("film", "/film/{film_id}")
+
+    @film.part
+    async def slow(film_id: int):
+        await asyncio.sleep(0.12)
+        return "slow"
+
+    @film.part
+    async def quick(film_id):
+        await asyncio.sleep(0.01)
+        return {"price": 5, "secret": 3}
+
+    @film.part
+    async def after(quick):
+        if fail:
+            raise NotFound("no after")
+        return "after"
+
+    @film.part(deadline="30ms", fallback="fallen")
+    async def late(film_id):
+        await asyncio.sleep(9)
+
+    @film.part
+    async def last(after):
+        return "last"
+
+    @film.view("affiliate")
+    def affiliate(quick):
+        return {"price": quick["price"]}
+
+    @film.view("mobile", stream=True)
+    def mobile(quick, late):
+        return quick
+
+    return film
+
+
+async def stream(
+    application: Any, **headers: str
+) -> tuple[list[tuple[float, dict[str, Any]]], dict[str, str]]:
+    """Each event with when it came."""
+    found: list[tuple[float, dict[str, Any]]] = []
+    answered: dict[str, str] = {}
+    began = time.monotonic()
+
+    async def receive() -> Any:
+        await asyncio.get_running_loop().create_future()
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            answered.update({k.decode(): v.decode() for k, v in message["headers"]})
+            return
+        text = message["body"].decode()
+        if answered["content-type"] == "text/event-stream":
+            for block in filter(None, text.split("\n\n")):
+                kind, data = block.split("\n")
+                event = {
+                    "event": kind.removeprefix("event: "),
+                    **msgspec.json.decode(data.removeprefix("data: ")),
+                }
+                found.append((time.monotonic() - began, event))
+        else:
+            found.extend((time.monotonic() - began, msgspec.json.decode(line)) for line in text.splitlines())
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/film/7",
+        "query_string": b"stream",
+        "headers": [(k.replace("_", "-").encode(), v.encode()) for k, v in headers.items()],
+    }
+    await application(scope, receive, send)
+    return found, answered
+
+
+def test_parts_come_as_they_finish() -> None:
+    for accept in ("text/event-stream", "application/x-ndjson"):
+        events, headers = asyncio.run(stream(build([journey()]), accept=accept))
+        assert headers["content-type"] == accept
+        assert [event.get("part") for _, event in events] == ["quick", "after", "last", "late", "slow", None]
+        assert events[0][0] < 0.06, "the first byte within the fastest part"
+        assert events[0][1]["value"] == {"price": 5, "secret": 3}
+        assert events[3][1] == {"event": "part", "part": "late", "value": "fallen", "degraded": True}
+        assert events[-1][1] == {"event": "end", "degraded": ["late"], "skipped": []}
+
+
+def test_a_failing_part_is_an_event_and_its_siblings_still_come() -> None:
+    events, _ = asyncio.run(stream(build([journey(fail=True)])))
+    problems = [event for _, event in events if event["event"] == "problem"]
+    assert [problem["part"] for problem in problems] == ["after"]
+    assert problems[0]["problem"]["detail"] == "no after"
+    assert [event["part"] for _, event in events if event["event"] == "part"] == ["quick", "late", "slow"]
+    assert events[-1][1]["skipped"] == ["last"]
+
+
+def test_what_a_view_hides_is_not_streamed() -> None:
+    application = build([journey()])
+    events, _ = asyncio.run(stream(application, x_client="affiliate"))
+    assert [event for _, event in events] == [
+        {"event": "part", "part": "quick"},
+        {"event": "view", "value": {"price": 5}},
+        {"event": "end", "degraded": [], "skipped": []},
+    ]
+    events, _ = asyncio.run(stream(application, x_client="mobile"))
+    assert [event["part"] for _, event in events[:-1]] == ["quick", "late"]
+    assert events[0][1]["value"] == {"price": 5, "secret": 3}
+
+
+def test_a_form_that_it_has_not_is_refused() -> None:
+    _, headers = asyncio.run(stream(build([journey()]), accept="image/png"))
+    assert headers["content-type"] == "application/problem+json"
