@@ -52,6 +52,47 @@ def test_a_bucket_that_s3_would_not_take(line: Any) -> None:
         ENGINE.processes(unit, runner.context)
 
 
+def test_listing_ranges_multipart_and_removal(line: Any) -> None:
+    unit = make_unit("seaweedfs", make_role("posters", "feature.bucket", "seaweedfs", tuple(ENDPOINTS)))
+    runner: Runner = line(unit)
+    (process,) = runner.start(ENGINE, unit)
+
+    async def use(client: Any) -> None:
+        at = {"Bucket": "posters"}
+        for number in range(12):
+            await client.put_object(**at, Key=f"{number % 3}/{number:02d}", Body=b"0123456789")
+        names = []
+        pages = client.get_paginator("list_objects_v2").paginate(
+            **at, Prefix="1/", PaginationConfig={"PageSize": 3}
+        )
+        async for page in pages:
+            names += [one["Key"] for one in page["Contents"]]
+        assert names == ["1/01", "1/04", "1/07", "1/10"]
+        folders = await client.list_objects_v2(**at, Delimiter="/")
+        assert [one["Prefix"] for one in folders["CommonPrefixes"]] == ["0/", "1/", "2/"]
+        part = await client.get_object(**at, Key="1/01", Range="bytes=2-4")
+        assert await part["Body"].read() == b"234"
+        upload = (await client.create_multipart_upload(**at, Key="big"))["UploadId"]
+        tags = []
+        for number, size in ((1, 5 << 20), (2, 1000)):
+            done = await client.upload_part(
+                **at, Key="big", UploadId=upload, PartNumber=number, Body=b"z" * size
+            )
+            tags.append({"PartNumber": number, "ETag": done["ETag"]})
+        await client.complete_multipart_upload(
+            **at, Key="big", UploadId=upload, MultipartUpload={"Parts": tags}
+        )
+        assert (await client.head_object(**at, Key="big"))["ContentLength"] == (5 << 20) + 1000
+        await client.delete_object(**at, Key="1/01")
+        left = await client.list_objects_v2(**at, Prefix="1/")
+        assert [one["Key"] for one in left["Contents"]] == ["1/04", "1/07", "1/10"]
+
+    talk(runner.context, use)
+    runner.stop(process)
+    for socket in leftovers(unit, runner.context):
+        socket.unlink(missing_ok=True)
+
+
 def test_objects_survive_a_crash_on_other_ports(line: Any) -> None:
     runner: Runner = line(UNIT)
     posters: Path = runner.context.project / "web" / "posters" / "a b"

@@ -38,6 +38,11 @@ ENDPOINTS = {
 _PARTS = ("master", "volume", "filer", "s3", "admin")
 
 
+_STORE = {"WEED_LEVELDB2_ENABLED": "false", "WEED_LEVELDB_ENABLED": "true"}
+"""Names of objects are kept in one LevelDB instead of eight: 50 MB less from the second start on. (Its folder
+is `names`: in the default's own folder neither could read what the other wrote.)"""
+
+
 class SeaweedFS:
     """See the module."""
 
@@ -88,7 +93,12 @@ class SeaweedFS:
                 # Measured: GOMEMLIMIT below what the runtime has reserved (not: uses) keeps the collector
                 # running, a tenth of a core for nothing; a lower GOGC saves the same memory without.
                 # TMPDIR: it writes log files there, beside what it prints.
-                env={"GOGC": "40", "TMPDIR": str(folder)},
+                env={
+                    "GOGC": "40",
+                    "TMPDIR": str(folder),
+                    "WEED_LEVELDB_DIR": str(data / "names"),
+                    **_STORE,
+                },
                 region=unit.region,
                 zone=unit.zone,
                 roles=tuple(role.id for role in unit.roles),
@@ -130,10 +140,10 @@ def leftovers(unit: Unit, context: Context) -> list[Path]:
     Whoever ends it removes them; where that didn't happen, the next start does.
     """
     first = unit.roles[0].id
-    return [
-        Path(f"/tmp/seaweedfs-{part}-grpc-{context.address(first, f'{part}-grpc')[1]}.sock")  # noqa: S108
-        for part in _PARTS
-    ]
+    names = [f"{part}-grpc-{context.address(first, f'{part}-grpc')[1]}" for part in _PARTS]
+    if not _sockets(context.folder(unit.id)):
+        names += [f"{part}-{context.address(first, part)[1]}" for part in ("filer", "s3")]
+    return [Path(f"/tmp/seaweedfs-{name}.sock") for name in names]  # noqa: S108  not our choice
 
 
 def _sockets(folder: Path) -> list[str]:
