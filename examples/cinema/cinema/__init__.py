@@ -1,0 +1,1 @@
+"""A film site: five ordinary ASGI applications. None of them knows tierline."""
