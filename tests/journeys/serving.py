@@ -1,4 +1,4 @@
-"""Real servers for these tests: an application on Granian, and raw ones that answer whatever they are told."""
+"""Real servers for these tests: an application on Granian, and raw ones that say what they are told."""
 
 from __future__ import annotations
 

@@ -190,9 +190,7 @@ def test_an_ambiguous_or_malformed_reply_is_refused(reply: bytes) -> None:
         ((b"HTTP/1.1 204 No Content\r\n\r\n",), b""),
         ((b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",), b""),
         (
-            (
-                b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab",
-            ),
+            (b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab",),
             b"ab",
         ),
         (tuple(bytes([b]) for b in b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"), b"abc"),

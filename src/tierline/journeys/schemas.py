@@ -69,7 +69,7 @@ def describe(
         for name, schema in parts.items():
             if journey.parts[name].policy.fallback is None and schema:
                 parts[name] = _or_null(schema)
-        standard = pascal(journey.name)
+        standard = _free(f"{pascal(journey.name)}Answer", components)
         components[standard] = {
             "title": standard,
             "type": "object",
@@ -86,7 +86,7 @@ def describe(
             shown = [(v, f) for v, f in views if v.media == "application/json"]
             if shown:
                 _, function = max(shown, key=lambda pair: pair[0].since)
-                name = f"{standard}{pascal(kind_name)}"
+                name = _free(f"{pascal(journey.name)}{pascal(kind_name)}Answer", components)
                 components[name] = _view_schema(name, schema_of(function.returns))
                 answers[kind_name] = name
         inputs = tuple(i for i in shape.inputs.values() if i.source in ("path", "query"))
@@ -114,6 +114,13 @@ def _describable(kind: Any) -> bool:
     return True
 
 
+def _free(name: str, taken: Iterable[str]) -> str:
+    """The name, or one like it that no type of the user has."""
+    while name in taken:
+        name += "_"
+    return name
+
+
 def _or_null(schema: Schema) -> Schema:
     return {"anyOf": [schema, {"type": "null"}]}
 
@@ -122,6 +129,8 @@ def _view_schema(name: str, schema: Schema) -> Schema:
     """A view's schema under its own name, with the word about what is missing."""
     if not schema:
         return {"title": name, "description": "Annotate the view's return value to describe it."}
+    if schema.get("type") == "object" and not schema.get("properties"):
+        return {"title": name, **schema, "properties": {"degraded": _DEGRADED}}
     if schema.get("type") == "object" or "$ref" in schema:
         return {"title": name, "allOf": [schema], "properties": {"degraded": _DEGRADED}}
     return {"title": name, **schema}

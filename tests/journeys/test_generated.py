@@ -1,0 +1,204 @@
+"""What is generated from the journeys' definitions, checked by the tools that it is for."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from catalogue import JOURNEYS, film
+from serving import granian
+
+from tierline.journeys.openapi import openapi
+from tierline.journeys.pyclient import python
+from tierline.journeys.schemas import json_schema
+from tierline.journeys.typescript import typescript
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with granian("served_catalogue:app") as address:
+        yield f"http://{address}"
+
+
+def references(document: Any) -> set[str]:
+    if isinstance(document, dict):
+        own = {document["$ref"]} if "$ref" in document else set()
+        return own.union(*(references(value) for value in document.values()))
+    return set().union(*(references(value) for value in document)) if isinstance(document, list) else set()
+
+
+def test_the_openapi_document_tells_inputs_answers_and_problems() -> None:
+    document = openapi(JOURNEYS, title="Cinema", version="2", servers=["https://cinema.test"])
+    assert document["openapi"] == "3.1.0"
+    get = document["paths"]["/film/{film_id}"]["get"]
+    by_name = {parameter["name"]: parameter for parameter in get["parameters"]}
+    assert by_name["film_id"] == {
+        "name": "film_id",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "integer"},
+    }
+    assert by_name["most"]["schema"] == {"type": "integer", "default": 5}
+    assert "x-affiliate" in by_name
+    assert set(get["responses"]["200"]["content"]) >= {"application/json", "text/html", "text/event-stream"}
+    assert get["x-tierline-answers"]["mobile"] == "#/components/schemas/FilmMobileAnswer"
+    sort = document["paths"]["/search"]["get"]["parameters"][1]
+    assert sort["schema"] == {"enum": ["title", "year"], "default": "title"}
+    order = document["components"]["schemas"]["Order"]
+    assert order["properties"]["seats"] == {"type": "integer", "minimum": 1, "maximum": 10}
+    assert document["components"]["schemas"]["FilmAnswer"]["properties"]["rating"] == {
+        "anyOf": [{"type": "number"}, {"type": "null"}]
+    }
+    for reference in references(document):
+        found = document
+        for step in reference.removeprefix("#/").split("/"):
+            found = found[step]
+    assert json.loads(json.dumps(document)) == document
+
+
+def test_a_json_schema_per_client_stands_alone() -> None:
+    schema = json_schema(film, "mobile")
+    assert schema["$ref"] == "#/$defs/FilmMobileAnswer"
+    assert all(reference.removeprefix("#/$defs/") in schema["$defs"] for reference in references(schema))
+
+
+USES = """
+import { Journeys, JourneyProblem } from "./client";
+
+async function main(): Promise<void> {
+  const base = process.argv[2];
+  const web = new Journeys("web", { base });
+  const page = await web.film({ film_id: 7, most: 1 });
+  const title: string = page.details.title;
+  const rating: number | null = page.rating;
+  const mobile = new Journeys("mobile", { base });
+  const card: { id: number; title: string } = await mobile.film({ film_id: 7 });
+  const receipt = await mobile.checkout({ body: { film_id: 7, seats: 2 } });
+  const found = await web.search({ q: "sun", sort: "year", genre: ["drama", "comedy"] });
+  let problem = "";
+  try {
+    await web.film({ film_id: 404 });
+  } catch (error) {
+    if (error instanceof JourneyProblem) problem = `${error.problem.status} ${error.problem.part}`;
+  }
+  const parts: string[] = [];
+  for await (const event of web.filmStream({ film_id: 7 })) {
+    if (event.event === "part") {
+      parts.push(event.part);
+      if (event.part === "details") parts.push(event.value.title);
+    }
+  }
+  const only = await web.film({ film_id: 7 }, { fields: ["details.title"] });
+  const items = found.found.items.length;
+  console.log(JSON.stringify({ title, rating, card, receipt, items, problem, parts, only }));
+}
+
+main();
+"""
+
+WRONG = {
+    "an unknown field": "mobileCard.rating",
+    "an unknown input": 'web.film({ film_id: 7, colour: "red" })',
+    "a missing input": "web.film({})",
+    "a wrong choice": 'web.search({ q: "x", sort: "price" })',
+    "a wrong body": "web.checkout({ body: { film_id: 7 } })",
+}
+
+needs_tsc = pytest.mark.skipif(
+    not (shutil.which("tsc") and shutil.which("node")), reason="tsc: apt-get install node-typescript"
+)
+
+
+def tsc(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    lib = ["--target", "es2020", "--lib", "es2020,dom", "--module", "commonjs", "--strict"]
+    return subprocess.run(["tsc", *lib, *arguments], cwd=folder, capture_output=True, text=True, timeout=60)
+
+
+@needs_tsc
+def test_the_typescript_client_compiles_and_works(tmp_path: Path, server: str) -> None:
+    (tmp_path / "client.ts").write_text(typescript(JOURNEYS))
+    declare = "declare const process: { argv: string[] };\n"
+    (tmp_path / "uses.ts").write_text(declare + USES)
+    wrong = 'import { Journeys } from "./client";\nconst web = new Journeys("web");\n'
+    wrong += 'const mobileCard = await new Journeys("mobile").film({ film_id: 7 });\n'
+    wrong += "".join(f"// {why}\n{line};\n" for why, line in WRONG.items())
+    (tmp_path / "wrong.ts").write_text(wrong + "export {};\n")
+    compiled = tsc(tmp_path, "uses.ts")
+    assert compiled.returncode == 0, compiled.stdout
+    ran = subprocess.run(
+        ["node", "uses.js", server], cwd=tmp_path, capture_output=True, text=True, timeout=20, check=True
+    )
+    told = json.loads(ran.stdout)
+    assert told["title"] == "Sunrise"
+    assert told["card"] == {"id": 7, "title": "Sunrise"}
+    assert told["receipt"] == {"receipt": {"film": 7, "price": 20}}
+    assert told["problem"] == "404 details"
+    assert sorted(told["parts"]) == ["Sunrise", "details", "rating", "similar"]
+    assert told["only"] == {"details": {"title": "Sunrise"}}
+    refused = tsc(tmp_path, "--module", "es2022", "--noEmit", "--target", "es2022", "wrong.ts")
+    assert refused.returncode != 0
+    lines = {int(line.split("(")[1].split(",")[0]) for line in refused.stdout.splitlines() if "error" in line}
+    assert len(lines) == len(WRONG), refused.stdout
+
+
+def load(source: str, file: Path) -> Any:
+    file.write_text(source)
+    spec = importlib.util.spec_from_file_location("generated_client", file)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["generated_client"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_python_client_works(tmp_path: Path, server: str) -> None:
+    import asyncio
+
+    client = load(python(JOURNEYS), tmp_path / "client.py")
+
+    async def main() -> None:
+        web = client.WebJourneys(server)
+        page = await web.film(film_id=7, most=1)
+        assert page["details"]["title"] == "Sunrise"
+        mobile = client.MobileJourneys(server)
+        assert await mobile.film(film_id=7) == {"id": 7, "title": "Sunrise"}
+        partner = client.AffiliateJourneys(server, x_affiliate="acme")
+        assert (await partner.film(film_id=7))["by"] == "acme"
+        assert (await web.checkout(body={"film_id": 7, "seats": 2}))["receipt"]["price"] == 20
+        with pytest.raises(client.JourneyProblem) as lost:
+            await web.film(film_id=404)
+        assert (lost.value.status, lost.value.problem["part"]) == (404, "details")
+        events = [event async for event in web.film_stream(film_id=7)]
+        assert events[-1]["event"] == "end"
+        for one in (web, mobile, partner):
+            await one.close()
+
+    asyncio.run(main())
+
+
+def test_the_python_client_is_strictly_typed(tmp_path: Path) -> None:
+    (tmp_path / "client.py").write_text(python(JOURNEYS))
+    (tmp_path / "uses.py").write_text(
+        "from client import MobileJourneys, WebJourneys\n\n\n"
+        "async def main() -> str:\n"
+        "    page = await WebJourneys('x').film(film_id=7)\n"
+        "    card = await MobileJourneys('x').film(film_id=7)\n"
+        "    reveal_type(page['similar'])\n"
+        "    card['nothing']\n"
+        "    return card['title']\n"
+    )
+    cache = HERE.parents[1] / ".mypy_cache"
+    argv = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(cache), "uses.py"]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    errors = [line for line in done.stdout.splitlines() if ": error:" in line]
+    assert len(errors) == 1 and 'no key "nothing"' in errors[0], done.stdout
+    assert "TypedDict(client.Film, {" in done.stdout.replace("'", "")
