@@ -49,6 +49,9 @@ def place(**check_: Any) -> dict[str, Any]:
         ({"trusted": ["10.0.0.1/8"]}, "bits set after its prefix"),
         ({"transfer": ["10.0.0.0/40"]}, "no prefix length"),
         ({"subnets": [{"net": "198.18.0.0/24", "continent": "XX"}]}, "'XX' is not one of"),
+        ({"subnets": [{"net": "198.18.0.0/24", "country": "ie"}]}, "'ie' is not a country's"),
+        (route({"kind": "geography", "country": {"Germany": "eu"}}), "'Germany' is not a country's"),
+        (route({"kind": "geography", "continent": {"DE": "eu"}}), "'DE' is not a continent's"),
         ({"subnets": [{"net": "nowhere"}]}, "'nowhere' is not an address"),
         ({"zones": [ZONE, ZONE]}, "is given twice"),
         ({"zones": [ZONE | {"ns": []}]}, "ns is empty"),
@@ -175,3 +178,15 @@ def test_several_zones() -> None:
     local = Local(data)
     assert local.addresses("in.cinema.test") == ["127.0.1.1"]
     assert local.ask("x.in.cinema.test").authority[0].name.to_text() == "in.cinema.test."
+
+
+def test_alias_in_a_circle_ends() -> None:
+    circle = [
+        {"name": one, "type": "ALIAS", "values": [other]}
+        for one, other in (("a", "b"), ("b", "a"), ("c", "c"))
+    ]
+    local = Local(config(zones=[ZONE | {"records": [*ZONE["records"], *circle]}]))
+    for name in ("a", "b", "c"):
+        answer = local.ask(f"{name}.cinema.test")
+        assert answer.rcode() == 0 and not answer.answer and answer.authority
+    assert local.stats.failures == 0

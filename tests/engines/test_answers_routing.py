@@ -205,6 +205,21 @@ def test_places_are_counted() -> None:
     assert local.stats.hits == 6
 
 
+@pytest.mark.parametrize(
+    ("to", "scope"),
+    [
+        ("eu", 0),
+        ({"kind": "failover", "to": ["eu", "us"]}, 0),
+        ({"kind": "simple", "to": ["eu", "us"]}, 0),
+        ({"kind": "weighted", "to": [{"to": "eu", "weight": 1}]}, 0),
+        ({"kind": "latency", "to": ["eu", "us"]}, 24),
+        ({"kind": "failover", "to": ["eu", {"kind": "geography", "default": "us"}]}, 24),
+    ],
+)
+def test_scope_says_whether_the_client_mattered(to: Any, scope: int) -> None:
+    assert routed(to).ask("cinema.test", subnet=US).options[0].scopelen == scope
+
+
 def test_simulated_clients() -> None:
     data = table("eu-west-1")
     nets = [subnet["net"] for subnet in data["subnets"]]
@@ -241,3 +256,21 @@ def test_countries_of_the_registries() -> None:
     assert asked_for == ["203.0.113.9", "2001:0db8:0007:0000:0000:0000:0000:0001"]
     assert clients.of("198.18.5.1").country == "US" and clients.of("127.0.0.1").country == "IE"
     assert len(asked_for) == 2
+
+
+def test_multivalue_inside_geography() -> None:
+    local = routed(
+        {"kind": "geography", "default": {"kind": "multivalue", "to": ["eu", "us", "ap"], "limit": 2}}
+    )
+    wire = b"\0\1\1\0\0\1\0\0\0\0\0\0\x06cinema\x04test\0\0\1\0\1"
+    answers = [local.raw(wire) or b"" for _ in range(50)]
+    assert {answer[7] for answer in answers} == {2}
+    assert len({answer[-4:] for answer in answers}) == 4
+
+
+def test_all_down_passes_over_what_has_nothing_for_the_client() -> None:
+    local = routed({"kind": "failover", "to": [{"kind": "geography", "country": {"US": "us"}}, "eu"]})
+    assert asked(local, EU) == ["127.0.1.1"]
+    take(local, *OUT.values())
+    assert asked(local, EU) == ["127.0.1.1"]
+    assert asked(local, US) == ["127.0.2.1"]

@@ -431,3 +431,14 @@ def test_ipv6(serve: Any) -> None:
     query = server.query("cinema.test", "A")
     assert addresses(dns.query.udp(query, "::1", port=port, timeout=1)) == ["127.0.1.1"]
     assert addresses(dns.query.tcp(query, "::1", port=port, timeout=1)) == ["127.0.1.1"]
+
+
+def test_counts_survive_a_reload(serve: Any) -> None:
+    server = serve()
+    for _ in range(20):
+        server.udp("mail.cinema.test")
+    server.write(server.data | {"udp_size": 1400})
+    server.hup()
+    server.wait(lambda: "configuration loaded" in server.log)
+    assert server.udp("mail.cinema.test").payload == 1400
+    assert read(server.data["stats"])["rcodes"]["NOERROR"] >= 21

@@ -432,3 +432,9 @@ def test_what_is_kept_is_what_would_be_answered(
     damaged[change[0] % len(wire)] = change[1]
     for data in (wire, wire, wire, bytes(damaged)):
         assert fuzzed.raw(data) == plain.answerer.datagram(data, "127.0.0.1")
+
+
+def test_ds_is_the_parents_to_answer(local: Local) -> None:
+    answer = local.ask("sub.cinema.test", "DS")
+    assert answer.flags & dns.flags.AA and not answer.answer
+    assert records(answer.authority) == NEGATIVE

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 from tierline.engines.answers.config import Config, ConfigError, Subnet
-from tierline.engines.answers.continents import CONTINENTS, continent
+from tierline.engines.answers.continents import CONTINENTS, continent, is_country
 from tierline.engines.answers.networks import NetworkError, Trie, address
 
 _WHOLE = {4: 24, 6: 56}
@@ -53,6 +53,10 @@ class Clients:
             if subnet.continent and subnet.continent not in CONTINENTS:
                 raise ConfigError(
                     f"subnet {subnet.net}: {subnet.continent!r} is not one of {', '.join(CONTINENTS)}"
+                )
+            if subnet.country and not is_country(subnet.country):
+                raise ConfigError(
+                    f"subnet {subnet.net}: {subnet.country!r} is not a country's code such as DE"
                 )
             try:
                 self._trie.add(subnet.net, subnet)

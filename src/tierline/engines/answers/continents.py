@@ -19,6 +19,11 @@ CONTINENTS = {
 _of = {country: continent for continent, countries in CONTINENTS.items() for country in countries.split()}
 
 
+def is_country(code: str) -> bool:
+    """Whether it has the form of a country's code; new countries are not refused."""
+    return len(code) == 2 and code.isascii() and code.isalpha() and code.isupper()
+
+
 def continent(country: str) -> str:
     """The continent's code, or nothing for a country that is not known."""
     return _of.get(country, "")

@@ -6,8 +6,8 @@ as healthy: an answer that may be wrong is better than none (as Route 53 does).
 
 from __future__ import annotations
 
-from _random import Random
 from collections.abc import Callable, Iterator
+from random import Random
 
 from tierline.engines.answers.clients import Group
 from tierline.engines.answers.config import (
@@ -69,6 +69,11 @@ def places_of(node: Node) -> Iterator[str]:
         yield from places_of(child)
 
 
+def looks_at_client(node: Node) -> bool:
+    """Whether two clients may be answered differently: only then an answer has a scope (RFC 7871)."""
+    return isinstance(node, Latency | Geography) or any(looks_at_client(child) for child in children(node))
+
+
 class Router:
     """Chooses. `healthy` tells of a place's target by their names; `latency` is the table of the config."""
 
@@ -81,26 +86,21 @@ class Router:
         self._places = places
         self._latency = latency
         self._healthy = healthy
-        self._random = Random()
+        self._random = Random()  # noqa: S311  spreading load, no secret
         self._all = False
 
     def choose(self, node: Node, client: Group) -> Choice:
         choice = Choice()
+        self._all = False
         choice.open = self._all = not self._up(node, client)
         self._pick(node, client, choice)
-        self._all = False
-        if choice.random and len(choice.targets) > 1:
-            choice.targets.sort(key=lambda _: self._random.random())
-        if isinstance(node, Multivalue):
-            del choice.targets[node.limit :]
+        choice.open &= bool(choice.targets)
         return choice
 
     def _up(self, node: Node, client: Group) -> bool:
-        """Whether the node has something healthy for this client."""
-        if self._all:
-            return True
+        """Whether the node has something for this client that is healthy, or counts as such."""
         if isinstance(node, str):
-            return any(self._healthy(node, target.name) for target in self._places[node].targets)
+            return self._all or any(self._healthy(node, target.name) for target in self._places[node].targets)
         below = self._near(node, client) if isinstance(node, Geography) else children(node)
         return any(self._up(child, client) for child in below)
 
@@ -116,8 +116,12 @@ class Router:
         kind = type(node).__name__.lower()
         if kind not in choice.path:
             choice.path.append(kind)
+        before = len(choice.targets)
         for child in self._select(node, client, choice):
             self._pick(child, client, choice)
+        if isinstance(node, Multivalue):
+            found = sorted(choice.targets[before:], key=lambda _: self._random.random())
+            choice.targets[before:] = found[: node.limit]
 
     def _select(self, node: Node, client: Group, choice: Choice) -> list[Node]:
         below = self._near(node, client) if isinstance(node, Geography) else children(node)

@@ -6,7 +6,7 @@ from tierline.engines.answers import rdata
 from tierline.engines.answers.clients import Group
 from tierline.engines.answers.config import Node, Target
 from tierline.engines.answers.names import ends_with, suffixes
-from tierline.engines.answers.policy import Choice, Router
+from tierline.engines.answers.policy import Choice, Router, looks_at_client
 from tierline.engines.answers.query import NOERROR, NXDOMAIN, REFUSED
 from tierline.engines.answers.rdata import Rdata
 from tierline.engines.answers.zones import ROUTED, Entry, RRset, Zone
@@ -15,6 +15,9 @@ Record = tuple[bytes, int, int, Rdata]
 """Owner, type, TTL, data."""
 
 _CHAIN = 8
+"""How many CNAME or ALIAS are followed."""
+_DS = 43
+"""Asked of the parent, not of whom it delegates to (RFC 4035, section 3.1.4.1); we do not sign."""
 _ANY = (b"\x07RFC8482\x00", (), b"")
 """What ANY is answered with (RFC 8482, section 4.2): a HINFO of that name and nothing."""
 
@@ -28,6 +31,7 @@ class Outcome:
         "authoritative",
         "authority",
         "choice",
+        "depth",
         "rcode",
         "tailored",
     )
@@ -41,6 +45,7 @@ class Outcome:
         self.tailored = False
         """Whether another client may be answered differently."""
         self.choice: Choice | None = None
+        self.depth = 0
 
 
 class Resolver:
@@ -60,8 +65,10 @@ class Resolver:
                 return self._zones[suffix]
         return None
 
-    def resolve(self, name: bytes, kind: int, client: Group) -> Outcome:
+    def resolve(self, name: bytes, kind: int, client: Group, depth: int = 0) -> Outcome:
+        """`depth`: how many ALIAS led here."""
         outcome = Outcome()
+        outcome.depth = depth
         for step in range(_CHAIN):
             zone = self.zone(name)
             if zone is None:
@@ -70,12 +77,15 @@ class Resolver:
                     outcome.authoritative = False
                 return outcome
             cut = zone.cut(name)
-            if cut is not None:
+            if cut is not None and not (kind == _DS and cut == name):
                 self._refer(outcome, zone, cut, step)
                 return outcome
             entry = zone.find(name)
             if entry is None:
                 outcome.rcode = NXDOMAIN
+                self._negative(outcome, zone)
+                return outcome
+            if cut is not None:
                 self._negative(outcome, zone)
                 return outcome
             alias = entry.sets.get(rdata.CNAME)
@@ -121,7 +131,7 @@ class Resolver:
 
     def _route(self, outcome: Outcome, node: Node, ttl: int, name: bytes, kind: int, client: Group) -> None:
         choice = outcome.choice = self._router.choose(node, client)
-        outcome.tailored = True
+        outcome.tailored = looks_at_client(node)
         outcome.answer += self._targets(choice.targets, name, kind, ttl)
         if kind == rdata.HTTPS:
             for extra in (rdata.A, rdata.AAAA):
@@ -134,9 +144,9 @@ class Resolver:
     def _alias(self, outcome: Outcome, alias: RRset, name: bytes, kind: int, client: Group) -> None:
         """The target's own records under this name, for no longer than either lives."""
         target = alias.data[0][1][0]
-        if any(owner == target for owner, *_ in outcome.answer) or target == name:
+        if outcome.depth == _CHAIN:
             return
-        below = self.resolve(target, kind, client)
+        below = self.resolve(target, kind, client, outcome.depth + 1)
         outcome.tailored |= below.tailored
         outcome.choice = below.choice or outcome.choice
         outcome.answer += [

@@ -6,6 +6,7 @@ from tierline.engines.answers import rdata
 from tierline.engines.answers.config import (
     Config,
     ConfigError,
+    Geography,
     Latency,
     Multivalue,
     Node,
@@ -15,6 +16,7 @@ from tierline.engines.answers.config import (
     Weighted,
 )
 from tierline.engines.answers.config import Zone as ZoneConfig
+from tierline.engines.answers.continents import CONTINENTS, is_country
 from tierline.engines.answers.names import NameError_, ends_with, parent, suffixes, to_text, to_wire
 from tierline.engines.answers.policy import children, places_of
 from tierline.engines.answers.rdata import Rdata, RdataError
@@ -219,5 +221,14 @@ def _check_node(node: Node, config: Config, name: str) -> None:
         for child in node.to:
             if not list(places_of(child)):
                 raise ConfigError(f"route {name}: a choice of latency has no place")
+    if isinstance(node, Geography):
+        for code in node.country:
+            if not is_country(code):
+                raise ConfigError(f"route {name}: {code!r} is not a country's code such as DE")
+        for code in node.continent:
+            if code not in CONTINENTS:
+                raise ConfigError(
+                    f"route {name}: {code!r} is not a continent's; there are {', '.join(CONTINENTS)}"
+                )
     for child in children(node):
         _check_node(child, config, name)
