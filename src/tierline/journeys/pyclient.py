@@ -88,7 +88,7 @@ def _problem(status: int, content: bytes) -> JourneyProblem:
 
 
 def python(journeys: Iterable[Journey], *, clients: Iterable[str] = VIEWERS) -> str:
-    """The client's source: `await MobileJourneys("https://…").film(film_id=7)`, a class per kind of client."""
+    """The client's source: a class per kind of client, `await MobileJourneys("https://…").film(film_id=7)`."""
     kinds = tuple(clients)
     described, components = describe(journeys, kinds)
     out = [_HEAD]

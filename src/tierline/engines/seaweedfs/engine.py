@@ -130,6 +130,7 @@ class SeaweedFS:
                 # Left alone it takes three seconds to stop. What it answered for is written by then, so
                 # force ends only waiting; `leftovers` are what it then has no time to remove.
                 stop_timeout=0.5,
+                leftovers=tuple(str(path) for path in leftovers(unit, context)),
             )
         ]
 

@@ -1,0 +1,50 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STACK ?= examples/cinema
+
+.PHONY: help setup up demo test lint format bench lock clean
+
+help: ## what there is
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
+
+# The stamp is newer than the lock file exactly when the environment holds what the lock file says.
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("tierline needs Python 3.11 or later; set PYTHON=python3.11") if sys.version_info < (3, 11) else 0'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "setting up $(VENV) from requirements.lock"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+setup: $(VENV)/.ready ## make .venv with everything from the lock file
+
+up: setup ## start the example; Ctrl-C stops it
+	@$(BIN)/tierline up $(STACK)
+
+demo: setup ## a tour of about a minute that ends by itself
+	@$(BIN)/tierline demo $(STACK)
+
+test: setup ## run all tests
+	@$(BIN)/python -m pytest
+
+lint: setup ## formatter, linter and types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+format: setup ## format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: setup ## measure; ONLY=name for one
+	@$(BIN)/python -m bench $(ONLY)
+
+lock: ## resolve pyproject.toml into requirements.lock
+	@$(BIN)/python -m pip install --quiet pip-tools
+	@$(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	  --strip-extras --all-extras -o requirements.lock pyproject.toml
+
+clean: ## remove the environment and what was measured
+	@rm -rf $(VENV)

@@ -1,0 +1,73 @@
+"""What a stack file imports, and nothing else.
+
+Names are loaded on first use: `import tierline` costs almost nothing, and a stack pays only for what it says.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tierline.journeys import HTML, Journey
+    from tierline.journeys import Cache as PartCache
+    from tierline.stack import Stack
+    from tierline.tiers.analytics.tier import Telemetry
+    from tierline.tiers.cache.tier import HTTPCache
+    from tierline.tiers.cdn.tier import CDN
+    from tierline.tiers.client.tier import Affiliate, Mobile, Web
+    from tierline.tiers.core.tier import Cache, Sessions
+    from tierline.tiers.dns.tier import (
+        DNS,
+        Failover,
+        Geography,
+        Latency,
+        Multivalue,
+        Record,
+        Simple,
+        Weighted,
+    )
+    from tierline.tiers.domain.tier import Relational, Table
+    from tierline.tiers.feature.tier import Bucket, Function, Mail, Queue, Scale, Service, Stream, Topic
+    from tierline.tiers.gateway.tier import JWT, Gateway, RateLimit
+    from tierline.tiers.lb.tier import LoadBalancer
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "tierline.stack": ("Stack",),
+    "tierline.tiers.client.tier": ("Web", "Mobile", "Affiliate"),
+    "tierline.tiers.dns.tier": (
+        "DNS", "Simple", "Multivalue", "Latency", "Weighted", "Geography", "Failover", "Record",
+    ),
+    "tierline.tiers.cdn.tier": ("CDN",),
+    "tierline.tiers.lb.tier": ("LoadBalancer",),
+    "tierline.tiers.cache.tier": ("HTTPCache",),
+    "tierline.tiers.gateway.tier": ("Gateway", "JWT", "RateLimit"),
+    "tierline.tiers.feature.tier": (
+        "Service", "Scale", "Function", "Queue", "Topic", "Stream", "Bucket", "Mail",
+    ),
+    "tierline.tiers.core.tier": ("Cache", "Sessions"),
+    "tierline.tiers.domain.tier": ("Relational", "Table"),
+    "tierline.tiers.analytics.tier": ("Telemetry",),
+    "tierline.journeys": ("Journey", "HTML"),
+}  # fmt: skip
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "CDN", "DNS", "HTML", "JWT", "Affiliate", "Bucket", "Cache", "Failover", "Function", "Gateway", "Geography",
+    "HTTPCache", "Journey", "Latency", "LoadBalancer", "Mail", "Mobile", "Multivalue", "PartCache", "Queue",
+    "RateLimit", "Record", "Relational", "Scale", "Service", "Sessions", "Simple", "Stack", "Stream", "Table",
+    "Telemetry", "Topic", "Web", "Weighted",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name == "PartCache":
+        value = importlib.import_module("tierline.journeys").Cache
+    elif name in _HOME:
+        value = getattr(importlib.import_module(_HOME[name]), name)
+    else:
+        raise AttributeError(f"tierline has no {name!r}")
+    globals()[name] = value
+    return value

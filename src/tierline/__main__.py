@@ -1,0 +1,5 @@
+"""`python -m tierline`."""
+
+from tierline.cli.main import main
+
+main()

@@ -1,0 +1,75 @@
+"""`tierline`: one file per command, imported when the command is used."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+
+import click
+
+from tierline.errors import TierlineError
+
+_ORDER = (
+    "up", "down", "status", "logs", "restart", "trip", "plan", "systems", "kill", "heal", "hang", "token", "synth",
+    "journeys", "journey", "demo",
+)  # fmt: skip
+
+
+class Commands(click.Group):
+    """Finds `cli/<name>.py` for a command; help lists them without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        import tierline.cli
+
+        names = {module.name for module in pkgutil.iter_modules(tierline.cli.__path__)} - {
+            "main",
+            "shared",
+            "view",
+        }
+        return sorted(names, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in self.list_commands(ctx):
+            return None
+        module = importlib.import_module(f"tierline.cli.{name}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        from tierline.errors import choices, nearest
+
+        name = args[0]
+        if self.get_command(ctx, name) is None:
+            names = self.list_commands(ctx)
+            raise click.UsageError(f"no command {name!r}{nearest(name, names)} there are: {choices(names)}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tierline")
+def tierline() -> None:
+    """The whole line of tiers of a web product, from one Python file.
+
+    STACK is a stack file, or the folder of a stack.py; default: the current folder.
+    """
+
+
+def main() -> None:
+    """Entry point. A TierlineError is one message on standard error and exit code 2."""
+    try:
+        tierline.main(standalone_mode=False)
+    except TierlineError as error:
+        click.echo(f"{click.style('error', fg='red', bold=True)}: {error}", err=True)
+        sys.exit(error.code)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)

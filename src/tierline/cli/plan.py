@@ -1,0 +1,31 @@
+"""tierline plan: the stack resolved against a lineup, before anything starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tierline.cli.shared import lineup_options, plan_of, stack_argument
+
+
+@click.command()
+@stack_argument
+@lineup_options
+@click.option("--json", "as_json", is_flag=True, help="The plan as data.")
+@click.option("--svg", is_flag=True, help="The plan as a picture.")
+def command(
+    stack: Path | None, lineup: str, uses: tuple[str, ...], no_fusion: bool, as_json: bool, svg: bool
+) -> None:
+    """Places, roles, engines, fusion, wiring, and what the lineup can't do."""
+    from tierline.plan.show import picture, text
+    from tierline.run.state import State
+
+    plan, path = plan_of(stack, lineup, uses, no_fusion)
+    if as_json:
+        import msgspec
+
+        click.echo(msgspec.json.format(msgspec.json.encode(plan), indent=1).decode())
+        return
+    told = State(path).read() or {}
+    click.echo(picture(plan) if svg else text(plan, told.get("addresses", {})))

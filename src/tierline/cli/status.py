@@ -1,0 +1,58 @@
+"""tierline status: what runs, where, since when."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import click
+
+from tierline.cli.shared import running, stack_argument
+
+
+@click.command()
+@stack_argument
+@click.option("--json", "as_json", is_flag=True, help="As data.")
+def command(stack: Path | None, as_json: bool) -> None:
+    """Processes, zones, ages, restarts and memory of the line."""
+    from tierline.run import control
+
+    told = control.ask(running(stack).root, {"do": "status"})
+    if as_json:
+        click.echo(json.dumps(told, indent=1))
+        return
+    import psutil
+
+    click.echo(f"{told['stack']}  {told['phase']}  supervisor {told['pid']}")
+    for label, url in told["urls"].items():
+        click.echo(f"  {label:<18} {url}")
+    click.echo(f"\n  {'process':<26}{'zone':<16}{'state':<12}{'pid':>7}{'age':>8}{'starts':>7}{'memory':>9}")
+    for process in told["processes"]:
+        memory = ""
+        if process["pid"]:
+            try:
+                memory = f"{_memory(process['pid']) >> 20} MB"
+            except psutil.Error:
+                memory = "?"
+        age = f"{time.time() - process['began']:.0f} s" if process["began"] else ""
+        click.echo(
+            f"  {process['name']:<26}{process['zone']:<16}{process['phase']:<12}{process['pid'] or '':>7}{age:>8}"
+            f"{process['restarts'] + 1:>7}{memory:>9}"
+        )
+        if process["problem"]:
+            click.echo(f"    {process['problem']}")
+
+
+def _memory(pid: int) -> int:
+    """Proportional set size of a process and its children, bytes."""
+    import psutil as ps
+
+    top = ps.Process(pid)
+    total = 0
+    for each in (top, *top.children(recursive=True)):
+        try:
+            total += each.memory_full_info().pss
+        except ps.Error:
+            continue
+    return total

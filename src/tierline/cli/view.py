@@ -1,0 +1,72 @@
+"""What `up` shows: losses, a live table while starting, addresses when ready, and what changes afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from tierline.plan.model import Plan
+    from tierline.run.line import Line
+
+_MARK = {"ready": "●", "failed": "✗", "killed": "✗", "backing off": "↻", "stopped": "○"}
+
+
+def losses(plan: Plan) -> None:
+    """The parity report, before anything starts."""
+    for loss in plan.losses:
+        click.echo(f"{click.style('loss', fg='yellow')}: {loss.tier}.{loss.system}: {loss.why}", err=True)
+    for note in plan.notes:
+        click.echo(f"{click.style('note', fg='yellow')}: {note}", err=True)
+
+
+async def watch(line: Line) -> None:
+    """One line per change of a process; a single line that moves where the output is a terminal."""
+    seen: dict[str, str] = {}
+    terminal = sys.stdout.isatty()
+    while True:
+        ready = sum(child.phase == "ready" for child in line.children.values())
+        for child in line.children.values():
+            if seen.get(child.process.name) == child.phase:
+                continue
+            before = seen.get(child.process.name)
+            seen[child.process.name] = child.phase
+            if child.phase == "ready":
+                _clear(terminal)
+                again = f", start {child.restarts + 1}" if child.restarts else ""
+                click.echo(
+                    f"  {_MARK['ready']} {child.process.name:<24} {child.ready_after:5.2f} s  pid {child.pid}{again}"
+                )
+            elif child.phase in ("failed", "killed", "backing off") and before is not None:
+                _clear(terminal)
+                click.echo(f"  {_MARK[child.phase]} {child.process.name:<24} {child.phase} {child.problem}")
+        if terminal and line.phase == "starting":
+            waiting = ", ".join(n for n, c in line.children.items() if c.phase in ("preparing", "starting"))
+            click.echo(f"\r\033[K  … {ready}/{len(line.children)} ready; {waiting[:70]}", nl=False)
+        await asyncio.sleep(0.05)
+
+
+def _clear(terminal: bool) -> None:
+    if terminal:
+        click.echo("\r\033[K", nl=False)
+
+
+def started(line: Line) -> None:
+    """Printed once, when everything answers."""
+    _clear(sys.stdout.isatty())
+    click.echo(summary(line.status()))
+    click.echo("Ctrl-C stops it.")
+
+
+def summary(status: dict[str, Any]) -> str:
+    """Addresses and what to try next."""
+    urls = status.get("urls", {})
+    lines = [
+        f"{click.style(status.get('stack', ''), bold=True)} is up after {status.get('ready_in', 0):.1f} s"
+    ]
+    lines += [f"  {label:<18} {url}" for label, url in urls.items()]
+    lines.append("try  tierline trip / · tierline status · tierline logs --follow · tierline down")
+    return "\n".join(lines)

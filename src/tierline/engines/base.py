@@ -1,0 +1,109 @@
+"""The contract of an engine: a real program that plays roles.
+
+An engine turns a unit (roles that share a process) into processes described as pure data. It starts
+nothing: `run` starts processes, `deploy` bakes the same files into images.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from tierline.engines.context import Context
+    from tierline.plan.model import Unit
+
+
+class Binary(msgspec.Struct, frozen=True):
+    """The program that really runs."""
+
+    path: str
+    version: str
+    source: Literal["stack", "wheel", "path"]
+
+
+class Probe(msgspec.Struct, frozen=True, kw_only=True):
+    """How to know that a process answers, not just that it was started.
+
+    `http`: GET of `target` (a URL) answers below 500. `tcp`: `target` host:port accepts.
+    `redis`, `nats`: the engine's own greeting on `target` host:port. `exec`: `argv` exits 0.
+    `udp-dns`: an SOA query for `name` to `target` host:port is answered.
+    """
+
+    kind: Literal["http", "tcp", "redis", "nats", "exec", "udp-dns", "none"]
+    target: str = ""
+    argv: tuple[str, ...] = ()
+    name: str = ""
+    headers: dict[str, str] = {}
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """A command that runs to its end once, before or after its process is ready.
+
+    Skipped when the file `unless` exists. When `creates` is set, that (empty) marker file is written after
+    success. `env` is added to the process's own. `rewinds`: folders removed when the step fails, so that a
+    half-made data folder is never taken for a whole one.
+    """
+
+    argv: tuple[str, ...]
+    about: str
+    unless: str | None = None
+    creates: str | None = None
+    env: dict[str, str] = {}
+    rewinds: tuple[str, ...] = ()
+    timeout: float = 60.0
+    unprivileged: bool = False
+
+
+class Process(msgspec.Struct, frozen=True, kw_only=True):
+    """One operating-system process, as data."""
+
+    name: str
+    engine: str
+    argv: tuple[str, ...]
+    env: dict[str, str] = {}
+    cwd: str | None = None
+    region: str = ""
+    zone: str = ""
+    roles: tuple[str, ...] = ()
+    files: dict[str, str] = {}
+    """Absolute path → text, written with mode 0600 before `check` and the start."""
+    folders: tuple[str, ...] = ()
+    """Folders that must exist; they are the process's own (mode 0700, owned by who it runs as)."""
+    writes: tuple[str, ...] = ()
+    """Files that it appends to (hops): made before it starts, owned by who it runs as."""
+    leftovers: tuple[str, ...] = ()
+    """Files outside its folders that the program leaves when it dies; removed afterwards."""
+    unprivileged: bool = False
+    """Drop root: PostgreSQL refuses to run as root. Ignored for an ordinary user."""
+    after: tuple[str, ...] = ()
+    """Names of processes that must be ready before this one starts."""
+    before_start: tuple[Step, ...] = ()
+    after_ready: tuple[Step, ...] = ()
+    """Part of becoming ready: who waits for this process waits for these too."""
+    check: tuple[str, ...] = ()
+    """The engine's own configuration checker; a non-zero exit refuses the configuration."""
+    ready: Probe = Probe(kind="none")
+    ready_timeout: float = 20.0
+    stdout: str | None = None
+    """Append standard output to this file instead of the log (HAProxy's hop log)."""
+    stop_signal: Literal["TERM", "INT", "QUIT", "USR1"] = "TERM"
+    stop_timeout: float = 1.0
+    reload: Literal["none", "HUP", "USR2", "files"] = "none"
+    """How a changed file is applied while running: a signal, or `files` when the engine watches them."""
+
+
+class Engine(Protocol):
+    """What each `engines/<name>/` offers as the module attribute `ENGINE`."""
+
+    name: str
+
+    def binary(self) -> Binary:
+        """Where the program is. Raises EngineError with the command that installs it."""
+
+    def version(self) -> str:
+        """The program's own version; asked of the program, so only when it is printed."""
+
+    def processes(self, unit: Unit, context: Context) -> list[Process]:
+        """The unit's processes with their files, resolved against the context's addresses."""

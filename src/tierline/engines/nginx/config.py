@@ -1,0 +1,169 @@
+"""nginx.conf from fragments: what every unit needs, and what its roles add.
+
+The order inside a server block, and why:
+
+    1. deny and strip    what a stranger may not send is gone before anything looks at it
+    2. trace             every later step, refusals included, is part of the trip
+    3. cache key, cache  from what is left after stripping: an unkeyed header can't poison it
+    4. raw               the stack's own lines, last, so that they can override a default
+    5. proxy_pass
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from tierline.engines.context import Context
+from tierline.plan.model import Role, Upstream
+
+TLS = """\
+    ssl_protocols TLSv1.2 TLSv1.3;
+    ssl_ciphers ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:\
+ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305;
+    ssl_ecdh_curve X25519:prime256v1:secp384r1;
+    ssl_prefer_server_ciphers off;
+    ssl_session_cache shared:tls:2m;
+    ssl_session_timeout 1d;
+    ssl_session_tickets off;
+"""
+"""Mozilla's intermediate profile: nginx's own defaults don't pass it."""
+
+STATUS = (
+    "default fwd=bypass; MISS fwd=uri-miss; BYPASS fwd=bypass; EXPIRED fwd=stale; STALE hit; UPDATING hit; "
+    'REVALIDATED "hit; fwd=stale; fwd-status=304"; HIT hit;'
+)
+"""nginx's cache status in the words of Cache-Status (RFC 9211)."""
+
+TRACE = """\
+    # W3C trace context: the trace goes on, this hop has a span of its own, and a request that comes without
+    # one begins a trace here. One in a hundred of those is kept in detail; all are counted.
+    split_clients $request_id $tl_sample { 1% 01; * 00; }
+    map $http_traceparent $tl_trace {
+        "~^00-(?<tl_t>[0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}$" $tl_t;
+        default $request_id;
+    }
+    map $http_traceparent $tl_parent {
+        "~^00-[0-9a-f]{32}-(?<tl_p>[0-9a-f]{16})-[0-9a-f]{2}$" $tl_p;
+        default "";
+    }
+    map $http_traceparent $tl_flags {
+        "~^00-[0-9a-f]{32}-[0-9a-f]{16}-(?<tl_f>[0-9a-f]{2})$" $tl_f;
+        default $tl_sample;
+    }
+    map $request_id $tl_span { "~^(?<tl_s>.{16})" $tl_s; }
+    map $tl_flags$status $tl_detail { "~^01" 1; "~^..5" 1; default 0; }
+    map $tl_detail $tl_count { 1 0; default 1; }
+"""
+
+
+class Fragment(msgspec.Struct, kw_only=True):
+    """What a role adds: lines of the http block, and whole server blocks."""
+
+    http: str = ""
+    servers: str = ""
+
+
+def document(fragments: list[Fragment], context: Context, unit: str) -> str:
+    """nginx.conf, whole. Paths are absolute; nothing is written outside the unit's folders."""
+    folder = context.folder(unit)
+    return f"""\
+# Written by tierline for {unit}.
+daemon off;
+pid {folder}/nginx.pid;
+worker_processes 1;
+error_log stderr warn;
+events {{ worker_connections 4096; multi_accept on; }}
+http {{
+    default_type application/octet-stream;
+    types {{
+        text/html html htm; text/css css; application/javascript js mjs; application/json json map;
+        image/svg+xml svg; image/png png; image/jpeg jpg jpeg; image/webp webp; image/avif avif; image/gif gif;
+        image/x-icon ico; font/woff2 woff2; font/woff woff; text/plain txt; application/xml xml;
+        video/mp4 mp4; video/webm webm; audio/mpeg mp3; application/wasm wasm; application/pdf pdf;
+        application/manifest+json webmanifest; application/vnd.apple.mpegurl m3u8; video/mp2t ts;
+    }}
+    charset utf-8;
+    server_tokens off;
+    server_names_hash_bucket_size 128;
+    sendfile on;
+    tcp_nodelay on;
+    keepalive_timeout 75s;
+    keepalive_requests 100000;
+    # A slow or oversized request is refused, not waited for.
+    client_header_timeout 10s;
+    client_body_timeout 10s;
+    client_max_body_size 16m;
+    large_client_header_buffers 4 16k;
+    ignore_invalid_headers on;
+    underscores_in_headers off;
+    client_body_temp_path {folder}/temp/body;
+    proxy_temp_path {folder}/temp/proxy;
+    fastcgi_temp_path {folder}/temp/fastcgi;
+    uwsgi_temp_path {folder}/temp/uwsgi;
+    scgi_temp_path {folder}/temp/scgi;
+    access_log off;
+    proxy_http_version 1.1;
+    proxy_buffer_size 16k;
+    proxy_buffers 8 16k;
+{TRACE}
+{"".join(fragment.http for fragment in fragments)}
+{"".join(fragment.servers for fragment in fragments)}
+}}
+"""
+
+
+def hop_log(role: Role, context: Context, verdict: str) -> str:
+    """The access log of one server: a whole hop when sampled or failed, else a line that is only counted."""
+    # Two files: nginx buffers a file or it doesn't, and a sampled hop must not wait.
+    where, counts = context.hops(role.id), context.hops(f"{role.id}.counts")
+    return f"""\
+        access_log {where} tl_{ident(role)} if=$tl_detail;
+        access_log {counts} tl_{ident(role)}_count buffer=32k flush=1s if=$tl_count;
+"""
+
+
+def hop_format(role: Role, verdict: str, tier: str) -> str:
+    """The two log formats that `hop_log` uses (trips/hop.py). nginx's clock moves in steps of 1 ms."""
+    place = role.zone or role.region
+    return f"""\
+    log_format tl_{ident(role)} escape=json '{{"f":"$tl_flags","s":$status,"t":"$tl_trace","i":"$tl_span",'
+        '"p":"$tl_parent","T":"{tier}","y":"nginx","z":"{place}","E":$msec,"D":$request_time,"q":1000,'
+        '"v":"{verdict}","n":"$request_method $uri","a":{{"http.response.body.size":$body_bytes_sent,'
+        '"network.protocol.version":"$server_protocol","server.address":"$upstream_addr",'
+        '"http.response.age":"$sent_http_age"}}}}';
+    log_format tl_{ident(role)}_count escape=json '{{"f":"00","s":$status,"T":"{tier}","y":"nginx",'
+        '"z":"{place}","v":"{verdict}"}}';
+"""
+
+
+def upstream(name: str, targets: tuple[Upstream, ...], context: Context, options: str = "") -> str:
+    """An upstream block: the nearest targets first, the others as backup."""
+    lines = []
+    nearest = min(target.distance for target in targets)
+    for target in targets:
+        host, port = context.address(target.role, target.endpoint)
+        backup = " backup" if target.distance > nearest else ""
+        lines.append(f"        server {host}:{port} max_fails=1 fail_timeout=1s{backup};  # {target.role}\n")
+    return f"    upstream {name} {{\n{''.join(lines)}{options}        keepalive 64;\n    }}\n"
+
+
+def ident(role: Role) -> str:
+    """The role's id as an nginx name."""
+    return role.id.replace("-", "_").replace(".", "_")
+
+
+def pass_on() -> str:
+    """Headers of every proxied request."""
+    return """\
+            proxy_set_header Connection "";
+            proxy_set_header Host $host;
+            proxy_set_header traceparent 00-$tl_trace-$tl_span-$tl_flags;
+            proxy_set_header x-tierline-claims "";
+            proxy_connect_timeout 1s;
+            proxy_read_timeout 30s;
+            proxy_send_timeout 10s;
+            # Only what the next tier never saw, or a safe method, is tried again.
+            proxy_next_upstream error timeout http_502 http_503;
+            proxy_next_upstream_tries 2;
+            proxy_next_upstream_timeout 5s;
+"""

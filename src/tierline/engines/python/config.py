@@ -1,0 +1,42 @@
+"""What a Python process of the line is told: which applications it serves, where, and with which environment."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+
+class App(msgspec.Struct, kw_only=True, frozen=True):
+    """One application of a process. A role's fragment."""
+
+    name: str
+    kind: Literal["asgi", "wsgi", "journeys", "function", "command"]
+    host: str
+    port: int
+    target: str = ""
+    """`module:attribute`."""
+    command: tuple[str, ...] = ()
+    health: str = "/health"
+    env: dict[str, str] = {}
+    services: dict[str, tuple[tuple[str, int], ...]] = {}
+    """For journeys: (URL, distance) of each service, nearest first."""
+    source: str = ""
+    """For a function: the queue, topic or stream."""
+    source_kind: str = ""
+    batch: int = 1
+    timeout: float = 30.0
+
+
+class Config(msgspec.Struct, kw_only=True, frozen=True):
+    """The whole configuration file of `python -m tierline.engines.python`."""
+
+    unit: str
+    region: str
+    zone: str
+    project: str
+    stack: str
+    hops: str
+    apps: tuple[App, ...]
+    databases: dict[str, str] = {}
+    """`host:port` → the role that listens there, so that a hop can say which replica answered."""

@@ -1,0 +1,87 @@
+"""Python as an engine: applications of one unit in one process, each on its own address; commands as they are."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from pathlib import Path
+
+import msgspec
+
+from tierline.engines.base import Binary, Probe, Process
+from tierline.engines.context import Context
+from tierline.engines.python.config import App, Config
+from tierline.plan.model import Unit
+from tierline.tiers.base import system
+
+
+class Python:
+    """See the module."""
+
+    name = "python"
+
+    def binary(self) -> Binary:
+        return Binary(path=sys.executable, version=platform.python_version(), source="path")
+
+    def version(self) -> str:
+        return platform.python_version()
+
+    def processes(self, unit: Unit, context: Context) -> list[Process]:
+        apps: list[App] = [system(role.slot, role.system).contribute(role, context) for role in unit.roles]
+        after = tuple(dict.fromkeys(context.unit_of(need) for role in unit.roles for need in role.needs))
+        if apps[0].kind == "command":
+            return [self._command(unit, apps[0], after, context)]
+        folder = context.folder(unit.id)
+        config = folder / "apps.json"
+        databases = {
+            f"{host}:{port}": role.id
+            for role in context.plan.roles.values()
+            for endpoint in role.endpoints
+            if endpoint.protocol in ("postgresql", "redis", "nats", "s3", "smtp")
+            for host, port in [context.address(role.id, endpoint.name)]
+        }
+        told = Config(
+            unit=unit.id, region=unit.region, zone=unit.zone, project=str(context.project), stack=str(context.stack),
+            hops=str(context.hops(unit.id)), apps=tuple(apps), databases=databases,
+        )  # fmt: skip
+        return [
+            Process(
+                name=unit.id,
+                engine=self.name,
+                argv=(context.python, "-m", "tierline.engines.python", str(config)),
+                env={"PYTHONUNBUFFERED": "1"},
+                cwd=str(context.project),
+                region=unit.region,
+                zone=unit.zone,
+                roles=tuple(role.id for role in unit.roles),
+                files={str(config): msgspec.json.format(msgspec.json.encode(told)).decode()},
+                after=after,
+                ready=Probe(kind="tcp", target=f"{apps[-1].host}:{apps[-1].port}"),
+                ready_timeout=30.0,
+                stop_timeout=2.0,
+            )
+        ]
+
+    def _command(self, unit: Unit, app: App, after: tuple[str, ...], context: Context) -> Process:
+        argv = tuple(part.replace("$PORT", str(app.port)).replace("$HOST", app.host) for part in app.command)
+        if argv[0] in ("python", "python3"):
+            argv = (context.python, *argv[1:])
+        elif "/" in argv[0]:
+            argv = (str(Path(context.project) / argv[0]), *argv[1:])
+        return Process(
+            name=unit.id,
+            engine=self.name,
+            argv=argv,
+            env=app.env,
+            cwd=str(context.project),
+            region=unit.region,
+            zone=unit.zone,
+            roles=tuple(role.id for role in unit.roles),
+            after=after,
+            ready=Probe(kind="http", target=f"http://{app.host}:{app.port}{app.health}"),
+            ready_timeout=30.0,
+            stop_timeout=2.0,
+        )
+
+
+ENGINE = Python()

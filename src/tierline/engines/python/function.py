@@ -1,0 +1,100 @@
+"""A function's worker: pulls messages, calls the handler, acknowledges what it returned from."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import logging
+import os
+from typing import Any
+
+from tierline.engines.python.config import App
+from tierline.trips import record
+
+log = logging.getLogger("tierline.function")
+
+
+class Worker:
+    """An ASGI application whose lifespan runs the worker; over HTTP it only says that it is well."""
+
+    def __init__(self, told: App, handler: Any) -> None:
+        self._told = told
+        self._handler = handler
+        self._task: asyncio.Task[None] | None = None
+        self.running = 0
+        self.handled = 0
+        self.failed = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            self._task = asyncio.create_task(self._work(os.environ["NATS_URL"]))
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=self._told.timeout)
+            await send({"type": "lifespan.shutdown.complete"})
+        elif scope["type"] == "http":
+            well = self._task is not None and not self._task.done()
+            body = json.dumps({"well": well, "handled": self.handled, "failed": self.failed}).encode()
+            head = [(b"content-type", b"application/json")]
+            await send({"type": "http.response.start", "status": 200 if well else 503, "headers": head})
+            await send({"type": "http.response.body", "body": body})
+
+    async def _work(self, url: str) -> None:
+        import nats
+        from nats.js.api import ConsumerConfig
+
+        client = await nats.connect(url, max_reconnect_attempts=-1)
+        stream = client.jetstream()
+        name = self._told.source
+        if self._told.source_kind == "Queue":
+            pull = await stream.pull_subscribe_bind(name, name)
+        else:  # every function reads a topic or stream for itself
+            durable = f"{name}-{self._told.name}"
+            pull = await stream.pull_subscribe(f"{name}.>", durable, config=ConsumerConfig(max_deliver=5))
+        while True:
+            try:
+                messages = await pull.fetch(self._told.batch, timeout=5)
+            except (TimeoutError, nats.errors.TimeoutError):
+                continue
+            except nats.errors.Error as error:
+                log.warning("%s: %s; trying again", name, error)
+                await asyncio.sleep(0.5)
+                continue
+            for message in messages:
+                await self._one(message)
+
+    async def _one(self, message: Any) -> None:
+        self.running += 1
+        span = record.parse((message.headers or {}).get("traceparent"))
+        token = record.current.set(span)
+        try:
+            event = {
+                "subject": message.subject,
+                "data": _data(message.data),
+                "headers": message.headers or {},
+            }
+            with record.hop("feature", self._told.name, name=message.subject, verdict="handled"):
+                if inspect.iscoroutinefunction(self._handler):
+                    await asyncio.wait_for(self._handler(event), self._told.timeout)
+                else:
+                    await asyncio.wait_for(asyncio.to_thread(self._handler, event), self._told.timeout)
+            await message.ack()
+            self.handled += 1
+        except Exception:
+            # Not acknowledged: it is delivered again, and set aside after the queue's own limit.
+            self.failed += 1
+            log.exception("%s failed on %s", self._told.name, message.subject)
+            await message.nak(delay=1)
+        finally:
+            record.current.reset(token)
+            self.running -= 1
+
+
+def _data(raw: bytes) -> Any:
+    try:
+        return json.loads(raw)
+    except ValueError:
+        return raw.decode(errors="replace")

@@ -1,0 +1,90 @@
+"""The hop of an application: trace context in, one hop out, and a count for what isn't sampled."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from tierline.trips import record
+from tierline.trips.hop import Hop
+
+_now = time.time_ns
+
+
+class Traced:
+    """Wraps an ASGI application. `system` None: the application records its own hops (the journeys)."""
+
+    def __init__(self, app: Any, name: str, system: str | None) -> None:
+        self._app = app
+        self._name = name
+        self._system = system
+        self._zone = os.environ.get("TIERLINE_ZONE", "")
+        self.running = 0
+        """Requests being answered now."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        span = None
+        for name, value in scope["headers"]:
+            if name == b"traceparent":
+                span = record.parse(value.decode("latin-1"))
+                break
+        self.running += 1
+        try:
+            if self._system is None:
+                await self._app(scope, receive, send)
+            elif span is None or not span.sampled:
+                await self._counted(scope, receive, send)
+            else:
+                await self._hop(span, scope, receive, send)
+        finally:
+            self.running -= 1
+
+    async def _counted(self, scope: Any, receive: Any, send: Any) -> None:
+        status = 500
+
+        async def watched(message: Any) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        finally:
+            record.recorder.count("feature", self._name, self._zone, status)
+
+    async def _hop(self, parent: record.Span, scope: Any, receive: Any, send: Any) -> None:
+        status = 500
+        began = _now()
+        mine = record.Span(parent.trace, record.span_id(), True)
+        token = record.current.set(mine)
+
+        async def watched(message: Any) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        finally:
+            record.current.reset(token)
+            record.recorder.write(
+                Hop(
+                    status=status,
+                    trace=parent.trace,
+                    span=mine.span,
+                    parent=parent.span,
+                    tier="feature",
+                    system=self._name,
+                    zone=self._zone,
+                    start_us=began // 1000,
+                    duration_us=(_now() - began) // 1000,
+                    verdict="answered" if status < 500 else "failed",
+                    name=f"{scope['method']} {scope['path']}",
+                )
+            )

@@ -1,0 +1,226 @@
+"""`python -m tierline.engines.telemetry CONFIG.json`: follow the hop files, receive OTLP, answer queries.
+
+GET  /health            200 when it reads
+POST /v1/traces         OTLP/HTTP with JSON; open to the line's own services on loopback
+GET  /trips/<trace>     the hops of a trace                          (token)
+GET  /trips             the last traces with their entry hop         (token)
+GET  /counts            requests by tier, system, zone, status       (token)
+GET  /                  the status page                              (token, as ?token= or cookie)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import json
+import logging
+import signal
+import sys
+from collections import Counter, OrderedDict
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import uvloop
+
+from tierline.engines.telemetry import otlp
+from tierline.engines.telemetry.reader import Reader
+from tierline.engines.telemetry.store import Store
+from tierline.trips.hop import Hop
+
+_POLL = 0.02
+_LAND = 1.0
+_RECENT = 5000
+"""Traces kept in memory, so that a trip is shown before its hops have landed."""
+
+
+class Telemetry:
+    """The process: reader, memory of recent traces, store, and the ASGI application that answers."""
+
+    def __init__(self, told: dict[str, Any]) -> None:
+        self._told = told
+        self._reader = Reader(Path(told["hops"]))
+        self._store = Store(Path(told["database"]))
+        self._recent: OrderedDict[str, list[Hop]] = OrderedDict()
+        self._landing: list[Hop] = []
+        self._totals: Counter[tuple[str, str, str, int, str]] = Counter()
+
+    async def follow(self) -> None:
+        """Read for ever; land what was read once a second."""
+        loop = asyncio.get_running_loop()
+        land_at = loop.time() + _LAND
+        forget_at = loop.time()
+        while True:
+            for hop in self._reader.poll():
+                self._keep(hop)
+            if loop.time() >= land_at:
+                self.land()
+                land_at = loop.time() + _LAND
+            if loop.time() >= forget_at:
+                self._store.forget(float(self._told["retention"]))
+                forget_at = loop.time() + 3600
+            await asyncio.sleep(_POLL)
+
+    def _keep(self, hop: Hop) -> None:
+        self._landing.append(hop)
+        hops = self._recent.get(hop.trace)
+        if hops is None:
+            hops = self._recent[hop.trace] = []
+            if len(self._recent) > _RECENT:
+                self._recent.popitem(last=False)
+        hops.append(hop)
+
+    def land(self) -> None:
+        """Write what was read since the last time."""
+        counts = self._reader.counts()
+        for *key, number in counts:
+            self._totals[tuple(key)] += number  # type: ignore[index]
+        landing, self._landing = self._landing, []
+        if landing or counts:
+            self._store.add(landing, counts)
+
+    def close(self) -> None:
+        for hop in self._reader.poll():
+            self._keep(hop)
+        self.land()
+        self._store.close()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        status, kind, body = await self._answer(scope, receive)
+        headers = [(b"content-type", kind.encode()), (b"cache-control", b"no-store")]
+        query = parse_qs(scope["query_string"].decode())
+        if "token" in query and status == 200:
+            cookie = f"tierline={query['token'][0]}; HttpOnly; SameSite=Strict; Path=/"
+            headers.append((b"set-cookie", cookie.encode()))
+        if kind.startswith("text/html"):
+            headers.append(
+                (b"content-security-policy", b"default-src 'self' 'unsafe-inline'; frame-ancestors 'none'")
+            )
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _answer(self, scope: Any, receive: Any) -> tuple[int, str, bytes]:
+        path, method = scope["path"], scope["method"]
+        if path == "/health":
+            return 200, "text/plain", b"ok"
+        if path == "/v1/traces" and method == "POST":
+            return await self._receive(receive)
+        if not self._allowed(scope):
+            return (
+                401,
+                "application/problem+json",
+                b'{"title":"a token is needed: tierline status prints the address"}',
+            )
+        if path == "/":
+            from tierline.console.page import page
+
+            return (
+                200,
+                "text/html; charset=utf-8",
+                page(Path(self._told["state"]), self._counts(), self._traces()).encode(),
+            )
+        if path == "/trips":
+            return 200, "application/json", json.dumps(self._traces()).encode()
+        if path.startswith("/trips/"):
+            return 200, "application/json", json.dumps(self._trip(path[7:])).encode()
+        if path == "/counts":
+            return 200, "application/json", json.dumps(self._counts()).encode()
+        return 404, "application/problem+json", b'{"title":"not found"}'
+
+    def _allowed(self, scope: Any) -> bool:
+        headers = dict(scope["headers"])
+        given = [headers.get(b"authorization", b"").decode("latin-1").removeprefix("Bearer ")]
+        given += parse_qs(scope["query_string"].decode()).get("token", [])
+        for part in headers.get(b"cookie", b"").decode("latin-1").split(";"):
+            name, _, value = part.strip().partition("=")
+            if name == "tierline":
+                given.append(value)
+        return any(hmac.compare_digest(each.encode(), self._told["token"].encode()) for each in given)
+
+    async def _receive(self, receive: Any) -> tuple[int, str, bytes]:
+        body = b""
+        while True:
+            message = await receive()
+            body += message.get("body", b"")
+            if len(body) > otlp.MOST:
+                return 413, "application/json", b"{}"
+            if not message.get("more_body"):
+                break
+        try:
+            for hop in otlp.hops(body):
+                self._keep(hop)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return 400, "application/json", b'{"message":"not an ExportTraceServiceRequest in JSON"}'
+        return 200, "application/json", b"{}"
+
+    def _trip(self, trace: str) -> list[dict[str, Any]]:
+        hops = self._recent.get(trace)
+        if hops is not None:
+            return [_plain(hop) for hop in hops]
+        rows = self._store.rows(
+            "select trace, span, parent, tier, system, zone, epoch_us(time), duration_us, status, verdict, name, "
+            "attributes from hops where trace = ?",
+            (trace,),
+        )
+        names = ("t", "i", "p", "T", "y", "z", "b", "d", "s", "v", "n")
+        return [{**dict(zip(names, row, strict=False)), "a": json.loads(row[-1])} for row in rows]
+
+    def _traces(self) -> list[dict[str, Any]]:
+        found = []
+        for trace, hops in list(self._recent.items())[-100:]:
+            first = min(hops, key=lambda hop: hop.start_us)
+            whole = max(hops, key=lambda hop: hop.duration_us)
+            status = max((hop.status for hop in hops if hop.status > 1), default=0)
+            found.append(
+                {"trace_id": trace, "name": whole.name or first.name, "status": status, "us": whole.duration_us,
+                 "at_us": first.start_us, "hops": len(hops)}
+            )  # fmt: skip
+        return found[::-1]
+
+    def _counts(self) -> list[dict[str, Any]]:
+        names = ("tier", "system", "zone", "status", "verdict")
+        return [
+            {**dict(zip(names, key, strict=True)), "requests": n} for key, n in sorted(self._totals.items())
+        ]
+
+
+def _plain(hop: Hop) -> dict[str, Any]:
+    import msgspec
+
+    return msgspec.to_builtins(hop)  # type: ignore[no-any-return]
+
+
+async def run(told: dict[str, Any]) -> None:
+    from granian.constants import Interfaces
+    from granian.server.embed import Server
+
+    logging.getLogger("_granian").setLevel(logging.WARNING)
+    telemetry = Telemetry(told)
+    server = Server(
+        telemetry, address=told["host"], port=told["port"], interface=Interfaces.ASGINL, log_access=False
+    )
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    tasks = [asyncio.create_task(server.serve()), asyncio.create_task(telemetry.follow())]
+    waiting = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait([*tasks, waiting], return_when=asyncio.FIRST_COMPLETED)
+    server.stop()  # type: ignore[no-untyped-call]
+    telemetry.close()
+    if waiting not in done:
+        for task in done:
+            with contextlib.suppress(asyncio.CancelledError):
+                task.result()
+        sys.exit(1)
+
+
+def main() -> None:
+    told = json.loads(Path(sys.argv[1]).read_text())
+    uvloop.run(run(told))
+
+
+if __name__ == "__main__":
+    main()

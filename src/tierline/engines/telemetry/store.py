@@ -1,0 +1,77 @@
+"""Hops and counts in DuckDB: one writer, whole batches."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from tierline.trips.hop import Hop
+
+_TABLES = """
+create table if not exists hops (
+    trace varchar, span varchar, parent varchar, tier varchar, system varchar, zone varchar, time timestamp,
+    duration_us bigint, status integer, verdict varchar, name varchar, attributes json
+);
+create table if not exists counts (
+    time timestamp, tier varchar, system varchar, zone varchar, status integer, verdict varchar, requests bigint
+);
+"""
+
+
+class Store:
+    """The warehouse's landing: `hops` in detail, `counts` complete."""
+
+    def __init__(self, path: Path) -> None:
+        import duckdb
+
+        self._folder = path.parent
+        config: dict[str, Any] = {
+            "memory_limit": "128MB", "threads": "1", "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+        }  # fmt: skip
+        self._db = duckdb.connect(str(path), config=config)
+        self._db.execute(_TABLES)
+
+    def add(self, hops: list[Hop], counts: list[tuple[str, str, str, int, str, int]]) -> None:
+        """One transaction for all of it."""
+        self._db.execute("begin")
+        if hops:
+            rows = [
+                (
+                    hop.trace, hop.span, hop.parent, hop.tier, hop.system, hop.zone, _timestamp(hop.start_us),
+                    hop.duration_us, hop.status, hop.verdict, hop.name, json.dumps(hop.attributes),
+                )
+                for hop in hops
+            ]  # fmt: skip
+            self._copy("hops", rows)
+        if counts:
+            now = _timestamp(time.time_ns() // 1000)
+            self._copy("counts", [(now, *row) for row in counts])
+        self._db.execute("commit")
+
+    def _copy(self, table: str, rows: list[tuple[Any, ...]]) -> None:
+        text = io.StringIO()
+        csv.writer(text, quoting=csv.QUOTE_ALL).writerows(rows)
+        path = self._folder / f".{table}.csv"
+        path.write_text(text.getvalue())
+        self._db.execute(f"copy {table} from '{path}' (format csv, header false, quote '\"', escape '\"')")
+        path.unlink()
+
+    def rows(self, query: str, given: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        return self._db.execute(query, given).fetchall()
+
+    def forget(self, seconds: float) -> None:
+        """Remove hops older than this."""
+        before = _timestamp(int((time.time() - seconds) * 1e6))
+        self._db.execute("delete from hops where time < ?::timestamp", (before,))
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def _timestamp(us: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(us // 1_000_000)) + f".{us % 1_000_000:06d}"

@@ -1,0 +1,29 @@
+"""The parity report: what the stack asks for and the lineup's system can't do. Told before anything starts."""
+
+from __future__ import annotations
+
+from tierline.plan.model import Loss
+from tierline.plan.placement import Line
+from tierline.stack import Stack
+
+
+def losses(stack: Stack, line: Line) -> tuple[Loss, ...]:
+    """One loss per feature asked of a system that lacks it, in the order of the path."""
+    found: list[Loss] = []
+    for slot, intent in (
+        ("dns", stack.dns),
+        ("cdn", stack.cdn),
+        ("lb", stack.lb),
+        ("cache", stack.cache),
+        ("gateway", stack.gateway),
+    ):
+        if intent is None:
+            continue
+        plays = line.system(slot)
+        for feature, asked in intent.features().items():
+            if feature not in plays.supports:
+                why = plays.lacks.get(feature, f"{plays.title} doesn't do it")
+                found.append(
+                    Loss(tier=slot, system=line.lineup[slot], feature=feature, why=f"{asked}: {why}")
+                )
+    return tuple(found)

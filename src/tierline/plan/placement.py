@@ -1,0 +1,181 @@
+"""Where each tier stands: a role at every place it is needed, connected to the roles that follow it.
+
+dns                      one
+cdn                      one per place (region)
+assets                   one per zone, the origin of static files
+lb, cache, gateway       one per zone
+experience, services     `scale.min` per zone
+resources                in the first zone; replicas in the next ones
+analytics                one
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from tierline.errors import PlanError
+from tierline.plan.model import Endpoint, Role, Upstream
+from tierline.stack import Stack
+from tierline.tiers.base import System, system, tier_of
+from tierline.tiers.dns.places import table
+from tierline.tiers.feature.tier import Function, Resource, Service
+
+PATH = ("cdn", "lb", "cache", "gateway")
+"""Tiers that a request passes in this order, each at most once."""
+
+
+class Line:
+    """Which tiers this stack has, and the systems that play them."""
+
+    def __init__(self, stack: Stack, lineup: Mapping[str, str]) -> None:
+        self.lineup = lineup
+        self.used: set[str] = set()
+        self.path = tuple(tier for tier in PATH if getattr(stack, tier) is not None)
+        self.last = "experience" if stack.journeys else ""
+        self.places = (stack.cdn.places or (stack.region,)) if stack.cdn else (stack.region,)
+        if not self.path:
+            self.path = ("experience",) if stack.journeys else tuple(s.name for s in stack.services[:1])
+
+    def system(self, slot: str) -> System:
+        """The system of a slot. Raises PlanError when the lineup has none."""
+        self.used.add(slot)
+        if slot not in self.lineup:
+            raise PlanError(f"the lineup has no system for {slot}: add --use {slot}=SYSTEM")
+        return system(slot, self.lineup[slot])
+
+
+def place(stack: Stack, line: Line) -> list[Role]:
+    """Every role of the line, connected, in the order of the path."""
+    roles = [*_edge(stack, line), *_apps(stack, line), *_resources(stack, line), _analytics(stack, line)]
+    return [_connected(stack, line, role, roles) for role in roles]
+
+
+def _edge(stack: Stack, line: Line) -> Iterable[Role]:
+    if stack.dns is not None:
+        world = {**stack.dns.data(), "places": table(stack.region)}
+        yield _role(line, "dns", "dns", world, region=stack.region)
+    if stack.cdn is not None:
+        for region in line.places:
+            yield _role(line, "cdn", "cdn", stack.cdn.data(), region=region, place=region)
+        if stack.cdn.assets is not None:
+            for zone in stack.zones:
+                yield _role(
+                    line, "cdn", "assets", stack.cdn.data(), region=stack.region, zone=zone, part="origin"
+                )
+    for tier in PATH[1:]:
+        intent = getattr(stack, tier)
+        if intent is not None:
+            for zone in stack.zones:
+                yield _role(line, tier, tier, intent.data(), region=stack.region, zone=zone)
+
+
+def _apps(stack: Stack, line: Line) -> Iterable[Role]:
+    if stack.journeys:
+        paths = [{"name": journey.name, "path": journey.path} for journey in stack.journeys]
+        for zone in stack.zones:
+            yield _role(line, "experience", "experience", {"journeys": paths}, region=stack.region, zone=zone)
+    for app in stack.apps:
+        scale = app.scale.min if isinstance(app, Service) else 1
+        for zone in stack.zones:
+            for number in range(1, scale + 1):
+                yield _role(
+                    line, app.slot, app.name, app.data(), region=stack.region, zone=zone,
+                    place=zone if number == 1 else f"{zone}-{number}",
+                )  # fmt: skip
+
+
+def _resources(stack: Stack, line: Line) -> Iterable[Role]:
+    for resource in stack.resources:
+        parts = ["primary", *(f"replica-{n}" for n in range(1, getattr(resource, "replicas", 0) + 1))]
+        for number, part in enumerate(parts):
+            zone = stack.zones[number % len(stack.zones)]
+            yield _role(
+                line, resource.slot, resource.name, resource.data(), region=stack.region, zone=zone, part=part,
+                place=part if len(parts) > 1 else "",
+            )  # fmt: skip
+
+
+def _analytics(stack: Stack, line: Line) -> Role:
+    return _role(line, "analytics", "telemetry", stack.telemetry.data(), region=stack.region)
+
+
+def _role(
+    line: Line, slot: str, name: str, settings: dict[str, Any], *, region: str, zone: str = "", part: str = "",
+    place: str | None = None,
+) -> Role:  # fmt: skip
+    plays = line.system(slot)
+    place = zone if place is None else place
+    id = f"{name}.{place}" if place else name
+    return Role(
+        id=id,
+        name=name,
+        tier=tier_of(slot),
+        slot=slot,
+        system=line.lineup[slot],
+        engine=plays.engine,
+        region=region,
+        zone=zone,
+        part=part,
+        settings=settings,
+        endpoints=tuple(Endpoint(id, label, protocol) for label, protocol in plays.endpoints.items()),
+    )
+
+
+def _connected(stack: Stack, line: Line, role: Role, roles: list[Role]) -> Role:
+    following: dict[str, tuple[Upstream, ...]] = {}
+    needs: list[str] = []
+    for name in _next(stack, line, role):
+        targets = [other for other in roles if other.name == name]
+        following[name] = tuple(
+            sorted(
+                (Upstream(other.id, _endpoint(other), _distance(role, other)) for other in targets),
+                key=lambda upstream: (upstream.distance, upstream.role),
+            )
+        )
+    for name in _uses(stack, role):
+        needs += [other.id for other in roles if other.name == name]
+    return msgspec.structs.replace(role, upstreams=following, needs=tuple(needs))
+
+
+def _next(stack: Stack, line: Line, role: Role) -> list[str]:
+    """Names of what a role sends requests to."""
+    behind = (["experience"] if stack.journeys else []) + [s.name for s in stack.services if s.expose]
+    if role.name == "dns":
+        return [line.path[0]] if line.path else []
+    if role.part == "origin":
+        return []
+    if role.name in line.path and role.tier != "feature":
+        following = line.path[line.path.index(role.name) + 1 :]
+        straight = list(following[:1]) or behind
+        return (["assets"] if role.name == "cdn" and role.settings.get("assets") else []) + straight
+    if role.tier == "experience":
+        return [service.name for service in stack.services]
+    service = next((s for s in stack.services if s.name == role.name), None)
+    return (
+        [u.name if isinstance(u, Service) else u for u in service.uses if isinstance(u, Service | str)]
+        if service
+        else []
+    )
+
+
+def _uses(stack: Stack, role: Role) -> list[str]:
+    for app in stack.apps:
+        if app.name == role.name:
+            on = [app.on.name] if isinstance(app, Function) else []
+            return on + [used.name for used in app.uses if isinstance(used, Resource)]
+    return []
+
+
+def _endpoint(role: Role) -> str:
+    """The endpoint that the tier before uses: TLS where there is."""
+    names = [endpoint.name for endpoint in role.endpoints]
+    return "https" if "https" in names else names[0]
+
+
+def _distance(role: Role, other: Role) -> int:
+    if role.region != other.region:
+        return 2
+    return 1 if role.zone and other.zone and role.zone != other.zone else 0

@@ -1,0 +1,56 @@
+"""Stack + lineup → plan.
+
+place      every tier at every place it is needed      placement.py
+connect    each role to the roles that follow it       here
+wire       what services receive in the environment    wiring.py
+fuse       neighbours on one engine share a unit       fusion.py
+report     what the lineup's systems can't do          parity.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tierline.plan.fusion import fuse
+from tierline.plan.model import Plan, Role
+from tierline.plan.parity import losses
+from tierline.plan.placement import Line, place
+from tierline.plan.wiring import wire
+from tierline.stack import Stack
+
+
+def resolve(stack: Stack, lineup: Mapping[str, str], *, fusion: bool = True) -> Plan:
+    """The plan of a stack in a lineup. Deterministic: equal input gives equal output.
+
+    Raises PlanError when a slot that the stack uses has no system in the lineup.
+    """
+    line = Line(stack, lineup)
+    roles = wire(stack, line, place(stack, line))
+    entry = line.path[0] if line.path else ""
+    return Plan(
+        stack=stack.name,
+        domain=stack.dns.domain if stack.dns else f"{stack.name}.localhost",
+        region=stack.region,
+        zones=stack.zones,
+        places=line.places,
+        lineup={slot: system for slot, system in sorted(lineup.items()) if slot in line.used},
+        entry=tuple(role.id for role in roles if role.name == entry),
+        units=fuse(stack, roles, fusion=fusion),
+        losses=losses(stack, line),
+        notes=_notes(stack, roles),
+    )
+
+
+def _notes(stack: Stack, roles: list[Role]) -> tuple[str, ...]:
+    notes = []
+    if not any(role.tier in ("experience", "feature") for role in roles):
+        notes.append("the stack has no services and no journeys: every request ends in 404")
+    hidden = [
+        s.name for s in stack.services if not s.expose and not _used(stack, s.name) and not stack.journeys
+    ]
+    notes += [f"nothing calls {name}: no expose=, no journey and no other service uses it" for name in hidden]
+    return tuple(notes)
+
+
+def _used(stack: Stack, name: str) -> bool:
+    return any(name == getattr(used, "name", used) for service in stack.services for used in service.uses)

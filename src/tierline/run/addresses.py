@@ -1,0 +1,152 @@
+"""Ports and addresses: every endpoint of the plan gets one on loopback.
+
+Entry tiers listen on the line's public ports, each place on a loopback address of its own (127.0.1.1,
+127.0.2.1, …), so that a DNS answer chooses a place as it does on the internet. Everything else gets a free
+port; the ports of last time are taken again when they are free, so that addresses in other tools stay right.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import zlib
+from collections.abc import Mapping
+
+import msgspec
+
+from tierline.errors import RunError
+from tierline.plan.model import Plan
+from tierline.run.state import State, write
+from tierline.tiers.base import system
+
+PUBLIC: dict[str, int] = {"https": 8443, "http": 8080, "dns": 8053}
+"""First choices for the public ports; the next free ones are taken when they are not free."""
+_LOOPBACK = "127.0.0.1"
+
+
+class Addresses:
+    """Host and port of each (role, endpoint)."""
+
+    def __init__(self, known: Mapping[tuple[str, str], tuple[str, int]]) -> None:
+        self._known = dict(known)
+
+    def __getitem__(self, key: tuple[str, str]) -> tuple[str, int]:
+        return self._known[key]
+
+    def items(self) -> list[tuple[tuple[str, str], tuple[str, int]]]:
+        return sorted(self._known.items())
+
+    def data(self) -> dict[str, str]:
+        """`role/endpoint` → `host:port`."""
+        return {f"{role}/{endpoint}": f"{host}:{port}" for (role, endpoint), (host, port) in self.items()}
+
+
+def choose(plan: Plan, state: State, given: Mapping[str, int] | None = None) -> Addresses:
+    """Addresses for every endpoint.
+
+    given: public ports by name (`https`, `http`, `dns`); a given one that is taken is an error that names its
+    owner where that can be known, one that isn't given is chosen free.
+    """
+    before: dict[str, str] = {}
+    path = state.root / "ports.json"
+    if path.is_file():
+        with contextlib.suppress(msgspec.DecodeError):
+            before = msgspec.json.decode(path.read_bytes())
+    found: dict[tuple[str, str], tuple[str, int]] = {}
+    hosts = _entry_hosts(plan)
+    taken: set[int] = set()
+    # Two stacks that start at the same moment look for free ports in different places.
+    start = 20100 + zlib.crc32(str(state.root).encode()) % 11000
+    for name in ("https", "http"):
+        group = [
+            (role, name) for role in plan.entry if any(e.name == name for e in plan.roles[role].endpoints)
+        ]
+        if group:
+            last = _port(before.get(f"{group[0][0]}/{name}"))
+            port = _public(name, [hosts[role] for role, _ in group], given, last, taken)
+            found.update({key: (hosts[key[0]], port) for key in group})
+    for unit in plan.units:
+        shared: dict[str, tuple[str, int]] = {}
+        server = system(unit.roles[0].slot, unit.roles[0].system).group == "server"
+        for role in unit.roles:
+            for endpoint in role.endpoints:
+                key = (role.id, endpoint.name)
+                if key in found:
+                    continue
+                if server and endpoint.name in shared:
+                    found[key] = shared[endpoint.name]
+                    continue
+                last = _port(before.get(f"{role.id}/{endpoint.name}"))
+                if endpoint.protocol == "dns":
+                    port = _public("dns", [_LOOPBACK], given, last, taken)
+                else:
+                    port = (
+                        last if last and last not in taken and _free(_LOOPBACK, last) else _any(taken, start)
+                    )
+                taken.add(port)
+                found[key] = shared[endpoint.name] = (_LOOPBACK, port)
+    addresses = Addresses(found)
+    write(path, msgspec.json.encode(addresses.data()).decode())
+    return addresses
+
+
+def _entry_hosts(plan: Plan) -> dict[str, str]:
+    """A loopback address for each entry role: its own when there are several places, else 127.0.0.1."""
+    if len(plan.entry) == 1:
+        return {plan.entry[0]: _LOOPBACK}
+    return {role: f"127.0.{number}.1" for number, role in enumerate(plan.entry, 1)}
+
+
+def _public(name: str, hosts: list[str], given: Mapping[str, int] | None, last: int, taken: set[int]) -> int:
+    udp = name == "dns"
+    if given and name in given:
+        port = given[name]
+        for host in hosts:
+            if not _free(host, port, udp):
+                raise RunError(
+                    f"--port {name}={port}: {host}:{port} is taken{owner(port)}; give another, or none to have one chosen"
+                )
+        return port
+    for port in [last, *range(PUBLIC[name], PUBLIC[name] + 400, 1 if name == "dns" else 10)]:
+        if port and port not in taken and all(_free(host, port, udp) for host in hosts):
+            taken.add(port)
+            return int(port)
+    raise RunError(f"no free port for {name} from {PUBLIC[name]} on: give one with --port {name}=PORT")
+
+
+def _port(address: str | None) -> int:
+    return int(address.rpartition(":")[2]) if address else 0
+
+
+def _any(taken: set[int], start: int) -> int:
+    """A free port below the ephemeral range, where no outgoing connection can be in its way."""
+    for port in [*range(start, 32700), *range(20100, start)]:
+        if port not in taken and _free(_LOOPBACK, port):
+            return int(port)
+    raise RunError("no free port between 20100 and 32700 on 127.0.0.1")
+
+
+def _free(host: str, port: int, udp: bool = False) -> bool:
+    kinds = (socket.SOCK_STREAM, socket.SOCK_DGRAM) if udp else (socket.SOCK_STREAM,)
+    for kind in kinds:
+        with socket.socket(socket.AF_INET, kind) as probe:
+            if kind == socket.SOCK_STREAM:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                return False
+    return True
+
+
+def owner(port: int) -> str:
+    """` by NAME (pid N)` for who listens on a port, or nothing when that can't be known."""
+    import psutil
+
+    with contextlib.suppress(psutil.Error, PermissionError):
+        for connection in psutil.net_connections("inet"):
+            if connection.laddr and connection.laddr.port == port and connection.pid:
+                if connection.status not in (psutil.CONN_LISTEN, psutil.CONN_NONE):
+                    continue
+                return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    return ""

@@ -1,0 +1,311 @@
+"""One process of the line, from its description to its end: started, known to answer, restarted, stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Literal
+
+from tierline.engines.base import Process, Step
+from tierline.errors import EngineError, RunError
+from tierline.run import probe
+from tierline.run.state import State, write
+
+Phase = Literal["waiting", "preparing", "starting", "ready", "backing off", "failed", "stopped", "killed"]
+
+_UNPRIVILEGED = str(Path(__file__).parents[1] / "engines" / "unprivileged.py")
+_FAST_CRASH = 10.0
+"""A process that lived for less than this many seconds crashed on start."""
+_CRASHES = 5
+"""Fast crashes in a row that make a crash loop."""
+
+
+class Child:
+    """A process and its life. `run` is a task for as long as the line lives."""
+
+    def __init__(self, process: Process, state: State, changed: Callable[[], None]) -> None:
+        self.process = process
+        self.phase: Phase = "waiting"
+        self.ready = asyncio.Event()
+        self.pid = 0
+        self.began = 0.0
+        self.ready_after = 0.0
+        """Seconds from its start until it answered."""
+        self.prepared_in = 0.0
+        self.restarts = 0
+        self.problem = ""
+        self.held = asyncio.Event()
+        """Cleared: killed on purpose, not started again until healed."""
+        self.held.set()
+        self.log = state.folder("logs") / f"{process.name}.log"
+        self._changed = changed
+        self._popen: subprocess.Popen[bytes] | None = None
+        self._stopping = False
+        self._exited = asyncio.Event()
+        self._last_files: dict[str, str] = {}
+
+    async def run(self, before: Iterable[Child]) -> None:
+        """Wait for who comes before, then keep the process running."""
+        for other in before:
+            await other.ready.wait()
+        crashes: collections.deque[float] = collections.deque(maxlen=_CRASHES)
+        while not self._stopping:
+            await self.held.wait()
+            try:
+                await self._start()
+            except (EngineError, RunError) as error:
+                self.problem = str(error)
+                self._phase("failed")
+                await self._end(force=True)
+                return
+            await self._exited.wait()
+            self.ready.clear()
+            if self._stopping:
+                break
+            if not self.held.is_set():
+                self._phase("killed")
+                continue
+            crashes.append(time.monotonic())
+            self.restarts += 1
+            lived = time.time() - self.began
+            if lived > _FAST_CRASH:
+                crashes.clear()
+            if len(crashes) == _CRASHES:
+                self.problem = (
+                    f"crash loop: {_CRASHES} crashes in a row, the last after {lived:.1f} s\n{self.tail()}"
+                )
+                self._phase("failed")
+                return
+            self._phase("backing off")
+            # The first restart is at once: a crash should cost nobody anything.
+            await asyncio.sleep(0 if len(crashes) <= 1 else 0.2 * 2 ** (len(crashes) - 2))
+        self._phase("stopped")
+
+    async def _start(self) -> None:
+        began = time.monotonic()
+        self._phase("preparing")
+        self._write(self.process.files)
+        for folder in self.process.folders:
+            self._folder(Path(folder))
+        for written in self.process.writes:
+            Path(written).touch(mode=0o600)
+            self._own(Path(written))
+        for step in self.process.before_start:
+            await self._step(step)
+        if self.process.check:
+            await self._check()
+        self.prepared_in = time.monotonic() - began
+        self._phase("starting")
+        self._spawn()
+        deadline = time.monotonic() + self.process.ready_timeout
+        wait = 0.002
+        while not await probe.answers(self.process.ready):
+            if self._exited.is_set():
+                code = self._popen.returncode if self._popen else "?"
+                if self.restarts == 0 and not self.ready_after:
+                    raise RunError(
+                        f"{self.process.name} ended with exit code {code} while starting\n{self.tail()}"
+                    )
+                return
+            if time.monotonic() > deadline:
+                raise RunError(
+                    f"{self.process.name} did not answer {self.process.ready.kind} {self.process.ready.target} "
+                    f"within {self.process.ready_timeout:g} s\n{self.tail()}"
+                )
+            await asyncio.sleep(wait)
+            wait = min(wait * 1.5, 0.05)
+        for step in self.process.after_ready:
+            await self._step(step)
+        self.ready_after = time.monotonic() - began
+        self.problem = ""
+        self._phase("ready")
+        self.ready.set()
+
+    def _write(self, files: dict[str, str]) -> None:
+        for path, text in files.items():
+            target = Path(path)
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write(target, text)
+            self._own(target)
+        self._last_files = dict(files)
+
+    def _folder(self, path: Path) -> None:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._own(path)
+
+    def _own(self, path: Path) -> None:
+        """Give a path to the account the process runs as."""
+        if self.process.unprivileged and os.geteuid() == 0:
+            from tierline.engines.unprivileged import account
+
+            os.chown(path, *account())
+
+    def _argv(self, argv: tuple[str, ...], unprivileged: bool) -> tuple[str, ...]:
+        if unprivileged and os.geteuid() == 0:
+            return (sys.executable, "-I", "-S", _UNPRIVILEGED, *argv)
+        return argv
+
+    def _environment(self, more: dict[str, str]) -> dict[str, str]:
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if name in ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "USER")
+        }
+        return {**kept, **self.process.env, **more}
+
+    async def _step(self, step: Step) -> None:
+        if step.unless is not None and Path(step.unless).exists():
+            return
+        with self.log.open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                *self._argv(step.argv, step.unprivileged), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=self._environment(step.env), cwd=self.process.cwd, start_new_session=True,
+            )  # fmt: skip
+            try:
+                async with asyncio.timeout(step.timeout):
+                    code = await process.wait()
+            except (TimeoutError, asyncio.CancelledError) as ended:
+                _signal(process.pid, signal.SIGKILL)
+                await process.wait()
+                self._rewind(step)
+                if isinstance(ended, asyncio.CancelledError):
+                    raise
+                code = -1
+        if code != 0:
+            self._rewind(step)
+            why = f"took longer than {step.timeout:g} s" if code == -1 else f"failed with exit code {code}"
+            raise RunError(f"{self.process.name}: {step.about} {why}\n{self.tail()}")
+        if step.creates is not None:
+            Path(step.creates).touch(mode=0o600)
+
+    def _rewind(self, step: Step) -> None:
+        for path in step.rewinds:
+            shutil.rmtree(path, ignore_errors=True)
+
+    async def _check(self) -> None:
+        process = await asyncio.create_subprocess_exec(
+            *self._argv(self.process.check, self.process.unprivileged),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=self._environment({}),
+            cwd=self.process.cwd,
+        )
+        output, _ = await process.communicate()
+        if process.returncode != 0:
+            said = output.decode(errors="replace").strip()
+            raise EngineError(
+                f"{self.process.name}: {self.process.engine} refuses its configuration:\n{said}"
+            )
+
+    def _spawn(self) -> None:
+        self._exited.clear()
+        log = self.log.open("ab")
+        out = Path(self.process.stdout).open("ab") if self.process.stdout else log
+        try:
+            self._popen = subprocess.Popen(
+                self._argv(self.process.argv, self.process.unprivileged), stdin=subprocess.DEVNULL, stdout=out,
+                stderr=log, env=self._environment({}), cwd=self.process.cwd, start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:
+            raise EngineError(f"{self.process.name}: {self.process.argv[0]}: {error.strerror}") from None
+        finally:
+            log.close()
+            if out is not log:
+                out.close()
+        self.pid = self._popen.pid
+        self.began = time.time()
+        asyncio.create_task(self._watch(self._popen))  # noqa: RUF006  it ends with the process
+        self._changed()
+
+    async def _watch(self, popen: subprocess.Popen[bytes]) -> None:
+        """Wait for the end without a thread per process."""
+        loop = asyncio.get_running_loop()
+        descriptor = os.pidfd_open(popen.pid)
+        ended = asyncio.Event()
+        loop.add_reader(descriptor, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+        popen.wait()
+        _signal(popen.pid, signal.SIGKILL)  # what it left behind of its own group
+        for path in self.process.leftovers:
+            Path(path).unlink(missing_ok=True)
+        self._exited.set()
+
+    async def stop(self) -> None:
+        """Gracefully, then by force."""
+        self._stopping = True
+        self.held.set()
+        await self._end()
+        self._phase("stopped")
+
+    async def _end(self, force: bool = False) -> None:
+        if self._popen is None or self._exited.is_set():
+            return
+        number = signal.SIGKILL if force else getattr(signal, f"SIG{self.process.stop_signal}")
+        _signal(self._popen.pid, number, group=force)
+        try:
+            await asyncio.wait_for(self._exited.wait(), self.process.stop_timeout)
+        except TimeoutError:
+            _signal(self._popen.pid, signal.SIGKILL)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._exited.wait(), 2)
+
+    async def restart(self) -> None:
+        """Stop it gracefully; `run` starts it again."""
+        self.restarts -= 1  # asked for: it isn't a crash
+        await self._end()
+
+    def kill(self, hold: bool) -> None:
+        """End it at once, as a crash would. hold: and keep it away until `heal`."""
+        if hold:
+            self.held.clear()
+        if self._popen is not None and not self._exited.is_set():
+            _signal(self._popen.pid, signal.SIGCONT)
+            _signal(self._popen.pid, signal.SIGKILL)
+
+    def heal(self) -> None:
+        """Let it run again."""
+        if self._popen is not None and not self._exited.is_set():
+            _signal(self._popen.pid, signal.SIGCONT)
+        self.held.set()
+
+    def hang(self) -> None:
+        """Stop it in its tracks (SIGSTOP): it keeps its sockets and answers nothing."""
+        if self._popen is not None:
+            _signal(self._popen.pid, signal.SIGSTOP)
+
+    def tail(self, lines: int = 12) -> str:
+        """The last lines of its log."""
+        try:
+            with self.log.open("rb") as file:
+                file.seek(max(0, self.log.stat().st_size - 16384))
+                text = file.read().decode(errors="replace")
+        except OSError:
+            return ""
+        last = text.strip().splitlines()[-lines:]
+        return "\n".join(f"  | {line}" for line in last)
+
+    def _phase(self, phase: Phase) -> None:
+        self.phase = phase
+        self._changed()
+
+
+def _signal(pid: int, number: int, group: bool = True) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if group:
+            os.killpg(pid, number)
+        else:
+            os.kill(pid, number)

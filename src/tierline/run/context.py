@@ -1,0 +1,82 @@
+"""The context of a local run: what the plan left open, filled in with this machine's addresses and paths."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tierline.plan.model import Plan, Ref, Text
+from tierline.run.addresses import Addresses
+from tierline.run.authority import Authority
+from tierline.run.keys import Issuer
+from tierline.run.state import State
+
+
+class LocalContext:
+    """Implements engines/context.py for `run`."""
+
+    def __init__(self, plan: Plan, state: State, addresses: Addresses) -> None:
+        self.plan = plan
+        self.addresses = addresses
+        self.python = sys.executable
+        self.stack = state.stack
+        self.project = state.stack.parent
+        self._state = state
+        self._authority = Authority(state.folder("authority"))
+        self._issuer = Issuer(state.folder("authority"))
+        self._roles = plan.roles
+        self._units = {role.id: unit.id for unit in plan.units for role in unit.roles}
+
+    @property
+    def authority(self) -> Path:
+        return self._authority.certificate
+
+    def address(self, role: str, endpoint: str) -> tuple[str, int]:
+        return self.addresses[(role, endpoint)]
+
+    def text(self, text: Text) -> str:
+        return "".join(part if isinstance(part, str) else self.attribute(part) for part in text.parts)
+
+    def attribute(self, ref: Ref) -> str:
+        head, _, rest = ref.attribute.partition(".")
+        if head == "secret":
+            return self.secret(rest)
+        if ref.attribute in ("signing_key", "jwks"):
+            return self.attribute_of(ref.role, ref.attribute)
+        if ref.attribute == "database":
+            unit = next(unit for unit in self.plan.units if unit.id == self._units[ref.role])
+            return str([role.id for role in unit.roles].index(ref.role))
+        host, port = self.address(ref.role, head)
+        return {"host": host, "port": str(port), "address": f"{host}:{port}"}[rest]
+
+    def attribute_of(self, name: str, attribute: str) -> str:
+        role = next(role for role in self._roles.values() if role.name == name)
+        if attribute == "signing_key":
+            self._issuer.jwks()
+            return str(self._issuer.key)
+        if attribute == "jwks":
+            given = role.settings["auth"]["jwks"]
+            return (self.project / given).read_text() if given else self._issuer.jwks()
+        raise KeyError(attribute)
+
+    def unit_of(self, role: str) -> str:
+        return self._units[role]
+
+    def folder(self, unit: str) -> Path:
+        return self._state.folder("run", unit)
+
+    def data(self, unit: str) -> Path:
+        return self._state.folder("data", unit)
+
+    def hops(self, unit: str) -> Path:
+        return self._state.folder("hops") / f"{unit}.jsonl"
+
+    def secret(self, name: str) -> str:
+        return self._state.secret(name)
+
+    def certificate(self, *names: str) -> tuple[Path, Path]:
+        return self._authority.issue(*dict.fromkeys(names))
+
+    def sign(self, claims: dict[str, object], lifetime: float = 3600) -> str:
+        """A development token from the local issuer."""
+        return self._issuer.sign(claims, lifetime)

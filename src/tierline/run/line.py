@@ -1,0 +1,238 @@
+"""A running line: every process of a plan, supervised.
+
+plan ─▶ addresses ─▶ processes (data) ─▶ children, started in order, as much at once as can be
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tierline.engines.base import Engine, Process
+from tierline.errors import EngineError, RunError, choices, nearest
+from tierline.plan.model import Plan
+from tierline.run import guardian
+from tierline.run.addresses import Addresses, choose
+from tierline.run.child import Child
+from tierline.run.context import LocalContext
+from tierline.run.state import State
+
+
+def engine(name: str) -> Engine:
+    """The engine `engines/<name>/`."""
+    if not name:
+        raise EngineError(
+            "this system can't run here: it only deploys; choose another with --use SLOT=SYSTEM"
+        )
+    found: Engine = importlib.import_module(f"tierline.engines.{name}.engine").ENGINE
+    return found
+
+
+def processes(plan: Plan, context: LocalContext) -> list[Process]:
+    """Every process of the plan, as data. Raises EngineError for a program that isn't installed."""
+    return [process for unit in plan.units for process in engine(unit.engine).processes(unit, context)]
+
+
+class Line:
+    """The supervisor of one stack's processes."""
+
+    def __init__(self, plan: Plan, state: State, ports: Mapping[str, int] | None = None) -> None:
+        self.plan = plan
+        self.state = state
+        self._ports = ports
+        self.children: dict[str, Child] = {}
+        self.addresses: Addresses
+        self.context: LocalContext
+        self.began = time.time()
+        self.ready_in = 0.0
+        self.phase = "starting"
+        self._tasks: list[asyncio.Task[None]] = []
+        self._guardian: subprocess.Popen[bytes] | None = None
+        self._known: dict[str, int] = {}
+        self._changed = asyncio.Event()
+
+    def prepare(self) -> None:
+        """Everything that can fail before anything starts: programs, ports, configuration."""
+        for unit in self.plan.units:
+            engine(unit.engine).binary()
+        self.addresses = choose(self.plan, self.state, self._ports)
+        self.context = LocalContext(self.plan, self.state, self.addresses)
+        listed = processes(self.plan, self.context)
+        names = {process.name for process in listed}
+        self.children = {process.name: Child(process, self.state, self._on_change) for process in listed}
+        for process in listed:
+            for name in process.after:
+                if name not in names:
+                    raise RunError(f"{process.name} starts after {name}, which isn't part of the line")
+
+    async def start(self) -> None:
+        """Start everything; returns when all are ready. Raises RunError with the first problem."""
+        self._start_guardian()
+        self._save()
+        for child in self.children.values():
+            before = [self.children[name] for name in child.process.after]
+            self._tasks.append(asyncio.create_task(child.run(before)))
+        ready = asyncio.create_task(self._all_ready())
+        failed = asyncio.create_task(self._first_failure())
+        try:
+            await asyncio.wait({ready, failed}, return_when=asyncio.FIRST_COMPLETED)
+            if failed.done():
+                raise RunError(failed.result())
+        finally:
+            failed.cancel()
+            ready.cancel()
+        self.ready_in = time.time() - self.began
+        self.phase = "ready"
+        self._save()
+
+    async def _all_ready(self) -> None:
+        for child in self.children.values():
+            await child.ready.wait()
+
+    async def _first_failure(self) -> str:
+        while True:
+            for child in self.children.values():
+                if child.phase == "failed":
+                    return child.problem
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def stop(self) -> None:
+        """Stop everything: what is in front first, so that nobody is refused by what is still asked."""
+        self.phase = "stopping"
+        for task in self._tasks:
+            task.cancel()
+        # Readers of other processes' files and databases go last.
+        last = [child for child in self.children.values() if child.process.engine == "telemetry"]
+        apps = [child for child in self.children.values() if child.process.engine in ("python",)]
+        rest = [child for child in self.children.values() if child not in last and child not in apps]
+        await asyncio.gather(*(child.stop() for child in apps))
+        await asyncio.gather(*(child.stop() for child in rest))
+        await asyncio.gather(*(child.stop() for child in last))
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._guardian is not None and self._guardian.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._guardian.stdin.write(b"done\n")
+                self._guardian.stdin.flush()
+            self._guardian.stdin.close()
+            self._guardian.wait(5)
+
+    def child(self, name: str) -> Child:
+        """A process by its name, or by the name of a role it plays. Raises RunError."""
+        for child in self.children.values():
+            if name == child.process.name or name in child.process.roles:
+                return child
+        names = {*self.children, *(role for child in self.children.values() for role in child.process.roles)}
+        raise RunError(f"no process {name!r}{nearest(name, names)} there are: {choices(self.children)}")
+
+    def status(self) -> dict[str, Any]:
+        """What `tierline status --json` prints."""
+        return {
+            "stack": self.plan.stack,
+            "domain": self.plan.domain,
+            "region": self.plan.region,
+            "pid": os.getpid(),
+            "started": guardian.start_time(os.getpid()),
+            "phase": self.phase,
+            "since": self.began,
+            "ready_in": round(self.ready_in, 3),
+            "lineup": self.plan.lineup,
+            "urls": self.urls(),
+            "addresses": self.addresses.data(),
+            "processes": [
+                {
+                    "name": child.process.name,
+                    "engine": child.process.engine,
+                    "roles": list(child.process.roles),
+                    "zone": child.process.zone or child.process.region,
+                    "pid": child.pid if child.phase in ("starting", "ready") else 0,
+                    "phase": child.phase,
+                    "began": child.began,
+                    "restarts": max(0, child.restarts),
+                    "ready_in": round(child.ready_after, 3),
+                    "problem": child.problem,
+                }
+                for child in self.children.values()
+            ],
+        }
+
+    def urls(self) -> dict[str, str]:
+        """Addresses for people: the line itself, its status page, its name service, its inbox."""
+        found: dict[str, str] = {}
+        for name in ("https", "http"):
+            for entry in self.plan.entry:
+                with contextlib.suppress(KeyError):
+                    host, port = self.addresses[(entry, name)]
+                    place = self.plan.roles[entry].region
+                    label = name if place == self.plan.region and name not in found else f"{name} {place}"
+                    found.setdefault(label, f"{name}://{host}:{port}/")
+        host, port = self.addresses[("telemetry", "otlp")]
+        found["status"] = f"http://{host}:{port}/?token={self.state.secret('telemetry.token')}"
+        for role in self.plan.roles.values():
+            for endpoint in role.endpoints:
+                if endpoint.protocol == "dns":
+                    found["dns"] = "{}:{}".format(*self.addresses[(role.id, endpoint.name)])
+                if role.slot == "feature.mail" and endpoint.name == "http":
+                    at = self.addresses[(role.id, endpoint.name)]
+                    found["mail"] = "http://{}:{}/?token={}".format(*at, self.state.secret("mailbox.token"))
+        return found
+
+    def _on_change(self) -> None:
+        self._changed.set()
+        for child in self.children.values():
+            if child.pid and self._known.get(child.process.name) != child.pid:
+                if old := self._known.get(child.process.name):
+                    self._tell(f"- {old}\n")
+                self._known[child.process.name] = child.pid
+                self._tell(f"+ {child.pid} {guardian.start_time(child.pid)}\n")
+        if self.phase == "ready":
+            self._save()
+
+    def _save(self) -> None:
+        self.state.write(self.status())
+
+    def _start_guardian(self) -> None:
+        self._guardian = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(Path(guardian.__file__)), str(self.state.root)],
+            stdin=subprocess.PIPE,
+        )
+        asyncio.create_task(self._watch_guardian(self._guardian))  # noqa: RUF006  lives as long as the line
+
+    async def _watch_guardian(self, popen: subprocess.Popen[bytes]) -> None:
+        """A guardian that was killed is replaced, and told what it has to guard."""
+        while popen.poll() is None:
+            await asyncio.sleep(0.25)
+        if self.phase != "stopping":
+            self._start_guardian()
+            for pid in self._known.values():
+                self._tell(f"+ {pid} {guardian.start_time(pid)}\n")
+
+    def _tell(self, line: str) -> None:
+        if self._guardian is not None and self._guardian.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._guardian.stdin.write(line.encode())
+                self._guardian.stdin.flush()
+
+
+def sweep(told: dict[str, Any]) -> None:
+    """End what a dead supervisor left, known by pid and start time from state.json."""
+    pids = {
+        process["pid"]: guardian.start_time(process["pid"]) for process in told["processes"] if process["pid"]
+    }
+    since = {process["pid"]: process["began"] for process in told["processes"]}
+    import psutil
+
+    ours = {}
+    for pid, began in pids.items():
+        with contextlib.suppress(psutil.Error):
+            if began and abs(psutil.Process(pid).create_time() - since[pid]) < 2:
+                ours[pid] = began
+    guardian.sweep(ours)

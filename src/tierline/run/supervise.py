@@ -1,0 +1,149 @@
+"""The supervisor's main loop: start a line, answer the control socket, stop on a signal."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import signal
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tierline.errors import RunError
+from tierline.plan.model import Plan
+from tierline.run import control
+from tierline.run.child import Child
+from tierline.run.line import Line, sweep
+from tierline.run.state import State
+
+
+def supervise(
+    plan: Plan,
+    state: State,
+    *,
+    ports: Mapping[str, int] | None = None,
+    ready: Callable[[Line], None] | None = None,
+    view: Callable[[Line], Any] | None = None,
+) -> None:
+    """Run a line until SIGINT, SIGTERM or `tierline down`.
+
+    ready: called once when the whole line answers. view: called with the line before anything starts; its
+    coroutine runs beside the line (the live view). Raises TierlineError when the line can't start; nothing is
+    left running then.
+    """
+    _raise_limits()
+    told = None if state.held() else state.read()
+    state.open()
+    try:
+        if told is not None:
+            sweep(told)
+        shutil.rmtree(state.root / "run", ignore_errors=True)
+        asyncio.run(_run(plan, state, ports, ready, view))
+    finally:
+        state.close()
+
+
+def _raise_limits() -> None:
+    """As many open files as this user may have: engines inherit it."""
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+async def _run(
+    plan: Plan,
+    state: State,
+    ports: Mapping[str, int] | None,
+    ready: Callable[[Line], None] | None,
+    view: Callable[[Line], Any] | None,
+) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    line = Line(plan, state, ports)
+    line.prepare()
+    server = await control.serve(state.root, _handler(line, stop))
+    watching = asyncio.create_task(view(line)) if view is not None else None
+    starting = asyncio.create_task(line.start())
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            starting.result()
+            if ready is not None:
+                ready(line)
+            await stop.wait()
+    finally:
+        starting.cancel()
+        if watching is not None:
+            watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await watching
+        await line.stop()
+        server.close()
+        stopping.cancel()
+
+
+def _handler(line: Line, stop: asyncio.Event) -> control.Handler:
+    async def status(_: dict[str, Any]) -> dict[str, Any]:
+        return line.status()
+
+    async def down(_: dict[str, Any]) -> dict[str, Any]:
+        stop.set()
+        return {}
+
+    async def restart(request: dict[str, Any]) -> dict[str, Any]:
+        child = line.child(request["name"])
+        await child.restart()
+        child.ready.clear()
+        try:
+            await asyncio.wait_for(child.ready.wait(), child.process.ready_timeout + 5)
+        except TimeoutError:
+            raise RunError(f"{child.process.name} did not become ready\n{child.tail()}") from None
+        return {"name": child.process.name, "pid": child.pid}
+
+    def chosen(request: dict[str, Any]) -> list[Child]:
+        what, name = request["what"], request["name"]
+        if what == "process":
+            return [line.child(name)]
+        if what == "zone":
+            found = [child for child in line.children.values() if child.process.zone == name]
+        else:
+            found = [child for child in line.children.values() if child.process.region == name and not child.process.zone
+                     and child.process.engine not in ("answers", "telemetry")]  # fmt: skip
+        if not found:
+            raise RunError(f"no process is in {what} {name!r}")
+        return found
+
+    async def kill(request: dict[str, Any]) -> dict[str, Any]:
+        for child in (children := chosen(request)):
+            child.kill(hold=bool(request.get("hold", True)))
+        return {"names": [child.process.name for child in children]}
+
+    async def heal(request: dict[str, Any]) -> dict[str, Any]:
+        for child in (children := chosen(request)):
+            child.heal()
+        return {"names": [child.process.name for child in children]}
+
+    async def hang(request: dict[str, Any]) -> dict[str, Any]:
+        for child in (children := chosen(request)):
+            child.hang()
+        return {"names": [child.process.name for child in children]}
+
+    async def token(request: dict[str, Any]) -> dict[str, Any]:
+        roles = [role for role in line.plan.roles.values() if role.name == "gateway"]
+        auth = roles[0].settings["auth"] if roles else None
+        if auth is None or auth["jwks"]:
+            raise RunError("the line issues no tokens: the gateway has no auth=JWT(…) with a local key")
+        claims = {"iss": auth["issuer"], "aud": auth["audience"], **request["claims"]}
+        return {"token": line.context.sign(claims, float(request["lifetime"]))}
+
+    actions = {
+        "status": status, "down": down, "restart": restart, "kill": kill, "heal": heal, "hang": hang, "token": token,
+    }  # fmt: skip
+
+    async def handle(request: dict[str, Any]) -> dict[str, Any]:
+        return await actions[request["do"]](request)
+
+    return handle

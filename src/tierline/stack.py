@@ -1,0 +1,194 @@
+"""The stack: the whole line as its owner describes it, in one Python file."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tierline.errors import StackError, choices, nearest
+from tierline.intent import Intent, Name, setting
+from tierline.tiers.analytics.tier import Telemetry
+from tierline.tiers.cache.tier import HTTPCache
+from tierline.tiers.cdn.tier import CDN
+from tierline.tiers.client.tier import Client
+from tierline.tiers.dns.places import REGIONS
+from tierline.tiers.dns.tier import DNS
+from tierline.tiers.feature.tier import Function, Resource, Service
+from tierline.tiers.gateway.tier import JWT, Gateway
+from tierline.tiers.lb.tier import LoadBalancer
+
+
+def _region(value: str) -> str | None:
+    return None if value in REGIONS else f"an AWS region{nearest(value, REGIONS)} known: {choices(REGIONS)}"
+
+
+def _zone(value: str) -> str | None:
+    return None if value.isalnum() and value.islower() and len(value) <= 8 else 'short names such as "a", "b"'
+
+
+class Stack(Intent):
+    """The whole line. Nothing is started or opened by building one.
+
+    Tiers that are left out are not started: the line closes up over them.
+    """
+
+    name: Name = setting("The stack's name.")
+    clients: tuple[Client, ...] = setting("Who comes.", default=())
+    dns: DNS | None = setting("Name service.", default=None)
+    cdn: CDN | None = setting("Content delivery network.", default=None)
+    lb: LoadBalancer | None = setting("Load balancer.", default=None)
+    cache: HTTPCache | None = setting("Shared HTTP cache.", default=None)
+    gateway: Gateway | None = setting("API gateway.", default=None)
+    journeys: tuple[Any, ...] = setting("Journeys of the experience layer.", default=())
+    services: tuple[Service, ...] = setting("Services.", default=())
+    functions: tuple[Function, ...] = setting("Functions.", default=())
+    telemetry: Telemetry = setting("Where hops land.", factory=Telemetry)
+    region: str = setting("The region in which the zones are.", default="eu-west-1", allowed=_region)
+    zones: tuple[str, ...] = setting("Availability zones.", default=("a", "b"), allowed=_zone)
+    fuse: bool = setting("Let neighbours share processes.", default=True)
+
+    def check(self) -> None:
+        if not self.zones or len(set(self.zones)) != len(self.zones):
+            raise self.wrong("zones", self.zones, "at least one zone, each once")
+        for place in self.cdn.places if self.cdn else ():
+            if allowed := _region(place):
+                raise self.cdn.wrong("places", place, allowed)  # type: ignore[union-attr]
+        self._names()
+        self._references()
+        self._cycles()
+
+    @property
+    def apps(self) -> tuple[Service | Function, ...]:
+        """Services, then functions."""
+        return (*self.services, *self.functions)
+
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        """Every resource that a service or function uses, in order of first use."""
+        found: dict[str, Resource] = {}
+        for user in self.apps:
+            for used in (*user.uses, *([user.on] if isinstance(user, Function) else [])):
+                if isinstance(used, Resource):
+                    found.setdefault(used.name, used)
+        return tuple(found.values())
+
+    def _names(self) -> None:
+        seen: dict[str, Any] = {}
+        for each in (*self.apps, *self._every_resource()):
+            other = seen.setdefault(each.name, each)
+            if other is not each:
+                raise self.wrong(
+                    "services" if isinstance(each, Service) else "resources",
+                    each.name,
+                    f"names that differ: {type(other).__name__} and {type(each).__name__} are both called {each.name!r}",
+                )
+        reserved = {"dns", "cdn", "lb", "cache", "gateway", "experience", "assets", "telemetry"} & set(seen)
+        for taken in sorted(reserved):
+            raise self.wrong("services", taken, "a name that is not a tier's own")
+        journeys = [journey.name for journey in self.journeys if hasattr(journey, "name")]
+        for twice in {name for name in journeys if journeys.count(name) > 1}:
+            raise self.wrong("journeys", twice, "journeys whose names differ")
+        for journey in self.journeys:
+            if not hasattr(journey, "name") or not hasattr(journey, "path"):
+                raise self.wrong("journeys", journey, "tierline.Journey objects")
+
+    def _every_resource(self) -> Iterable[Resource]:
+        """Resources by identity, so that two of one name are noticed."""
+        found: dict[int, Resource] = {}
+        for user in self.apps:
+            for used in (*user.uses, *([user.on] if isinstance(user, Function) else [])):
+                if isinstance(used, Resource):
+                    found.setdefault(id(used), used)
+        return found.values()
+
+    def _references(self) -> None:
+        names = {service.name for service in self.services}
+        for user in self.apps:
+            for used in user.uses:
+                called = used.name if isinstance(used, Service) else used
+                if isinstance(called, str) and called not in names:
+                    raise user.wrong(
+                        "uses", called, f"a service of this stack{nearest(called, names)} {choices(names)}"
+                    )
+                if isinstance(used, JWT) and (self.gateway is None or self.gateway.auth is not used):
+                    raise user.wrong("uses", used.name, "the JWT that is also the gateway's auth")
+
+    def _cycles(self) -> None:
+        graph = {
+            service.name: [
+                u.name if isinstance(u, Service) else u for u in service.uses if isinstance(u, Service | str)
+            ]
+            for service in self.services
+        }
+        done: set[str] = set()
+
+        def visit(name: str, path: tuple[str, ...]) -> None:
+            if name in path:
+                cycle = " → ".join((*path[path.index(name) :], name))
+                raise self.wrong("services", name, f"no dependency cycle, but there is one: {cycle}")
+            if name not in done:
+                for used in graph[name]:
+                    visit(used, (*path, name))
+                done.add(name)
+
+        for name in graph:
+            visit(name, ())
+
+
+def find(target: str | os.PathLike[str] | None) -> Path:
+    """The stack file that a command means: a file, a folder with `stack.py`, or the current folder.
+
+    Raises StackError when there is none.
+    """
+    path = Path(target) if target is not None else Path.cwd()
+    if path.is_dir():
+        path = path / "stack.py"
+    if not path.is_file():
+        hint = "name one, or make stack.py; examples/cinema/stack.py is a whole one"
+        raise StackError(f"no stack file at {path}: {hint}")
+    return path.resolve()
+
+
+def load(target: str | os.PathLike[str] | None) -> tuple[Stack, Path]:
+    """Import a stack file and return its Stack and path. The stack file's folder is put on sys.path.
+
+    Raises StackError; for an error in the user's own code the message is their traceback, without ours.
+    """
+    path = find(target)
+    sys.path.insert(0, str(path.parent))
+    spec = importlib.util.spec_from_file_location("stack", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["stack"] = module
+    try:
+        spec.loader.exec_module(module)
+    except StackError:
+        raise
+    except SyntaxError as error:
+        raise StackError("".join(traceback.format_exception_only(error)).rstrip()) from None
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        raise StackError(_own_traceback(error, path)) from None
+    stacks = {name: value for name, value in vars(module).items() if isinstance(value, Stack)}
+    if isinstance(stacks.get("stack"), Stack):
+        return stacks["stack"], path
+    if len(stacks) == 1:
+        return next(iter(stacks.values())), path
+    problem = "has no Stack" if not stacks else f"has several ({choices(stacks)}) and none is called `stack`"
+    raise StackError(f"{path}: the stack file {problem}; write `stack = Stack('name', …)`")
+
+
+def _own_traceback(error: BaseException, path: Path) -> str:
+    """The user's part of a traceback: from the stack file on, without tierline's and the importer's frames."""
+    frames = traceback.extract_tb(error.__traceback__)
+    first = next((i for i, frame in enumerate(frames) if frame.filename == str(path)), 0)
+    here = str(Path(__file__).parent)
+    shown = [f for f in frames[first:] if not f.filename.startswith(here) and "importlib" not in f.filename]
+    listed = "".join(traceback.format_list(shown))
+    return f"Traceback (most recent call last):\n{listed}{''.join(traceback.format_exception_only(error))}".rstrip()

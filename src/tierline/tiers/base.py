@@ -1,0 +1,127 @@
+"""The contract of a system: something that can play a tier. One file each, `tiers/<tier>/<system>.py`.
+
+A provider file defines one class named `System` below; everything the stages need is asked of it, and no
+stage ever looks at its name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from tierline.engines.context import Context
+from tierline.errors import PlanError, choices, nearest
+from tierline.lineups import PLANNED
+from tierline.plan.model import Role, Text
+
+Level = Literal["runs", "deploys", "renders"]
+Protocol = Literal["http", "https", "dns", "postgresql", "redis", "nats", "smtp", "s3", "tcp"]
+
+
+class System:
+    """Base of the providers. A provider overrides what it does; what it leaves out it doesn't do."""
+
+    title: ClassVar[str] = ""
+    """The system's own name, as its makers write it."""
+    engine: ClassVar[str] = ""
+    """The engine that plays it locally: `engines/<engine>/`. Empty when it only deploys."""
+    levels: ClassVar[frozenset[Level]] = frozenset()
+    """What the tests have established."""
+    supports: ClassVar[frozenset[str]] = frozenset()
+    """Features of the tier that it does, by the names of `<tier>/tier.py`."""
+    lacks: ClassVar[Mapping[str, str]] = {}
+    """Why it lacks a feature and what to use instead, for the parity report."""
+    endpoints: ClassVar[Mapping[str, Protocol]] = {}
+    """What a role of it listens on, by name."""
+    stand_in: ClassVar[str] = ""
+    """The local system that plays its part under `up`, when it can't run here."""
+    group: ClassVar[str] = ""
+    """Roles of one engine and place share a process only within a group; empty: with their neighbours."""
+
+    def contribute(self, role: Role, context: Context) -> Any:
+        """This role's fragment of its engine's configuration."""
+        raise NotImplementedError(f"{type(self).__module__} contributes nothing to an engine")
+
+    def shared(self, roles: Sequence[Role]) -> dict[str, Text]:
+        """Environment variables, under their ecosystem's names, for who uses a resource with these roles."""
+        return {}
+
+    def own(self, roles: Sequence[Role]) -> dict[str, Text]:
+        """Variables that only make sense with the resource's name before them, e.g. `BUCKET`."""
+        return {}
+
+    def deploy(self, roles: Sequence[Role], template: Any) -> None:
+        """Add the CloudFormation resources of these roles (one name, all places) to the template."""
+        raise PlanError(f"{self.title} has no CloudFormation; choose a system that deploys")
+
+
+_TIERS = Path(__file__).parent
+_loaded: dict[tuple[str, str], System] = {}
+
+
+def tier_of(slot: str) -> str:
+    """The tier's folder of a slot: `domain.relational` → `domain`."""
+    return slot.partition(".")[0]
+
+
+def available(tier: str) -> list[str]:
+    """Names of the systems of a tier that have a provider."""
+    return sorted(
+        module.name
+        for module in pkgutil.iter_modules([str(_TIERS / tier)])
+        if module.name not in ("tier", "places", "routes")
+    )
+
+
+def system(slot: str, name: str) -> System:
+    """The provider at `tiers/<tier>/<name>.py`. Raises PlanError when there is none."""
+    tier = tier_of(slot)
+    found = _loaded.get((tier, name))
+    if found is None:
+        if name not in available(tier):
+            if name in PLANNED.get(slot, ()):
+                raise PlanError(
+                    f"{slot}={name} is in the table of systems but isn't built yet; {_works(slot)}"
+                )
+            raise PlanError(
+                f"unknown system {name!r} for {slot}{nearest(name, available(tier))} {_works(slot)}"
+            )
+        module = importlib.import_module(f"tierline.tiers.{tier}.{name}")
+        classes = [
+            each
+            for each in vars(module).values()
+            if isinstance(each, type) and issubclass(each, System) and each.__module__ == module.__name__
+        ]
+        found = _loaded[(tier, name)] = classes[-1]()
+    return found
+
+
+def _works(slot: str) -> str:
+    return f"{slot} can be: {choices(available(tier_of(slot)))}"
+
+
+def every() -> Iterator[tuple[str, str, System | None]]:
+    """(tier, name, provider) of every system in the table; None while it has no provider."""
+    for tier in (
+        "client",
+        "dns",
+        "cdn",
+        "lb",
+        "cache",
+        "gateway",
+        "experience",
+        "feature",
+        "core",
+        "domain",
+        "analytics",
+    ):
+        names = available(tier)
+        for name in names:
+            yield tier, name, system(tier, name)
+        planned = {name for slot, rows in PLANNED.items() if tier_of(slot) == tier for name in rows}
+        for name in sorted(planned - set(names)):
+            yield tier, name, None

@@ -1,0 +1,26 @@
+"""HTTP cache: a shared cache in front of the gateway (RFC 9111)."""
+
+from __future__ import annotations
+
+from tierline.intent import Duration, Intent, Size, setting
+
+
+class HTTPCache(Intent):
+    """A caching reverse proxy that obeys the origin's headers."""
+
+    stale_while_revalidate: Duration = setting(
+        "Serve stale this long while a fresh copy is fetched.", default=0
+    )
+    stale_if_error: Duration = setting("Serve stale this long when the origin fails.", default=0)
+    memory: Size = setting("Memory for keys and metadata.", default="16MiB")
+    disk: Size = setting("Disk for bodies.", default="256MiB")
+    raw: str | None = setting("Engine configuration added as it is (nginx: into the location).", default=None)
+
+    def features(self) -> dict[str, str]:
+        """What this intent asks of its system, by feature, with the field that asks for it."""
+        asked = {"freshness": "HTTPCache()", "validation": "HTTPCache()", "vary": "HTTPCache()"}
+        if self.stale_while_revalidate:
+            asked["stale_while_revalidate"] = "stale_while_revalidate="
+        if self.stale_if_error:
+            asked["stale_if_error"] = "stale_if_error="
+        return asked

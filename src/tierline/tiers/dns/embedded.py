@@ -1,0 +1,15 @@
+"""dns.embedded: tierline's own authoritative answering server."""
+
+from __future__ import annotations
+
+from tierline.tiers.base import System
+
+
+class EmbeddedDNS(System):
+    title = "tierline answers"
+    engine = "answers"
+    levels = frozenset({"runs"})
+    supports = frozenset(
+        {"simple", "multivalue", "latency", "weighted", "geography", "failover", "health_checks", "ecs"}
+    )
+    endpoints = {"dns": "dns"}

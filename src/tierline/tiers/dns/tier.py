@@ -1,0 +1,104 @@
+"""DNS: the name clients resolve, and which place each is sent to."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from tierline.intent import Duration, Intent, setting
+
+
+class Route(Intent):
+    """Base of the routing policies."""
+
+    kind: ClassVar[str] = ""
+
+
+class Simple(Route):
+    """The same answer for everyone: the first healthy place."""
+
+    kind = "simple"
+
+
+class Multivalue(Route):
+    """Several healthy places in each answer."""
+
+    kind = "multivalue"
+
+
+class Latency(Route):
+    """The healthy place with the lowest latency from where the client asks."""
+
+    kind = "latency"
+    table: dict[str, Any] | None = setting("Milliseconds by region pair, instead of ours.", default=None)
+
+
+class Weighted(Route):
+    """Places in proportion to their weights."""
+
+    kind = "weighted"
+    weights: dict[str, float] = setting("Weight by place.")
+
+
+class Geography(Route):
+    """By the client's country or continent, with a default."""
+
+    kind = "geography"
+    rules: dict[str, Any] = setting("Place, or another policy, by country (DE), continent (EU) or `default`.")
+
+    def check(self) -> None:
+        if "default" not in self.rules:
+            raise self.wrong("rules", sorted(self.rules), "a dict with the key 'default'")
+
+
+class Failover(Route):
+    """The first healthy place in this order."""
+
+    kind = "failover"
+    order: tuple[str, ...] = setting("Places, the preferred one first.")
+
+
+class Record(Intent):
+    """One more record of the zone, as data."""
+
+    name: str = setting("The name below the domain, or @ for the domain itself.")
+    type: str = setting(
+        "The record type.",
+        allowed=lambda t: (
+            None
+            if t in ("A", "AAAA", "CNAME", "ALIAS", "MX", "TXT", "SRV", "CAA", "NS", "HTTPS")
+            else "one of A, AAAA, CNAME, ALIAS, MX, TXT, SRV, CAA, NS, HTTPS"
+        ),
+    )
+    values: tuple[str, ...] = setting("The record's data, as a zone file writes it.")
+    ttl: Duration = setting("Time to live.", default="5m")
+
+
+def _domain(value: str) -> str | None:
+    labels = value.rstrip(".").split(".")
+    right = all(label and len(label) <= 63 and label.replace("-", "a").isalnum() for label in labels)
+    return (
+        None
+        if right and len(labels) > 1 and value == value.lower()
+        else "a lower-case domain such as cinema.test"
+    )
+
+
+class DNS(Intent):
+    """The authoritative name service of the stack's domain."""
+
+    domain: str = setting("The domain that clients resolve, e.g. cinema.test.", allowed=_domain)
+    route: Route = setting("Which place a client is sent to.", factory=Latency)
+    health: str | None = setting("The path that a healthy place answers below 400.", default=None)
+    health_interval: Duration = setting("Between two health checks of a place.", default="1s", above=0.1)
+    health_threshold: int = setting(
+        "Failed checks in a row that take a place out.", default=2, above=1, below=10
+    )
+    ttl: Duration = setting("Time to live of the answers.", default="10s")
+    records: tuple[Record, ...] = setting("More records of the zone.", default=())
+
+    def features(self) -> dict[str, str]:
+        """What this intent asks of its system, by feature, with the field that asks for it."""
+        asked = {self.route.kind: f"route={type(self.route).__name__}()"}
+        if self.health is not None:
+            asked["health_checks"] = f"health={self.health!r}"
+        return asked

@@ -1,0 +1,40 @@
+"""Relational databases on PostgreSQL: one primary takes the writes, replicas stream from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tierline.plan.model import Ref, Role, Text
+from tierline.tiers.base import System
+
+
+class PostgreSQL(System):
+    title = "PostgreSQL"
+    engine = "postgresql"
+    levels = frozenset({"runs"})
+    supports = frozenset({"relational", "replicas"})
+    endpoints = {"postgresql": "postgresql"}
+    group = "server"
+
+    def shared(self, roles: Sequence[Role]) -> dict[str, Text]:
+        primary = [role for role in roles if role.part == "primary"]
+        replicas = [role for role in roles if role.part != "primary"]
+        return {
+            "DATABASE_URL": _url(primary, "read-write"),
+            "DATABASE_READ_URL": _url([*replicas, *primary], "prefer-standby" if replicas else "any"),
+        }
+
+
+def _url(roles: list[Role], attributes: str) -> Text:
+    """libpq's URL with every host that may answer, and which of them should (target_session_attrs)."""
+    first = roles[0]
+    name = first.name.replace("-", "_")
+    hosts: list[str | Ref] = []
+    for role in roles:
+        hosts += [",", Ref(role.id, "postgresql.address")] if hosts else [Ref(role.id, "postgresql.address")]
+    return Text(
+        (
+            f"postgresql://{name}:", Ref(first.id, f"secret.{first.name}.password"), "@", *hosts,
+            f"/{name}?target_session_attrs={attributes}",
+        )
+    )  # fmt: skip

@@ -1,0 +1,31 @@
+"""experience.journeys: the journeys' own engine, in a Python process."""
+
+from __future__ import annotations
+
+from tierline.engines.context import Context
+from tierline.engines.python.config import App
+from tierline.plan.model import Role, Upstream
+from tierline.tiers.base import System
+
+
+class Journeys(System):
+    title = "tierline journeys"
+    engine = "python"
+    levels = frozenset({"runs"})
+    endpoints = {"http": "http"}
+
+    def contribute(self, role: Role, context: Context) -> App:
+        host, port = context.address(role.id, "http")
+        services = {
+            name: tuple((_url(context, target), target.distance) for target in targets)
+            for name, targets in role.upstreams.items()
+        }
+        environment = {variable: context.text(text) for variable, text in role.environment.items()}
+        return App(
+            name="experience", kind="journeys", host=host, port=port, services=services, env=environment
+        )
+
+
+def _url(context: Context, target: Upstream) -> str:
+    host, port = context.address(target.role, target.endpoint)
+    return f"http://{host}:{port}"

@@ -1,0 +1,129 @@
+"""Feature services and what they integrate with: services, functions, queues, topics, streams, buckets, mail."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tierline.intent import Duration, Intent, Name, Size, setting
+
+
+class Scale(Intent):
+    """How many instances of a service run in each zone."""
+
+    min: int = setting("Instances per zone at least.", default=1, above=1, below=64)
+    max: int = setting("Instances per zone at most.", default=1, above=1, below=256)
+    rps: float | None = setting(
+        "Requests per second that one instance should carry.", default=None, above=0.1
+    )
+    cpu: float | None = setting(
+        "Share of a core that one instance should use.", default=None, above=0.05, below=1
+    )
+
+    def check(self) -> None:
+        if self.max < self.min:
+            raise self.wrong("max", self.max, f"at least min={self.min}")
+
+
+class Resource(Intent):
+    """Base of what services use. `slot` is what a lineup chooses a system for."""
+
+    slot = ""
+    name: Name = setting("The resource's name, unique in the stack.")
+
+
+class Service(Intent):
+    """An application: ASGI or WSGI (`module:app`), or any command that listens on `$PORT`."""
+
+    slot = "feature.service"
+    name: Name = setting("The service's name, unique in the stack.")
+    app: str | None = setting("`module:attribute` of an ASGI or WSGI application.", default=None)
+    command: tuple[str, ...] = setting("A command that listens on $PORT, instead of an app.", default=())
+    uses: tuple[Any, ...] = setting("Resources, other services, and the gateway's auth.", default=())
+    expose: tuple[str, ...] = setting(
+        "Path prefixes that the gateway routes to it.",
+        default=(),
+        allowed=lambda path: None if path.startswith("/") else "paths that begin with /",
+    )
+    scale: Scale = setting("Instances per zone.", factory=Scale)
+    health: str = setting("The path that answers below 400 when the service is well.", default="/health")
+    env: dict[str, str] = setting("More environment variables.", factory=dict)
+    fuse: bool = setting("May share a Python process with its neighbours.", default=True)
+    interface: str = setting(
+        "`asgi` or `wsgi`.",
+        default="asgi",
+        allowed=lambda kind: None if kind in ("asgi", "wsgi") else "'asgi' or 'wsgi'",
+    )
+
+    def check(self) -> None:
+        if (self.app is None) == (not self.command):
+            raise self.wrong("app", self.app, "exactly one of app='module:app' and command=[…]")
+        if self.app is not None and (self.app.count(":") != 1 or self.app.startswith(":")):
+            raise self.wrong("app", self.app, "'module:attribute', e.g. 'cinema.catalog:app'")
+        for used in self.uses:
+            if not isinstance(used, Resource | Service | Intent | str):
+                raise self.wrong("uses", used, "resources, services, or a service's name")
+
+
+class Function(Intent):
+    """A function that runs for each event: of a queue, a topic, a stream, or an HTTP path."""
+
+    slot = "feature.function"
+    name: Name = setting("The function's name, unique in the stack.")
+    handler: str = setting("`module:function`, called with one event.")
+    on: Any = setting("The queue, topic or stream whose messages it handles.")
+    uses: tuple[Any, ...] = setting("Resources and services.", default=())
+    timeout: Duration = setting("Longest run of one call.", default="30s")
+    batch: int = setting("Messages handed over in one call, at most.", default=1, above=1, below=100)
+    env: dict[str, str] = setting("More environment variables.", factory=dict)
+
+    def check(self) -> None:
+        if self.handler.count(":") != 1:
+            raise self.wrong("handler", self.handler, "'module:function'")
+        if not isinstance(self.on, Queue | Topic | Stream):
+            raise self.wrong("on", self.on, "a Queue, Topic or Stream")
+
+
+class Queue(Resource):
+    """Messages that one consumer each handles, redelivered until acknowledged."""
+
+    slot = "feature.queue"
+    dead_letter_after: int = setting(
+        "Deliveries before a message is put aside.", default=5, above=1, below=1000
+    )
+    visibility: Duration = setting("Time to acknowledge before redelivery.", default="30s", above=1)
+    retention: Duration = setting("How long an unread message is kept.", default="4d")
+
+
+class Topic(Resource):
+    """Messages that every subscriber receives."""
+
+    slot = "feature.topic"
+
+
+class Stream(Resource):
+    """An ordered log that readers replay."""
+
+    slot = "feature.stream"
+    key: str | None = setting("The field that orders and partitions.", default=None)
+    retention: Duration = setting("How long entries are kept.", default="7d")
+
+
+class Bucket(Resource):
+    """Objects behind the S3 API."""
+
+    slot = "feature.bucket"
+    max_object: Size = setting("Largest object.", default="64MiB")
+
+
+class Mail(Resource):
+    """Outgoing mail over SMTP; locally an inbox that keeps every mail and delivers none."""
+
+    slot = "feature.mail"
+    sender: str = setting(
+        "The address that mail comes from.",
+        default="noreply@localhost",
+        allowed=lambda value: None if "@" in value else "an address with an @",
+    )
+
+
+__all__ = ["Bucket", "Function", "Mail", "Queue", "Resource", "Scale", "Service", "Stream", "Topic"]

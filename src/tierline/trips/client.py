@@ -1,0 +1,161 @@
+"""A client of the line: resolves through its name service, connects to the place that it answered, asks."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tierline.errors import RunError
+from tierline.tiers.dns import places
+from tierline.trips.hop import Hop
+from tierline.trips.record import Span, span_id
+
+TRACE_OPTION = 65001
+"""EDNS option (local use, RFC 6891 section 9) that carries the traceparent of a query."""
+
+
+class Answer(msgspec.Struct, kw_only=True):
+    """What came back."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+    trace: str
+    total_us: int
+    address: str
+    hop: Hop
+
+
+class Resolved(msgspec.Struct, kw_only=True):
+    host: str
+    port: int
+    place: str
+
+
+class Client:
+    """One client in one region. `told` is the line's status (its addresses)."""
+
+    def __init__(self, told: Mapping[str, Any], authority: Path, domain: str, region: str) -> None:
+        self._told = told
+        self._authority = authority
+        self._domain = domain
+        self.region = region
+        if region not in places.REGIONS:
+            from tierline.errors import choices, nearest
+
+            raise RunError(
+                f"--from {region!r}: unknown region{nearest(region, places.REGIONS)} there are: {choices(places.REGIONS)}"
+            )
+
+    def resolve(self, span: Span | None = None) -> Resolved:
+        """Ask the line's name service as a client in the region would; without one, take the entry itself."""
+        entry = self._entry()
+        if "dns" not in self._told["urls"]:
+            host, port = next(iter(entry.items()))[0], next(iter(entry.values()))
+            return Resolved(host=host, port=port, place="")
+        import dns.edns
+        import dns.message
+        import dns.query
+
+        network = places.client(self.region)
+        options: list[Any] = [dns.edns.ECSOption(network, 24)]
+        if span is not None:
+            options.append(
+                dns.edns.GenericOption(dns.edns.OptionType.make(TRACE_OPTION), span.traceparent.encode())
+            )
+        query = dns.message.make_query(self._domain, "A", use_edns=0, options=options)
+        host, _, port = self._told["urls"]["dns"].rpartition(":")
+        try:
+            reply = dns.query.udp(query, host, timeout=2, port=int(port))
+        except dns.exception.Timeout:
+            raise RunError(
+                "the line's name service did not answer within 2 s; see tierline logs dns"
+            ) from None
+        answers = [item.address for rrset in reply.answer for item in rrset if item.rdtype == 1]
+        if not answers:
+            raise RunError(f"{self._domain} has no address: {dns.rcode.to_text(reply.rcode())}")
+        return Resolved(
+            host=answers[0], port=entry.get(answers[0], next(iter(entry.values()))), place=answers[0]
+        )
+
+    def _entry(self) -> dict[str, int]:
+        """Host → port of the entry, TLS where there is."""
+        urls = self._told["urls"]
+        secure = [url for label, url in urls.items() if label.startswith("https")]
+        plain = [url for label, url in urls.items() if label.partition(" ")[0] == "http"]
+        found = {}
+        for url in secure or plain:
+            host, _, port = url.partition("://")[2].rstrip("/").rpartition(":")
+            found[host] = int(port)
+        self._scheme = "https" if secure else "http"
+        if not found:
+            raise RunError("the line has no entry: nothing that clients could connect to")
+        return found
+
+    def ask(
+        self, path: str, headers: Mapping[str, str], *, method: str = "GET", body: bytes | None = None,
+        sampled: bool = True,
+    ) -> Answer:  # fmt: skip
+        """One request, traced. Raises RunError when nobody answers."""
+        import httpx
+
+        trace = Span(span_id() + span_id(), span_id(), sampled)
+        began = time.time_ns()
+        resolved = self.resolve(trace)
+        context = (
+            ssl.create_default_context(cafile=str(self._authority)) if self._scheme == "https" else False
+        )
+        url = f"{self._scheme}://{resolved.host}:{resolved.port}{path}"
+        sent = {"host": self._domain, "traceparent": trace.traceparent, **headers}
+        asked = time.time_ns()
+        try:
+            with httpx.Client(http2=True, verify=context, timeout=20, trust_env=False) as client:
+                began = asked = time.time_ns() - (asked - began)
+                answer = client.request(
+                    method, url, headers=sent, content=body, extensions={"sni_hostname": self._domain}
+                )
+        except httpx.HTTPError as error:
+            raise RunError(f"{url}: {error or type(error).__name__}") from None
+        ended = time.time_ns()
+        total = (ended - began) // 1000
+        hop = Hop(
+            trace=trace.trace, span=trace.span, tier="client", system=headers.get("x-client", "web"),
+            zone=self.region, start_us=began // 1000, duration_us=total, status=answer.status_code,
+            verdict=f"{answer.http_version} → {resolved.host}", name=f"{method} {path}",
+        )  # fmt: skip
+        return Answer(
+            status=answer.status_code, headers=list(answer.headers.items()), body=answer.content, trace=trace.trace,
+            total_us=total, address=resolved.host, hop=hop,
+        )  # fmt: skip
+
+
+def hops(told: Mapping[str, Any], trace: str, patience: float = 2.0) -> list[Hop]:
+    """The hops of a trace once they have all arrived: when no more come for a tenth of a second."""
+    import http.client
+
+    url = told["urls"]["status"]
+    address, _, token = url.partition("://")[2].partition("/?token=")
+    host, _, port = address.rpartition(":")
+    deadline = time.monotonic() + patience
+    last, since = 0, time.monotonic()
+    rows: list[dict[str, Any]] = []
+    connection = http.client.HTTPConnection(host, int(port), timeout=5)
+    try:
+        while time.monotonic() < deadline:
+            connection.request("GET", f"/trips/{trace}", headers={"authorization": f"Bearer {token}"})
+            rows = msgspec.json.decode(connection.getresponse().read())
+            if len(rows) != last:
+                last, since = len(rows), time.monotonic()
+            elif last and time.monotonic() - since > 0.15:
+                break
+            time.sleep(0.02)
+    except OSError as error:
+        raise RunError(f"telemetry does not answer: {error}; see tierline logs telemetry") from None
+    finally:
+        connection.close()
+    return msgspec.convert(rows, list[Hop])

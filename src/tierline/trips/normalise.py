@@ -1,0 +1,66 @@
+"""From what an engine wrote to a Hop: each engine's cheapest log line, made equal."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from tierline.trips.hop import Hop
+
+_decode = msgspec.json.Decoder().decode
+
+_DETAILS = (
+    ("via_upstream", "allowed"),
+    ("jwt_authn", "refused: token"),
+    ("request_rate_limited", "refused: rate limit"),
+    ("local_rate_limited", "refused: rate limit"),
+    ("rbac_access_denied", "refused: access"),
+    ("route_not_found", "no route"),
+    ("request_payload_too_large", "refused: too large"),
+    ("no_healthy_upstream", "nobody behind"),
+    ("upstream_reset", "upstream failed"),
+    ("response_timeout", "upstream too slow"),
+    ("cors", "preflight"),
+)
+"""Envoy's response code details, by their beginning, in the words of a trip."""
+
+_CACHE = {
+    "MISS": "miss", "HIT": "hit", "EXPIRED": "expired", "STALE": "stale", "UPDATING": "stale", "BYPASS": "bypass",
+    "REVALIDATED": "revalidated", "pass": "pass",
+}  # fmt: skip
+_SPACES = re.compile(r"\s+")
+
+
+def hop(line: bytes) -> Hop | None:
+    """The hop of one line; None for one that can't be read (a torn line, a stranger's)."""
+    try:
+        raw: dict[str, Any] = _decode(line)
+        return _hop(raw)
+    except (msgspec.DecodeError, ValueError, TypeError, KeyError, IndexError):
+        return None
+
+
+def _hop(raw: dict[str, Any]) -> Hop:
+    if "E" in raw:  # nginx: the end and the duration, in seconds
+        raw["d"] = round(float(raw["D"]) * 1e6)
+        raw["b"] = round(float(raw["E"]) * 1e6) - raw["d"]
+    elif "e" in raw:  # HAProxy: the beginning and the end, in microseconds
+        raw["b"] = int(raw["b"] or raw["e"])
+        raw["d"] = int(raw["e"]) - raw["b"]
+    if "tp" in raw:  # Envoy passes the trace context through: its own span is told apart by its parent
+        _, raw["t"], raw["p"], _ = str(raw["tp"]).split("-")
+        raw["i"] = f"{int(raw['p'], 16) ^ 0x6761746577617900:016x}"
+        raw["d"] = int(raw["d"]) if str(raw["d"]).isdigit() else 0
+    verdict = str(raw.get("v", ""))
+    if raw.get("y") == "envoy":
+        verdict = next((word for begin, word in _DETAILS if verdict.startswith(begin)), verdict)
+    elif raw.get("y") == "nginx":
+        verdict = _CACHE.get(verdict, verdict)
+    elif raw.get("y") == "haproxy":
+        verdict = _SPACES.sub(" ", verdict).strip() or "http"
+    raw["v"] = verdict
+    attributes = raw.get("a") or {}
+    raw["a"] = {key: value for key, value in attributes.items() if value not in ("", "-", None)}
+    return msgspec.convert(raw, Hop, strict=False)
