@@ -36,7 +36,7 @@ def free_port() -> int:
 def process(
     *argv: str, ready: Callable[[], object], user: str | None = None, stop: signal.Signals = signal.SIGTERM
 ) -> Iterator[subprocess.Popen[bytes]]:
-    log = tempfile.TemporaryFile()  # noqa: SIM115  as long as the process
+    log = tempfile.TemporaryFile()
     running = subprocess.Popen(argv, stdout=log, stderr=log, user=user, cwd="/")
     try:
         until = time.monotonic() + 15

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.real
 
 def test_a_poster_is_drawn_once_and_then_kept(films: str, bucket: dict[str, str]) -> None:
     class Seen(httpx.AsyncHTTPTransport):
-        requests: list[tuple[str, str]] = []  # noqa: RUF012
+        requests: list[tuple[str, str]] = []
 
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             self.requests.append((request.method, request.url.path))

@@ -96,7 +96,7 @@ def test_every_rating_is_an_event(environment: dict[str, str]) -> None:
 def test_a_rating_given_while_the_stream_is_away_is_published_later(environment: dict[str, str]) -> None:
     class Stream:
         away = True
-        events: list[tuple[str, str]] = []  # noqa: RUF012
+        events: list[tuple[str, str]] = []
 
         async def open(self) -> None: ...
         async def close(self) -> None: ...

@@ -28,6 +28,8 @@ GENRES = ("Action", "Animation", "Comedy", "Documentary", "Drama", "Romance", "S
 # What a list shows of a film; the film's own page shows everything.
 BRIEF = "id, title, year, minutes, round(rating::numeric, 1)::float8 as rating, votes, genres"
 KEPT = 60
+# How alike a word must be to count as misspelt: at 0.6, the default, two swapped letters are too many.
+ALIKE = {"pg_trgm.word_similarity_threshold": "0.4"}
 
 
 def create(environment: Mapping[str, str]) -> Starlette:
@@ -39,7 +41,7 @@ def create(environment: Mapping[str, str]) -> Starlette:
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         nonlocal catalog
         cache = valkey.connect(cache_url) if cache_url else None
-        async with Database(url, name="catalog") as database:
+        async with Database(url, name="catalog", settings=ALIKE) as database:
             catalog = Catalog(database, cache)
             yield
         if cache:

@@ -37,7 +37,7 @@ def poster(id: int, title: str, year: int, genres: Sequence[str], rating: float,
     palette = chance.choice(PALETTES[genre])
     paper, ink, accent, _ = palette
     lines, size = _lettering(title)
-    top = 438 - (len(lines) - 1) * size * 0.5
+    top = 394 + size * 0.85
     text = "".join(
         f'<tspan x="28" y="{top + index * size * 1.06:.0f}">{escape(line)}</tspan>'
         for index, line in enumerate(lines)
@@ -48,7 +48,7 @@ def poster(id: int, title: str, year: int, genres: Sequence[str], rating: float,
         f'height="{HEIGHT}" role="img" aria-labelledby="t">'
         f'<title id="t">Poster of {escape(title)} ({year})</title>'
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="{paper}"/>'
-        f'<g clip-path="inset(0 0 {HEIGHT - 370}px 0)">{PICTURES[genre](chance, palette)}</g>'
+        f'<svg width="{WIDTH}" height="370">{PICTURES[genre](chance, palette)}</svg>'
         f'<rect x="28" y="374" width="56" height="6" fill="{accent}"/>'
         f'<g fill="{ink}" font-family="Avenir Next,Segoe UI,Helvetica Neue,Arial,sans-serif">'
         f'<text font-size="{size}" font-weight="800" letter-spacing="-.5">{text}</text>'
@@ -61,12 +61,12 @@ def poster(id: int, title: str, year: int, genres: Sequence[str], rating: float,
 
 def _lettering(title: str) -> tuple[list[str], int]:
     """The title in at most four lines, as large as fits."""
-    for size, width, most in ((52, 12, 2), (42, 15, 3), (34, 19, 3), (27, 24, 4), (21, 31, 5)):
+    for size, width, most in ((52, 10, 2), (42, 13, 3), (34, 16, 4), (27, 21, 4), (21, 27, 5)):
         lines = _wrap(title, width)
         if len(lines) <= most and all(len(line) <= width for line in lines):
             return lines, size
-    lines = [line if len(line) <= 31 else line[:30] + "…" for line in _wrap(title, 31)]
-    return (lines if len(lines) <= 5 else [*lines[:4], lines[4][:30] + "…"]), 21
+    lines = [line if len(line) <= 27 else line[:26] + "…" for line in _wrap(title, 27)]
+    return (lines if len(lines) <= 5 else [*lines[:4], lines[4][:26] + "…"]), 21
 
 
 def _wrap(text: str, width: int) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import asyncpg
@@ -34,7 +34,9 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
 class Database:
     """`async with Database(url) as database`. Every statement may run twice, so each must be idempotent."""
 
-    def __init__(self, url: str | None, *, name: str, largest: int = 4) -> None:
+    def __init__(
+        self, url: str | None, *, name: str, largest: int = 4, settings: Mapping[str, str] | None = None
+    ) -> None:
         if not url:
             raise RuntimeError(f"{name} needs DATABASE_URL")
         self._make: Callable[[], asyncpg.Pool] = lambda: asyncpg.create_pool(
@@ -45,7 +47,7 @@ class Database:
             connection_class=_Connection,
             command_timeout=5,
             timeout=3,
-            server_settings={"application_name": name, "jit": "off"},
+            server_settings={"application_name": name, "jit": "off", **(settings or {})},
         )
         self._pool: asyncpg.Pool
 
