@@ -78,16 +78,19 @@ class Stack(Intent):
         return tuple(found.values())
 
     def _names(self) -> None:
-        seen: dict[str, Any] = {}
+        # A service may be called like a resource (orders has an orders queue), but like no other service.
+        seen: dict[tuple[bool, str], Any] = {}
         for each in (*self.apps, *self._every_resource()):
-            other = seen.setdefault(each.name, each)
+            other = seen.setdefault((isinstance(each, Resource), each.name), each)
             if other is not each:
                 raise self.wrong(
-                    "services" if isinstance(each, Service) else "resources",
+                    "resources" if isinstance(each, Resource) else "services",
                     each.name,
                     f"names that differ: {type(other).__name__} and {type(each).__name__} are both called {each.name!r}",
                 )
-        reserved = {"dns", "cdn", "lb", "cache", "gateway", "experience", "assets", "telemetry"} & set(seen)
+        reserved = {"dns", "cdn", "lb", "cache", "gateway", "experience", "assets", "telemetry"} & {
+            name for _, name in seen
+        }
         for taken in sorted(reserved):
             raise self.wrong("services", taken, "a name that is not a tier's own")
         journeys = [journey.name for journey in self.journeys if hasattr(journey, "name")]

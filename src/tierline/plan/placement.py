@@ -91,7 +91,9 @@ def _resources(stack: Stack, line: Line) -> Iterable[Role]:
     for resource in stack.resources:
         parts = ["primary", *(f"replica-{n}" for n in range(1, getattr(resource, "replicas", 0) + 1))]
         for number, part in enumerate(parts):
-            zone = stack.zones[number % len(stack.zones)]
+            # Databases stand in zones; queues, buckets, caches and mail belong to the region, as their managed
+            # counterparts do: a zone that dies doesn't take them away.
+            zone = stack.zones[number % len(stack.zones)] if tier_of(resource.slot) == "domain" else ""
             yield _role(
                 line, resource.slot, resource.name, resource.data(), region=stack.region, zone=zone, part=part,
                 place=part if len(parts) > 1 else "",
@@ -120,23 +122,28 @@ def _role(
         zone=zone,
         part=part,
         settings=settings,
-        endpoints=tuple(Endpoint(id, label, protocol) for label, protocol in plays.endpoints.items()),
+        endpoints=tuple(
+            Endpoint(id, label, protocol)
+            for label, protocol in plays.endpoints.items()
+            if part != "origin" or label == "http"  # an origin of files is only reached from within
+        ),
     )
 
 
 def _connected(stack: Stack, line: Line, role: Role, roles: list[Role]) -> Role:
     following: dict[str, tuple[Upstream, ...]] = {}
+    behind = {*PATH, "experience", "feature.service"}
     needs: list[str] = []
     for name in _next(stack, line, role):
-        targets = [other for other in roles if other.name == name]
+        targets = [other for other in roles if other.name == name and other.slot in behind]
         following[name] = tuple(
             sorted(
                 (Upstream(other.id, _endpoint(other), _distance(role, other)) for other in targets),
                 key=lambda upstream: (upstream.distance, upstream.role),
             )
         )
-    for name in _uses(stack, role):
-        needs += [other.id for other in roles if other.name == name]
+    for resource in _uses(stack, role):
+        needs += [other.id for other in roles if other.name == resource.name and other.slot == resource.slot]
     return msgspec.structs.replace(role, upstreams=following, needs=tuple(needs))
 
 
@@ -161,11 +168,11 @@ def _next(stack: Stack, line: Line, role: Role) -> list[str]:
     )
 
 
-def _uses(stack: Stack, role: Role) -> list[str]:
+def _uses(stack: Stack, role: Role) -> list[Resource]:
     for app in stack.apps:
-        if app.name == role.name:
-            on = [app.on.name] if isinstance(app, Function) else []
-            return on + [used.name for used in app.uses if isinstance(used, Resource)]
+        if app.name == role.name and app.slot == role.slot:
+            on = [app.on] if isinstance(app, Function) else []
+            return on + [used for used in app.uses if isinstance(used, Resource)]
     return []
 
 

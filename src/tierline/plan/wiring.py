@@ -20,7 +20,7 @@ def wire(stack: Stack, line: Line, roles: list[Role]) -> list[Role]:
     apps: dict[str, Service | Function] = {app.name: app for app in stack.apps}
     return [
         msgspec.structs.replace(role, environment=_environment(stack, line, role, apps[role.name], roles))
-        if role.name in apps and role.tier == "feature"
+        if role.name in apps and role.slot == apps[role.name].slot
         else msgspec.structs.replace(role, environment=_stores(stack, line, roles))
         if role.tier == "experience"
         else role
@@ -34,7 +34,7 @@ def _stores(stack: Stack, line: Line, roles: list[Role]) -> dict[str, Text]:
     for variable, slot in (("SESSION_STORE", "core.sessions"), ("CACHE_STORE", "core.cache")):
         resource = next((each for each in stack.resources if each.slot == slot), None)
         if resource is not None:
-            mine = [role for role in roles if role.name == resource.name]
+            mine = [role for role in roles if role.name == resource.name and role.slot == slot]
             found[variable] = line.system(slot).shared(mine)["REDIS_URL"]
     return found
 
@@ -57,7 +57,7 @@ def _environment(
     used = [*app.uses, *([app.on] if isinstance(app, Function) else [])]
     for each in used:
         if isinstance(each, Resource):
-            mine = [other for other in roles if other.name == each.name]
+            mine = [other for other in roles if other.name == each.name and other.slot == each.slot]
             system = line.system(each.slot)
             for variable, text in system.shared(mine).items():
                 found.setdefault(variable, text)
@@ -69,6 +69,7 @@ def _environment(
             found["JWT_AUDIENCE"] = Text((each.audience,))
             if each.jwks is None:
                 found["JWT_SIGNING_KEY_FILE"] = Text((Ref("gateway", "signing_key"),))
+                found["JWT_KEY_ID"] = Text((Ref("gateway", "key_id"),))
         else:
             name = each.name if isinstance(each, Service) else each
             nearest = role.upstreams[name][0]

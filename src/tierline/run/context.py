@@ -8,7 +8,7 @@ from pathlib import Path
 from tierline.plan.model import Plan, Ref, Text
 from tierline.run.addresses import Addresses
 from tierline.run.authority import Authority
-from tierline.run.keys import Issuer
+from tierline.run.keys import KEY_ID, Issuer
 from tierline.run.state import State
 
 
@@ -41,7 +41,7 @@ class LocalContext:
         head, _, rest = ref.attribute.partition(".")
         if head == "secret":
             return self.secret(rest)
-        if ref.attribute in ("signing_key", "jwks"):
+        if ref.attribute in ("signing_key", "key_id", "jwks"):
             return self.attribute_of(ref.role, ref.attribute)
         if ref.attribute == "database":
             unit = next(unit for unit in self.plan.units if unit.id == self._units[ref.role])
@@ -54,6 +54,8 @@ class LocalContext:
         if attribute == "signing_key":
             self._issuer.jwks()
             return str(self._issuer.key)
+        if attribute == "key_id":
+            return KEY_ID
         if attribute == "jwks":
             given = role.settings["auth"]["jwks"]
             return (self.project / given).read_text() if given else self._issuer.jwks()

@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from tierline.engines.base import Engine, Process
 from tierline.errors import EngineError, RunError, choices, nearest
 from tierline.plan.model import Plan
@@ -39,6 +41,36 @@ def engine(name: str) -> Engine:
 def processes(plan: Plan, context: LocalContext) -> list[Process]:
     """Every process of the plan, as data. Raises EngineError for a program that isn't installed."""
     return [process for unit in plan.units for process in engine(unit.engine).processes(unit, context)]
+
+
+def ordered(plan: Plan, listed: list[Process]) -> list[Process]:
+    """The processes, each edge tier starting after what it sends requests to.
+
+    Balancers, caches and the name service check what is behind them or remember who failed: started too early,
+    they would send the first clients away. A gateway remembers nobody before it is asked, so it starts at once
+    and who stands before it waits for what is behind it, too.
+    """
+    roles = plan.roles
+    owner = {role: process.name for process in listed for role in process.roles}
+
+    def behind(role: str) -> set[str]:
+        found = set()
+        for upstreams in roles[role].upstreams.values():
+            for upstream in upstreams:
+                found.add(owner[upstream.role])
+                if roles[upstream.role].tier == "gateway":
+                    found |= behind(upstream.role)
+        return found
+
+    result = []
+    for process in listed:
+        waits = set(process.after)
+        for role in process.roles:
+            if roles[role].tier in ("dns", "cdn", "lb", "cache"):
+                waits |= behind(role)
+        waits.discard(process.name)
+        result.append(msgspec.structs.replace(process, after=tuple(sorted(waits))))
+    return result
 
 
 class Line:
@@ -65,7 +97,7 @@ class Line:
             engine(unit.engine).binary()
         self.addresses = choose(self.plan, self.state, self._ports)
         self.context = LocalContext(self.plan, self.state, self.addresses)
-        listed = processes(self.plan, self.context)
+        listed = ordered(self.plan, processes(self.plan, self.context))
         names = {process.name for process in listed}
         self.children = {process.name: Child(process, self.state, self._on_change) for process in listed}
         for process in listed:

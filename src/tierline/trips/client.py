@@ -102,6 +102,7 @@ class Client:
         sampled: bool = True,
     ) -> Answer:  # fmt: skip
         """One request, traced. Raises RunError when nobody answers."""
+        import h2.connection  # noqa: F401  else the first request would pay for its import
         import httpx
 
         trace = Span(span_id() + span_id(), span_id(), sampled)

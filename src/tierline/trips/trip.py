@@ -83,11 +83,17 @@ def _fit(hop: Hop, outer: Hop | None, below: list[Hop]) -> None:
     low = outer.start_us if outer is not None else begin - step
     high = outer.start_us + outer.duration_us if outer is not None else end + step
     if first is not None and last is not None:
-        begin = (low + first) // 2 if outer is not None else min(begin, first)
-        end = (high + last) // 2 if outer is not None else max(end, last)
+        begin = _near((low + first) // 2, begin, step)
+        end = _near((high + last) // 2, end, step)
+        begin, end = min(begin, first), max(end, last)
     begin = max(begin, low)
     end = min(max(end, begin), high) if high > begin else begin
     hop.start_us, hop.duration_us = begin, max(0, end - begin)
+
+
+def _near(wanted: int, reported: int, step: int) -> int:
+    """What is wanted, as far as it is within a step of what the clock said."""
+    return min(max(wanted, reported - step), reported + step)
 
 
 def own_times(hops: list[Hop]) -> list[int]:

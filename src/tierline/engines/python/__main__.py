@@ -29,7 +29,7 @@ async def run(config: Config) -> int:
     os.environ.update({"TIERLINE_ZONE": config.zone, "AWS_REGION": config.region})
     from tierline.engines.python import hooks
 
-    hooks.install(config.databases)
+    hooks.install(config.resources)
     loaded: list[Loaded] = []
     # Journeys last: they call their neighbours.
     for app in sorted(config.apps, key=lambda app: app.kind == "journeys"):

@@ -61,7 +61,7 @@ def load(told: App, config: Config, neighbours: Sequence[Loaded]) -> Loaded:
     """Import one application. Its module is imported with its own environment in place."""
     if told.kind == "journeys":
         inner = _journeys(told, config, neighbours)
-        return Loaded(told, inner, Traced(inner, told.name, None))
+        return Loaded(told, inner, Traced(inner, told.name, None, health=told.health))
     if told.kind == "function":
         from tierline.engines.python.function import Worker
 

@@ -38,5 +38,5 @@ class Config(msgspec.Struct, kw_only=True, frozen=True):
     stack: str
     hops: str
     apps: tuple[App, ...]
-    databases: dict[str, str] = {}
-    """`host:port` → the role that listens there, so that a hop can say which replica answered."""
+    resources: dict[str, tuple[str, str]] = {}
+    """`host:port` → the role that listens there and its system: a hop can say which replica answered."""

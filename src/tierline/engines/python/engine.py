@@ -33,8 +33,8 @@ class Python:
             return [self._command(unit, apps[0], after, context)]
         folder = context.folder(unit.id)
         config = folder / "apps.json"
-        databases = {
-            f"{host}:{port}": role.id
+        resources = {
+            f"{host}:{port}": (role.id, role.system)
             for role in context.plan.roles.values()
             for endpoint in role.endpoints
             if endpoint.protocol in ("postgresql", "redis", "nats", "s3", "smtp")
@@ -42,7 +42,7 @@ class Python:
         }
         told = Config(
             unit=unit.id, region=unit.region, zone=unit.zone, project=str(context.project), stack=str(context.stack),
-            hops=str(context.hops(unit.id)), apps=tuple(apps), databases=databases,
+            hops=str(context.hops(unit.id)), apps=tuple(apps), resources=resources,
         )  # fmt: skip
         return [
             Process(

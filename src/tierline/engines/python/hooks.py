@@ -17,13 +17,13 @@ from typing import Any
 
 from tierline.trips.record import current, hop
 
-_roles: Mapping[str, str] = {}
+_resources: Mapping[str, tuple[str, str]] = {}
 
 
-def install(databases: Mapping[str, str]) -> None:
-    """Watch the libraries from now on. `databases`: `host:port` → role."""
-    global _roles
-    _roles = databases
+def install(resources: Mapping[str, tuple[str, str]]) -> None:
+    """Watch the libraries from now on. `resources`: `host:port` → role and system."""
+    global _resources
+    _resources = resources
     for name, patch in _PATCHES.items():
         if name in sys.modules:
             patch(sys.modules[name])
@@ -67,8 +67,8 @@ def _wrapped(
         if span is None or not span.sampled:
             return await original(self, *args, **named)
         name, address = describe(self, *args)
-        role = _roles.get(address, "")
-        with hop(tier, system, name=name, verdict=role.partition(".")[2] or "ok") as h:
+        role, plays = _resources.get(address, ("", system))
+        with hop(tier, plays, name=name, verdict=role.partition(".")[2] or "ok") as h:
             h.attributes = {"server.address": address, "tierline.role": role}
             return await original(self, *args, **named)
 

@@ -13,12 +13,14 @@ _now = time.time_ns
 
 
 class Traced:
-    """Wraps an ASGI application. `system` None: the application records its own hops (the journeys)."""
+    """Wraps an ASGI application. `system` None: the application records its own hops (the journeys).
+    `health`: a path answered here, for applications that have none of their own."""
 
-    def __init__(self, app: Any, name: str, system: str | None) -> None:
+    def __init__(self, app: Any, name: str, system: str | None, health: str = "") -> None:
         self._app = app
         self._name = name
         self._system = system
+        self._health = health
         self._zone = os.environ.get("TIERLINE_ZONE", "")
         self.running = 0
         """Requests being answered now."""
@@ -26,6 +28,11 @@ class Traced:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        if scope["path"] == self._health:
+            head = [(b"content-type", b"text/plain"), (b"cache-control", b"no-store")]
+            await send({"type": "http.response.start", "status": 200, "headers": head})
+            await send({"type": "http.response.body", "body": b"ok\n"})
             return
         span = None
         for name, value in scope["headers"]:

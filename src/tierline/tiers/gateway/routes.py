@@ -25,8 +25,17 @@ def routes(role: Role, plan: Plan) -> list[tuple[str, Match, str]]:
                 found.append((path, "exact", "experience"))
     for name in role.upstreams:
         exposed: list[str] = next(
-            (r.settings.get("expose", []) for r in plan.roles.values() if r.name == name), []
+            (
+                r.settings["expose"]
+                for r in plan.roles.values()
+                if r.name == name and r.slot == "feature.service"
+            ),
+            [],
         )
         found += [(path.rstrip("/") or "/", "prefix", name) for path in exposed]
+    names = [r for r in plan.roles.values() if r.slot == "dns"]
+    if names and names[0].settings["health"] and role.upstreams:
+        # A place is healthy when a request gets all the way to what answers its requests.
+        found.append((names[0].settings["health"], "exact", next(iter(role.upstreams))))
     rank = {"exact": 0, "template": 1, "prefix": 2}
     return sorted(found, key=lambda route: (rank[route[1]], -len(route[0]), route[0]))

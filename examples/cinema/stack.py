@@ -1,0 +1,45 @@
+"""The cinema's whole line: what it consists of, not where or on what it runs."""
+
+from journeys import checkout, film, home, search
+
+from tierline import (
+    CDN, DNS, JWT, Affiliate, Bucket, Cache, Gateway, HTTPCache, Latency, LoadBalancer, Mail, Mobile, Queue,
+    RateLimit, Relational, Scale, Service, Sessions, Stack, Stream, Web,
+)  # fmt: skip
+
+# What the services use.
+films = Relational("films", schema="sql/films", load=["python", "-m", "cinema.load"], replicas=1)
+accounts = Relational("accounts", schema="sql/accounts")
+hot = Cache("hot", memory="64MiB")
+session = Sessions("session", ttl="30d")
+events = Stream("ratings", key="film_id")
+orders_queue = Queue("orders", dead_letter_after=5)
+bucket = Bucket("posters")
+receipts = Mail("receipts", sender="tickets@cinema.test")
+tokens = JWT(issuer="cinema", audience="cinema", paths=["/checkout", "/orders"])
+
+catalog = Service(
+    "catalog", "cinema.catalog:app", uses=[films, hot], expose=["/films", "/top"], scale=Scale(1, 4, rps=200)
+)
+members = Service(
+    "members", "cinema.members:app", uses=[session, accounts, tokens], expose=["/login", "/me", "/watchlist"]
+)
+ratings = Service(
+    "ratings", "cinema.ratings:app", uses=[events, hot, accounts, films], expose=["/ratings", "/leaderboard"]
+)
+orders = Service("orders", "cinema.orders:app", uses=[orders_queue, accounts, receipts], expose=["/orders"])
+posters = Service("posters", "cinema.posters:app", uses=[bucket, films], expose=["/posters"])
+
+stack = Stack(
+    "cinema",
+    clients=[Web(), Mobile(), Affiliate(header="x-affiliate")],
+    dns=DNS("cinema.test", route=Latency(), health="/health"),
+    cdn=CDN(assets="web", places=["eu-west-1", "us-east-1", "ap-southeast-2"]),
+    lb=LoadBalancer(balance="least_request"),
+    cache=HTTPCache(stale_while_revalidate="30s", stale_if_error="5m"),
+    gateway=Gateway(auth=tokens, limits=[RateLimit(2000, per="1s", by="client", burst=4000)]),
+    journeys=[home, film, search, checkout],
+    services=[catalog, members, ratings, orders, posters],
+    region="eu-west-1",
+    zones=["a", "b"],
+)
