@@ -24,7 +24,7 @@ up: setup ## start the example; Ctrl-C stops it
 	@$(BIN)/tierline up $(STACK)
 
 demo: setup ## a tour of about a minute that ends by itself
-	@$(BIN)/tierline demo $(STACK)
+	@$(BIN)/tierline demo $(STACK) --path /film/41975
 
 test: setup ## run all tests
 	@$(BIN)/python -m pytest

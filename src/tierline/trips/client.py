@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import ssl
 import time
 from collections.abc import Mapping
@@ -43,7 +45,7 @@ class Client:
     def __init__(self, told: Mapping[str, Any], authority: Path, domain: str, region: str) -> None:
         self._told = told
         self._authority = authority
-        self._domain = domain
+        self.domain = domain
         self.region = region
         if region not in places.REGIONS:
             from tierline.errors import choices, nearest
@@ -68,7 +70,7 @@ class Client:
             options.append(
                 dns.edns.GenericOption(dns.edns.OptionType.make(TRACE_OPTION), span.traceparent.encode())
             )
-        query = dns.message.make_query(self._domain, "A", use_edns=0, options=options)
+        query = dns.message.make_query(self.domain, "A", use_edns=0, options=options)
         host, _, port = self._told["urls"]["dns"].rpartition(":")
         try:
             reply = dns.query.udp(query, host, timeout=2, port=int(port))
@@ -78,10 +80,17 @@ class Client:
             ) from None
         answers = [item.address for rrset in reply.answer for item in rrset if item.rdtype == 1]
         if not answers:
-            raise RunError(f"{self._domain} has no address: {dns.rcode.to_text(reply.rcode())}")
+            raise RunError(f"{self.domain} has no address: {dns.rcode.to_text(reply.rcode())}")
         return Resolved(
             host=answers[0], port=entry.get(answers[0], next(iter(entry.values()))), place=answers[0]
         )
+
+    def trust(self) -> ssl.SSLContext | bool:
+        """The line's authority and nobody else; False where the entry has no TLS."""
+        return ssl.create_default_context(cafile=str(self._authority)) if self._scheme == "https" else False
+
+    def url(self, resolved: Resolved) -> str:
+        return f"{self._scheme}://{resolved.host}:{resolved.port}"
 
     def _entry(self) -> dict[str, int]:
         """Host → port of the entry, TLS where there is."""
@@ -102,23 +111,23 @@ class Client:
         sampled: bool = True,
     ) -> Answer:  # fmt: skip
         """One request, traced. Raises RunError when nobody answers."""
-        import h2.connection  # noqa: F401  else the first request would pay for its import
         import httpx
+
+        with contextlib.suppress(ImportError):  # imported by httpx late: the first request would pay for it
+            importlib.import_module("httpcore._sync.http2")
 
         trace = Span(span_id() + span_id(), span_id(), sampled)
         began = time.time_ns()
         resolved = self.resolve(trace)
-        context = (
-            ssl.create_default_context(cafile=str(self._authority)) if self._scheme == "https" else False
-        )
-        url = f"{self._scheme}://{resolved.host}:{resolved.port}{path}"
-        sent = {"host": self._domain, "traceparent": trace.traceparent, **headers}
+        context = self.trust()
+        url = f"{self.url(resolved)}{path}"
+        sent = {"host": self.domain, "traceparent": trace.traceparent, **headers}
         asked = time.time_ns()
         try:
             with httpx.Client(http2=True, verify=context, timeout=20, trust_env=False) as client:
                 began = asked = time.time_ns() - (asked - began)
                 answer = client.request(
-                    method, url, headers=sent, content=body, extensions={"sni_hostname": self._domain}
+                    method, url, headers=sent, content=body, extensions={"sni_hostname": self.domain}
                 )
         except httpx.HTTPError as error:
             raise RunError(f"{url}: {error or type(error).__name__}") from None
