@@ -55,5 +55,5 @@ def test_every_command_of_the_readme_exists() -> None:
     from tierline.cli.main import Commands
 
     known = Commands().list_commands(None)  # type: ignore[arg-type]
-    for command in re.findall(r"tierline ([a-z]+)", (DOCS.parent / "README.md").read_text()):
+    for command in re.findall(r"`tierline ([a-z]+)", (DOCS.parent / "README.md").read_text()):
         assert command in known

@@ -268,6 +268,14 @@ def _called(annotation: Any) -> str:
     plain = {str: "a string", int: "a whole number", float: "a number", bool: "True or False"}
     if annotation in plain:
         return plain[annotation]
+    if annotation is type(None):
+        return "None"
+    if typing.get_origin(annotation) is Literal:
+        return " or ".join(repr(option) for option in typing.get_args(annotation))
+    if typing.get_origin(annotation) is tuple:
+        return f"a list of {_called(typing.get_args(annotation)[0])}"
+    if annotation is Any:
+        return "anything"
     if typing.get_origin(annotation) is Annotated:
         return {duration: "a duration", size: "a size", name: "a name"}[typing.get_args(annotation)[1]]
     if typing.get_origin(annotation) in (Union, types.UnionType):
