@@ -7,12 +7,14 @@ home, film and search are the same for everybody, so that the CDN and the HTTP c
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import msgspec
 
 from tierline import Affiliate, Journey, Mobile, PartCache, Web
-from tierline.journeys import Unauthorized
+from tierline.journeys import BadInput, ServiceError, Unauthorized
 
 # On the home page, in this order.
 GENRES = ("Drama", "Comedy", "Animation", "Documentary")
@@ -25,6 +27,18 @@ Words = Annotated[str, msgspec.Meta(max_length=200)]
 def _cache(age: str, *keys: str) -> PartCache:
     # The services answer fast and keep what is worth keeping: here only the caches towards the client are told.
     return PartCache(age, stale="10m", stale_if_error="1h", keys=keys, store=False)
+
+
+@contextmanager
+def _told(where: str) -> Iterator[None]:
+    """What a service says is wrong with its input is what is wrong with ours."""
+    try:
+        yield
+    except ServiceError as error:
+        if error.reply_status != 422:
+            raise
+        errors = msgspec.json.decode(error.body).get("errors") or []
+        raise BadInput([{"in": where, **each} for each in errors]) from None
 
 
 def _card(film: Film) -> Film:
@@ -169,9 +183,11 @@ async def found(
     cursor: str | None = None,
     limit: Annotated[int, msgspec.Meta(ge=1, le=50)] = 24,
 ) -> dict[str, Any]:
-    page: dict[str, Any] = (
-        await catalog.get("/films", q=q or None, genre=genre or None, cursor=cursor or None, limit=limit)
-    ).json()
+    with _told("query"):
+        reply = await catalog.get(
+            "/films", q=q or None, genre=genre or None, cursor=cursor or None, limit=limit
+        )
+    page: dict[str, Any] = reply.json()
     return page
 
 
@@ -223,7 +239,9 @@ async def place(
     # The client's key goes all the way: sent twice, it is one order. So does its token: the order is the member's.
     names = ("idempotency-key", "authorization")
     headers = {name: request.header(name) for name in names if request.header(name)}
-    order: dict[str, Any] = (await orders.post("/orders", json=body, headers=headers)).json()
+    with _told("body"):
+        reply = await orders.post("/orders", json=body, headers=headers)
+    order: dict[str, Any] = reply.json()
     return order
 
 

@@ -118,6 +118,7 @@ def test_buying_tickets(environment: dict[str, str], films: str) -> None:
                     "/checkout", json={**wanted, **change}, headers={"authorization": f"Bearer {token}"}
                 )
                 assert refused.status_code == status, refused.text
+            assert [(each["field"], each["in"]) for each in refused.json()["errors"]] == [("email", "body")]
 
     asyncio.run(main())
 

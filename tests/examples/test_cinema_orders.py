@@ -11,6 +11,7 @@ from typing import Any
 
 import asyncpg
 import httpx
+import jwt
 import pytest
 from aiosmtpd.controller import Controller
 from conftest import free_port, serving
@@ -88,6 +89,19 @@ def test_buying_tickets(environment: dict[str, str], mailbox: tuple[str, Inbox])
     asyncio.run(main())
 
 
+def test_an_order_is_its_members_own(environment: dict[str, str]) -> None:
+    async def main() -> None:
+        mine, other = (
+            {"authorization": f"Bearer {jwt.encode({'sub': sub}, 'x' * 32)}"} for sub in ("7", "8")
+        )
+        async with serving(orders.create(environment)) as client:
+            location = (await client.post("/orders", json=WANTED, headers=mine)).headers["location"]
+            assert (await client.get(location, headers=mine)).status_code == 200
+            assert (await client.get(location, headers=other)).status_code == 404
+
+    asyncio.run(main())
+
+
 def test_an_order_sent_twice_is_one_order(environment: dict[str, str], mailbox: tuple[str, Inbox]) -> None:
     async def main() -> None:
         async with serving(orders.create(environment)) as client:
@@ -136,7 +150,7 @@ def test_when_the_queue_is_away_the_order_is_still_taken(environment: dict[str, 
         async with Database(environment["DATABASE_URL"], name="test") as database:
             service = orders.Orders(database, Away(), None, "x@example.com")  # type: ignore[arg-type]
             order = await service.place(orders.Wanted(1, 1, "ada@example.com"), None, None)
-            assert await service.read(uuid.UUID(order["id"])) == order
+            assert await service.read(uuid.UUID(order["id"])) == (None, order)
 
     asyncio.run(main())
 

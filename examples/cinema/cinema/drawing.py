@@ -13,14 +13,22 @@ WIDTH, HEIGHT = 400, 600
 
 # Paper, ink, and two accents, by genre; the film chooses one of its genre's.
 PALETTES: dict[str, list[tuple[str, str, str, str]]] = {
-    "Action": [("#16161d", "#fff4e0", "#ff5a36", "#ffb02e"), ("#1b1020", "#fdeee2", "#f72f4c", "#ff8a00")],
+    "Action": [
+        ("#16161d", "#fff4e0", "#ff5a36", "#ffb02e"),
+        ("#1b1020", "#fdeee2", "#f72f4c", "#ff8a00"),
+        ("#06232a", "#eafff9", "#15c39a", "#f4e04d"),
+    ],
     "Animation": [("#fff3d6", "#2b1b5a", "#ff6b9d", "#35c2c1"), ("#e3f6ff", "#12355b", "#ffb400", "#f25f5c")],
     "Comedy": [("#ffe8a3", "#3a1c00", "#ff7f50", "#2a9d8f"), ("#ffd6c9", "#44101f", "#ef476f", "#ffc43d")],
     "Documentary": [
         ("#eef0eb", "#20272b", "#5b7c8d", "#c8553d"),
         ("#f2ece1", "#26241f", "#7a8450", "#b5651d"),
     ],
-    "Drama": [("#14213d", "#f7efe0", "#fca311", "#8d99ae"), ("#2d1e2f", "#f6e9df", "#e07a5f", "#81b29a")],
+    "Drama": [
+        ("#14213d", "#f7efe0", "#fca311", "#8d99ae"),
+        ("#2d1e2f", "#f6e9df", "#e07a5f", "#81b29a"),
+        ("#e9e4d8", "#1f2d2b", "#c1440e", "#6a8d92"),
+    ],
     "Romance": [("#ffe4e6", "#5c0a2b", "#e5446d", "#ffb199"), ("#3b0d2a", "#ffe9e4", "#ff6f91", "#ffc2a8")],
     "Short": [("#f5f1ff", "#241a4a", "#7c5cff", "#ff9f6e"), ("#e8fff4", "#08372a", "#18b57f", "#ffcf56")],
     "": [("#222831", "#eeeeee", "#00adb5", "#f8b500"), ("#f4f1ea", "#1f2a30", "#c44536", "#6f9283")],
@@ -61,7 +69,7 @@ def poster(id: int, title: str, year: int, genres: Sequence[str], rating: float,
 
 def _lettering(title: str) -> tuple[list[str], int]:
     """The title in at most four lines, as large as fits."""
-    for size, width, most in ((52, 10, 2), (42, 13, 3), (34, 16, 4), (27, 21, 4), (21, 27, 5)):
+    for size, width, most in ((52, 10, 2), (42, 12, 3), (34, 16, 4), (27, 21, 4), (21, 27, 5)):
         lines = _wrap(title, width)
         if len(lines) <= most and all(len(line) <= width for line in lines):
             return lines, size

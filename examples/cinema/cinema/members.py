@@ -168,7 +168,9 @@ def create(environment: Mapping[str, str]) -> Starlette:
             "select count(*) as films from watchlist where member_id = $1", member.id
         )
         assert watched is not None
-        return json({"id": member.id, "name": member.name, "watchlist": watched["films"]})
+        # A fresh token too: who has a session need not keep one.
+        token = {"token": tokens.mint(member), "expires_in": TOKEN}
+        return json({"id": member.id, "name": member.name, "watchlist": watched["films"], **token})
 
     async def watchlist(request: Request) -> Response:
         member = await current(request)

@@ -79,9 +79,10 @@ def create(environment: Mapping[str, str]) -> Starlette:
             id = uuid.UUID(given)
         except ValueError:
             raise not_found(f"there is no order {given!r}") from None
-        order = await orders.read(id)
-        if order is None:
-            # A replica of this service may know it in a moment: no cache may keep this answer.
+        owner, order = await orders.read(id)
+        caller = subject(request)
+        if order is None or (caller is not None and owner not in (None, caller)):
+            # Not for any cache to keep, and the same answer for what does not exist and what is not one's own.
             raise Problem(404, "Not found", f"there is no order {id}")
         return json(order)
 
@@ -120,9 +121,10 @@ class Orders:
                 log.warning("the queue is away, order %s will be sent later: %r", row["id"], error)
         return _order(row)
 
-    async def read(self, id: uuid.UUID) -> dict[str, Any] | None:
+    async def read(self, id: uuid.UUID) -> tuple[str | None, dict[str, Any] | None]:
+        """Whose order it is, and the order."""
         row = await self.database.row("select * from orders where id = $1", id)
-        return None if row is None else _order(row)
+        return (None, None) if row is None else (row["member"], _order(row))
 
     @asynccontextmanager
     async def working(self) -> AsyncIterator[None]:

@@ -1,0 +1,46 @@
+"""The cinema as one server, without a line around it: `site_for_browsers PORT ENVIRONMENT`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from contextlib import AsyncExitStack
+from typing import Any
+
+from conftest import CINEMA
+from granian.server.embed import Server
+from starlette.staticfiles import StaticFiles
+
+import journeys
+from cinema import catalog, posters, ratings
+from tierline.journeys import build
+
+
+async def main(port: int, environment: dict[str, str]) -> None:
+    films = {**environment, "DATABASE_URL": environment["DATABASE_READ_URL"]}
+    services: dict[str, Any] = {
+        "catalog": catalog.create(films),
+        "ratings": ratings.create(environment),
+        "posters": posters.create(films),
+    }
+    screens = build([journeys.home, journeys.film, journeys.search], services=services)
+    prefixes = {
+        **dict.fromkeys(("films", "top"), services["catalog"]),
+        **dict.fromkeys(("ratings", "leaderboard"), services["ratings"]),
+        **dict.fromkeys(("home", "film", "search"), screens),
+        "posters": services["posters"],
+    }
+    files = StaticFiles(directory=CINEMA / "web", html=True)
+
+    async def site(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            await prefixes.get(scope["path"].split("/")[1], files)(scope, receive, send)
+
+    async with AsyncExitStack() as stack:
+        for service in services.values():
+            await stack.enter_async_context(service.router.lifespan_context(service))
+        await Server(site, address="127.0.0.1", port=port, interface="asginl").serve()
+
+
+asyncio.run(main(int(sys.argv[1]), json.loads(sys.argv[2])))
