@@ -179,12 +179,25 @@ def load(target: str | os.PathLike[str] | None) -> tuple[Stack, Path]:
             raise
         raise StackError(_own_traceback(error, path)) from None
     stacks = {name: value for name, value in vars(module).items() if isinstance(value, Stack)}
-    if isinstance(stacks.get("stack"), Stack):
-        return stacks["stack"], path
-    if len(stacks) == 1:
-        return next(iter(stacks.values())), path
+    found = stacks.get("stack") or (next(iter(stacks.values())) if len(stacks) == 1 else None)
+    if found is not None:
+        _paths(found, path.parent)
+        return found, path
     problem = "has no Stack" if not stacks else f"has several ({choices(stacks)}) and none is called `stack`"
     raise StackError(f"{path}: the stack file {problem}; write `stack = Stack('name', …)`")
+
+
+def _paths(stack: Stack, folder: Path) -> None:
+    """Files and folders that the stack names, beside the stack file."""
+    if stack.cdn is not None and stack.cdn.assets and not (folder / stack.cdn.assets).is_dir():
+        raise stack.cdn.wrong("assets", stack.cdn.assets, f"a folder; there is none at {folder / stack.cdn.assets}")
+    for resource in stack.resources:
+        schema = resource.data().get("schema")
+        if schema and not (folder / schema).is_dir():
+            raise resource.wrong("schema", schema, f"a folder of .sql files; there is none at {folder / schema}")
+    auth = stack.gateway.auth if stack.gateway is not None else None
+    if auth is not None and auth.jwks and not (folder / auth.jwks).is_file():
+        raise auth.wrong("jwks", auth.jwks, f"a file; there is none at {folder / auth.jwks}")
 
 
 def _own_traceback(error: BaseException, path: Path) -> str:
