@@ -8,7 +8,6 @@ from typing import Any
 
 import aiohttp
 import msgspec
-
 from journeys_peers.document import encode
 
 HEADERS = [(b"content-type", b"application/json")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from journeys_peers import services
+
 from tierline.journeys import HTTP, Journey, build
 
 film = Journey("film", "/film/{film_id}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from journeys_peers.document import get_details, get_rating, get_similar
+
 from tierline.journeys import Journey, build
 
 film = Journey("film", "/film/{film_id}")

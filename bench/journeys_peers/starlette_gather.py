@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from journeys_peers.document import encode, get_details, get_rating, get_similar
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-
-from journeys_peers.document import encode, get_details, get_rating, get_similar
 
 
 async def film(request: Request) -> Response:

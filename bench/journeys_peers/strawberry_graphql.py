@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import strawberry
-from strawberry.asgi import GraphQL
-
 from journeys_peers.document import DETAILS, RATING, SIMILAR
+from strawberry.asgi import GraphQL
 
 
 @strawberry.type

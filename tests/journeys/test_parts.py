@@ -137,6 +137,7 @@ def test_a_failing_part_with_a_fallback_degrades_the_answer_and_says_so(part: st
         (NotFound("film 7 is not here"), 404, "not-found"),
         (JourneyError("teapot", status=418), 418, "part-failed"),
         (TimeoutError(), 504, "deadline-exceeded"),
+        (asyncio.CancelledError(), 500, "part-failed"),
     ],
 )
 def test_a_failing_part_without_a_fallback_fails_with_a_problem_that_names_it(

@@ -36,7 +36,7 @@ _encode = msgspec.json.Encoder(enc_hook=plain).encode
 class Choice:
     """One way to answer: a plan, and all of its answer's headers that can be known before a request."""
 
-    __slots__ = ("control", "filler", "headers", "keys", "media", "plan", "static", "view")
+    __slots__ = ("control", "filler", "headers", "kept", "keys", "media", "plan", "static", "view")
 
     def __init__(self, plan: Plan, positions: dict[str, int], vary: Iterable[str]) -> None:
         self.plan = plan
@@ -44,6 +44,7 @@ class Choice:
         self.media = plan.view.media if plan.view else "application/json"
         self.filler = Filler(plan, positions)
         self.control = control(plan)
+        self.kept = self.control != b"no-store"
         content = PAGE if self.media == "text/html" else self.media.encode()
         self.headers: Headers = [
             (b"content-type", content),
@@ -129,7 +130,15 @@ def compose(choice: Choice, run: Run, fields: str | None = None) -> bytes:
     plan, values = choice.plan, run.values
     if run.degraded is not None or plan.view is not None:
         values[plan.slots["degraded"]] = run.degraded or []
-    return _bytes(choice, run, plan.finish(values), fields)
+    body = plan.finish(values)
+    if type(body) is dict and fields is None and run.degraded is None:
+        try:
+            data = _encode(body)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise _culprit(choice, run, error) from None
+        if len(data) <= plan.journey.most:
+            return data
+    return _bytes(choice, run, body, fields)
 
 
 def _bytes(choice: Choice, run: Run, body: Any, fields: str | None) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -15,7 +16,7 @@ from tierline.journeys import answer
 from tierline.journeys.about import About, send_problem
 from tierline.journeys.answer import Choice
 from tierline.journeys.engine import Engine, log
-from tierline.journeys.fault import BadInput, JourneyError
+from tierline.journeys.fault import JourneyError
 from tierline.journeys.frame import Frame, frame
 from tierline.journeys.journey import Journey
 from tierline.journeys.problem import of_error
@@ -98,14 +99,21 @@ class Experience:
         run: Run | None = None
         request: Request | None = None
         choice: Choice | None = None
+        fields: str | None = None
+        streams = streaming = False
+        status = 500
         try:
-            query = parse_query(raw) if (raw := scope["query_string"]) else _NO_QUERY
-            streams = bool(query) and "stream" in query
+            raw = scope["query_string"]
+            if raw:
+                query = parse_query(raw)
+                streams = "stream" in query
+                fields = query["fields"][-1] if "fields" in query else None
+            else:
+                query = _NO_QUERY
             choices = route.choices.get(headers.get(CLIENT, b"web"))
             choice = None if choices is None else route.choose(choices, headers, streams)
             if choice is None:
                 raise self._no_view(route, headers)
-            fields = query["fields"][-1] if "fields" in query else None
             if fields is not None:
                 choice = route.partial(choice, fields)
             plan = choice.plan
@@ -133,13 +141,13 @@ class Experience:
                 stream = Stream(choice, form)
                 run = Run(plan, values, loop, around, self.engine, sampled, stream.listener)
                 run.begin()
-                await self._attended(run, receive, loop, stream.send(run, send), filler.body is not None)
-                status = 200
+                streaming, status = True, 200
+                await self._attended(run, receive, loop, stream.send(run, send))
                 return
             run = Run(plan, values, loop, around, self.engine, sampled)
             run.begin()
             if run.left:
-                await self._attended(run, receive, loop, run.finish(), filler.body is not None)
+                await self._attended(run, receive, loop, run.finish())
             if run.failure is not None:
                 raise run.failure.error
             if self._observed is not None:
@@ -153,17 +161,18 @@ class Experience:
                 run.stop()
             raise
         except Exception as error:
-            if isinstance(error, (BadInput, JourneyError)):
-                pass
-            elif run is None or run.failure is None:
+            if not isinstance(error, JourneyError) and (run is None or run.failure is None):
                 log.exception("journey %s: the answer could not be made", route.journey.name)
+            if streaming:
+                # Its head is on the way already; all that is left is to end.
+                return
             status = await self._problem(route, error, run, scope, span, send)
         finally:
             if began and span is not None:
-                self._hop(route, outer, span, began, locals().get("status", 500), run)
+                self._hop(route, outer, span, began, status, run)
 
     async def _attended(
-        self, run: Run, receive: Receive, loop: asyncio.AbstractEventLoop, work: Awaitable[None], read: bool
+        self, run: Run, receive: Receive, loop: asyncio.AbstractEventLoop, work: Awaitable[None]
     ) -> None:
         """Waits for the run, and from a moment on watches whether the client is still there."""
         watcher: asyncio.Task[None] | None = None
@@ -206,11 +215,10 @@ class Experience:
         if run.degraded is not None:
             reply[1] = (b"cache-control", b"no-store")
             reply.append((answer.DEGRADED, ", ".join(run.degraded).encode()))
-        elif choice.control != b"no-store":
+        elif choice.kept:
             etag = answer.tag(body)
             reply.append((b"etag", etag))
-            wanted = headers.get(b"if-none-match")
-            if wanted is not None and answer.matches(wanted, etag):
+            if b"if-none-match" in headers and answer.matches(headers[b"if-none-match"], etag):
                 status = 304
         if request is not None and (request.kept or choice.plan.journey.steps):
             await self._remember(choice.plan.journey, request, reply)
@@ -321,6 +329,9 @@ class Experience:
         if not self._started:
             self._started = True
             await asyncio.gather(*(transport.open() for transport in self._transports))
+            # What is here now stays: the collector need not look through it again and again.
+            gc.collect()
+            gc.freeze()
 
     async def stop(self) -> None:
         """Lets cancelled parts unwind, then closes connections and stores."""

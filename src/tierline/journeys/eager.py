@@ -17,16 +17,15 @@ from typing import Any
 if sys.version_info >= (3, 12):
     from asyncio.tasks import _swap_current_task as _swap
 else:
-    _enter: Callable[[Any, Any], None] = asyncio.tasks._enter_task
-    _leave: Callable[[Any, Any], None] = asyncio.tasks._leave_task
+    # What asyncio.tasks._enter_task and _leave_task write to; they refuse to nest, which is all that they add.
     _tasks: dict[Any, Any] = asyncio.tasks._current_tasks  # type: ignore[attr-defined]
 
     def _swap(loop: Any, task: Any) -> Any:
         before = _tasks.get(loop)
-        if before is not None:
-            _leave(loop, before)
-        if task is not None:
-            _enter(loop, task)
+        if task is None:
+            del _tasks[loop]
+        else:
+            _tasks[loop] = task
         return before
 
 
@@ -36,41 +35,25 @@ class Eager:
     Afterwards `error` is None and `value` is the result, or `error` is the exception.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_cancelling",
-        "_coro",
-        "_fut_waiter",
-        "_loop",
-        "_must_cancel",
-        "context",
-        "ended",
-        "error",
-        "finished",
-        "node",
-        "owner",
-        "span",
-        "timer",
-        "value",
-    )
+    # Defaults of the class: most parts never wait, and then none of these is ever set.
+    ended: Callable[[Eager], None] | None = None
+    error: BaseException | None = None
+    finished = False
+    value: Any = None
+    timer: asyncio.TimerHandle | None = None
+    node: Any = None
+    owner: Any = None
+    span: Any = None
+    _cancelling = 0
+    _must_cancel = False
+    _fut_waiter: Any = None
 
     def __init__(
         self, coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, context: Context
     ) -> None:
         self._coro = coro
         self._loop = loop
-        self._cancelling = 0
-        self._must_cancel = False
-        self._fut_waiter: Any = None
         self.context = context
-        self.ended: Callable[[Eager], None] | None = None
-        self.error: BaseException | None = None
-        self.finished = False
-        self.value: Any = None
-        self.timer: asyncio.TimerHandle | None = None
-        self.node: Any = None
-        self.owner: Any = None
-        self.span: Any = None
 
     def begin(self) -> bool:
         loop = self._loop

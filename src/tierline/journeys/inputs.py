@@ -110,9 +110,17 @@ def is_list(kind: Any) -> bool:
 
 def converter(kind: Any) -> Callable[[Any], Any]:
     """Text (or a list of texts) to a value of the type; raises msgspec.ValidationError."""
+    convert = msgspec.convert
     if kind is str:
         return lambda text: text
-    convert = msgspec.convert
+    if kind is int:
+
+        def whole(text: str) -> Any:
+            if len(text) < 19 and text.isascii() and text.isdigit():
+                return int(text)
+            return convert(text, int, strict=False)
+
+        return whole
 
     def change(text: Any) -> Any:
         return convert(text, kind, strict=False, dec_hook=_hook)

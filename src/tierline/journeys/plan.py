@@ -35,6 +35,8 @@ class Node:
     """Names of the inputs that its value depends on, through other parts too."""
     dependants: tuple[Node, ...] = ()
     deadline: float | None = None
+    bounded: bool = False
+    """Has a deadline of its own, and names a service whose calls should know it."""
     plain: bool = True
     check: Any = None
     height: int = 0
@@ -143,6 +145,12 @@ def _node(shape: Shape, name: str, index: int, slots: dict[str, int], loaded: li
     given = function.parameters[shape.skips(name) :]
     needed = shape.needed([name])
     known = {*shape.functions, *loaded}
+    deadline = None if part.batch else part.policy.deadline
+    calls = any(
+        (p.name in shape.inputs and shape.inputs[p.name].source == "service")
+        or (p.name in shape.functions and shape.journey.parts[p.name].batch)
+        for p in given
+    )
     return Node(
         name=name,
         index=index,
@@ -152,7 +160,8 @@ def _node(shape: Shape, name: str, index: int, slots: dict[str, int], loaded: li
         invoke=lookup(part, _values(given, slots)) if part.batch else _caller(given, slots, part.function),
         needs=tuple(dict.fromkeys(p.name for p in given if p.name in known)),
         keyed=tuple(sorted(n for n in needed if n in shape.inputs and shape.inputs[n].source != "service")),
-        deadline=None if part.batch else part.policy.deadline,
+        deadline=deadline,
+        bounded=deadline is not None and calls,
         plain=part.policy.plain,
         check=None if part.batch else _check(function.returns),
         personal=bool(PERSONAL & needed),

@@ -138,6 +138,12 @@ class Table:
                 self._dynamic.setdefault((len(pieces), first), []).append((literals, route))
         for entries in self._dynamic.values():
             entries.sort(key=lambda entry: -len(entry[0]))
+        # Where the number of pieces and the first of them say it all, as they mostly do.
+        self._sole = {
+            key: [entries[0][1]]
+            for key, entries in self._dynamic.items()
+            if key[1] and len(entries) == 1 and [position for position, _ in entries[0][0]] == [0, 1]
+        }
 
     def find(self, path: str) -> tuple[list[Route], list[str]]:
         """The routes of a path, and its pieces."""
@@ -147,6 +153,9 @@ class Table:
         pieces = path.split("/")
         if len(pieces) < 2:
             return [], pieces
+        sole = self._sole.get((len(pieces), pieces[1]))
+        if sole is not None and "" not in pieces[2:]:
+            return sole, pieces
         for key in ((len(pieces), pieces[1]), (len(pieces), "")):
             matching: list[Route] = []
             for literals, route in self._dynamic.get(key, ()):

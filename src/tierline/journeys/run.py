@@ -10,7 +10,7 @@ from types import CoroutineType
 from typing import Any
 
 from tierline.journeys.eager import Eager
-from tierline.journeys.fault import DeadlineExceeded, WrongType
+from tierline.journeys.fault import DeadlineExceeded, JourneyError, WrongType
 from tierline.journeys.frame import Frame, frame
 from tierline.journeys.guard import guarded
 from tierline.journeys.inputs import spoken
@@ -18,6 +18,11 @@ from tierline.journeys.plan import Node, Plan
 from tierline.journeys.policy import MISSING
 from tierline.trips import record
 from tierline.trips.hop import Hop
+
+
+async def _awaited(value: Any) -> Any:
+    """Something else than a coroutine that can be waited for, as one."""
+    return await value
 
 
 class Failure:
@@ -130,34 +135,37 @@ class Run:
         """Starts nodes; the list grows while those that finish at once make others ready."""
         values = self.values
         for node in ready:
-            if self.left == 0:
+            if not self.left:
                 return
+            if self.span is not None:
+                self._traced(node, ready)
+                continue
             try:
-                if self.span is not None:
-                    self._traced(node, ready)
-                    continue
                 value = node.invoke(values) if node.plain else guarded(node, self)
-                if type(value) is CoroutineType:
-                    task = Eager(value, self.loop, copy_context())
-                    if node.deadline is not None:
-                        self._bound(node, task)
-                    if not task.begin():
-                        self._suspend(node, task)
-                        continue
-                    if task.error is not None:
-                        self._fail(node, task.error, ready)
-                        continue
-                    value = task.value
             except (KeyboardInterrupt, SystemExit):
                 raise
             except BaseException as error:
                 self._fail(node, error, ready)
                 continue
-            self._settle(node, value, ready)
+            if type(value) is not CoroutineType:
+                if not hasattr(value, "__await__"):
+                    self._settle(node, value, ready)
+                    continue
+                value = _awaited(value)
+            task = Eager(value, self.loop, copy_context())
+            if node.bounded:
+                self._bound(node, task)
+            if not task.begin():
+                self._suspend(node, task)
+            elif task.error is not None:
+                self._fail(node, task.error, ready)
+            else:
+                self._settle(node, task.value, ready)
 
     def _bound(self, node: Node, task: Eager) -> None:
         """The part's own deadline, for the calls that it makes."""
         mine = self.loop.time() + (node.deadline or 0.0)
+        # A part that names no service makes no calls, and is spared this.
         if mine < self.frame.deadline:
             task.context.run(frame.set, Frame(mine, self.frame.shared))
 
@@ -254,6 +262,9 @@ class Run:
                     ready.append(other)
 
     def _fail(self, node: Node, error: BaseException, ready: list[Node]) -> None:
+        if not isinstance(error, Exception):
+            # A part that was cancelled by what it called is a part that failed; the request was not cancelled.
+            error = JourneyError(f"part {node.name!r} ended with {type(error).__name__}")
         policy = node.part.policy
         if policy.fallback is not MISSING:
             try:
@@ -307,9 +318,11 @@ class Run:
             self._mark(node, (mine, began), error)
             self._fail(node, error, ready)
             return
+        if type(value) is not CoroutineType and hasattr(value, "__await__"):
+            value = _awaited(value)
         if type(value) is CoroutineType:
             task = Eager(value, self.loop, context)
-            if node.deadline is not None:
+            if node.bounded:
                 self._bound(node, task)
             task.span = (mine, began)
             if not task.begin():
