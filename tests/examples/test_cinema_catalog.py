@@ -7,10 +7,10 @@ import subprocess
 import sys
 
 import pytest
-from conftest import CINEMA, serving
 
 from cinema import catalog
 from cinema.load import load, title
+from conftest import CINEMA, serving
 
 pytestmark = pytest.mark.real
 
@@ -185,5 +185,26 @@ def test_an_application_without_a_database_says_so() -> None:
         with pytest.raises(RuntimeError, match="catalog needs DATABASE_URL"):
             async with serving(catalog.create({})):
                 pass
+
+    asyncio.run(main())
+
+
+def test_connections_that_the_database_closes_cost_nobody_a_request(films: str) -> None:
+    import asyncpg
+
+    async def main() -> None:
+        async with serving(catalog.create({"DATABASE_URL": films})) as client:
+            assert (await client.get("/films/1")).status_code == 200
+            admin = await asyncpg.connect(films)
+            await admin.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'catalog'"
+            )
+            await admin.close()
+            assert (await client.get("/films/1")).status_code == 200
+        # Nobody listens at the first address: the second one answers.
+        there = films.partition("127.0.0.1:")[2]
+        url = f"postgresql://cinema@127.0.0.1:1,127.0.0.1:{there}?target_session_attrs=prefer-standby"
+        async with serving(catalog.create({"DATABASE_READ_URL": url})) as client:
+            assert (await client.get("/films/1")).status_code == 200
 
     asyncio.run(main())
