@@ -113,8 +113,9 @@ class Client:
         """One request, traced. Raises RunError when nobody answers."""
         import httpx
 
-        with contextlib.suppress(ImportError):  # imported by httpx late: the first request would pay for it
-            importlib.import_module("httpcore._sync.http2")
+        for late in ("httpcore._sync.http2", "dns.edns", "dns.message", "dns.query"):
+            with contextlib.suppress(ImportError):  # else the first request would pay for its client's imports
+                importlib.import_module(late)
 
         trace = Span(span_id() + span_id(), span_id(), sampled)
         began = time.time_ns()
