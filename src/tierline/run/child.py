@@ -51,7 +51,7 @@ class Child:
         self._popen: subprocess.Popen[bytes] | None = None
         self._stopping = False
         self._exited = asyncio.Event()
-        self._last_files: dict[str, str] = {}
+        self._accepted: dict[str, str] | None = None
 
     async def run(self, before: Iterable[Child]) -> None:
         """Wait for who comes before, then keep the process running."""
@@ -93,6 +93,7 @@ class Child:
     async def _start(self) -> None:
         began = time.monotonic()
         self._phase("preparing")
+        accepted = self._accepted == self.process.files
         self._write(self.process.files)
         for folder in self.process.folders:
             self._folder(Path(folder))
@@ -101,8 +102,9 @@ class Child:
             self._own(Path(written))
         for step in self.process.before_start:
             await self._step(step)
-        if self.process.check:
+        if self.process.check and not accepted:  # a restart needn't ask again about the same files
             await self._check()
+        self._accepted = dict(self.process.files)
         self.prepared_in = time.monotonic() - began
         self._phase("starting")
         self._spawn()
@@ -136,7 +138,6 @@ class Child:
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write(target, text)
             self._own(target)
-        self._last_files = dict(files)
 
     def _folder(self, path: Path) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
