@@ -1,20 +1,71 @@
-"""What all tests share."""
+"""What all tests share: golden files that can be regenerated, skips that count in CI, stacks in folders of their own."""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from workbench import Bench
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--regenerate", action="store_true", help="Write golden files and generated docs anew.")
+    parser.addoption("--regenerate", action="store_true", help="Write the golden files anew.")
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """In CI nothing may be skipped: a skip there is a hole in what is proven."""
+    """In CI a skip is a failure: what was not tried is not known to work."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    skipped = len(reporter.stats.get("skipped", [])) if reporter else 0
-    if skipped and os.environ.get("CI") and exitstatus == 0:
-        reporter.write_line(f"{skipped} skipped: nothing may be skipped in CI", red=True)
+    skipped = len(reporter.stats.get("skipped", [])) if reporter is not None else 0
+    if skipped and os.environ.get("CI") and exitstatus == pytest.ExitCode.OK:
+        reporter.write_line(f"{skipped} skipped: in CI nothing may be skipped", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session")
+def regenerate(request: pytest.FixtureRequest) -> bool:
+    """Whether golden files are written instead of compared."""
+    return bool(request.config.getoption("--regenerate"))
+
+
+@pytest.fixture
+def golden(regenerate: bool) -> Callable[[Path, str], None]:
+    """`golden(path, text)`: the text is what the file holds, byte for byte."""
+
+    def check(path: Path, text: str) -> None:
+        if regenerate:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        assert path.is_file(), f"{path.name} is missing: pytest --regenerate writes it"
+        assert text == path.read_text(), f"{path.name} differs: pytest --regenerate, then read the diff"
+
+    return check
+
+
+@pytest.fixture
+def imports() -> Iterator[None]:
+    """Stack files imported by a test leave nothing behind in this process."""
+    path, modules = list(sys.path), set(sys.modules)
+    yield
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        if not name.startswith("tierline"):
+            del sys.modules[name]
+    sys.modules.pop("stack", None)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
+    """`bench(stack_text, **files)`: a stack in a folder of its own; stopped afterwards, and nothing is left."""
+    made: list[Bench] = []
+
+    def make(stack: str, name: str = "", **files: str) -> Bench:
+        made.append(Bench(tmp_path / (name or f"stack{len(made) or ''}"), stack, files))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()

@@ -6,11 +6,12 @@ names the object, the field, what was given, what is allowed, the nearest right 
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from typing import Annotated, Any, Literal, TypeVar, Union, dataclass_transform
 
 from tierline.errors import StackError, choices, nearest
@@ -37,7 +38,9 @@ def _amount(value: Any, units: dict[str, Any], plain: str, allowed: str) -> floa
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(allowed)
     if not isinstance(value, str):
-        value = f"{value}{plain}" if value >= 0 else ""
+        if not 0 <= value < math.inf:
+            raise ValueError(allowed)
+        return float(value) * float(units[plain])
     match = _NUMBER.fullmatch(value)
     unit = (match.group(2) or plain) if match else ""
     factor = units.get(unit) or units.get(unit.lower())
@@ -117,22 +120,19 @@ class Intent:
             if field in named:
                 raise _error(self, f"{field} is given twice")
             named[field] = value
+        values = self.__dict__
+        if "name" in named and isinstance(named["name"], str):
+            values["name"] = named["name"]  # so that a message about another field can say whose it is
         for field in named:
             if field not in settings:
                 raise _error(
                     self, f"has no field {field!r}{nearest(field, settings)} allowed: {', '.join(settings)}"
                 )
-        values = self.__dict__
-        if "name" in named and isinstance(named["name"], str):
-            values["name"] = named["name"]  # so that a message about another field can say whose it is
         for field, declared in settings.items():
             if field in named:
                 values[field] = _checked(self, field, declared, named[field])
-            elif declared.factory is not None:
-                values[field] = declared.factory()
-            elif declared.default is not _MISSING:
-                default = declared.default
-                values[field] = _convert(declared.annotation, default) if default is not None else None
+            elif (default := _default(declared)) is not _MISSING:
+                values[field] = default
             else:
                 raise _error(self, f"needs {field}: {declared.text}")
         values["__where__"] = where()
@@ -158,7 +158,7 @@ class Intent:
         shown = ", ".join(
             f"{field}={self.__dict__.get(field)!r}"
             for field, declared in self.__settings__.items()
-            if self.__dict__.get(field) != declared.default
+            if self.__dict__.get(field) not in (declared.default, _default(declared))
         )
         return f"{type(self).__name__}({shown})"
 
@@ -194,11 +194,20 @@ def _annotated(cls: type[Intent]) -> dict[str, Setting]:
     return cls.__settings__
 
 
+def _default(declared: Setting) -> Any:
+    """What a field holds when nothing is given, or _MISSING."""
+    if declared.factory is not None:
+        return declared.factory()
+    if declared.default is _MISSING or declared.default is None:
+        return declared.default
+    return _convert(declared.annotation, declared.default)
+
+
 def _checked(owner: Intent, field: str, declared: Setting, value: Any) -> Any:
     try:
         value = _convert(declared.annotation, value)
     except ValueError as wrong:
-        raise owner.wrong(field, value, str(wrong)) from None
+        raise owner.wrong(field, getattr(wrong, "given", value), str(wrong)) from None
     for each in value if isinstance(value, tuple) else (value,):
         if isinstance(each, int | float) and not isinstance(each, bool):
             if declared.above is not None and each < declared.above:
@@ -226,9 +235,10 @@ def _convert(annotation: Any, value: Any) -> Any:
             )
         return value
     if origin is tuple:
-        if isinstance(value, str | bytes | dict) or not isinstance(value, Iterable):
+        # A set has no order, and a plan must be the same every time.
+        if isinstance(value, str | bytes | dict | Set) or not isinstance(value, Iterable):
             raise ValueError(f"a list of {_called(typing.get_args(annotation)[0])}")
-        return tuple(_convert(typing.get_args(annotation)[0], each) for each in value)
+        return tuple(_item(typing.get_args(annotation)[0], each) for each in value)
     if origin is dict:
         if not isinstance(value, dict):
             raise ValueError("a dict")
@@ -252,6 +262,15 @@ def _convert(annotation: Any, value: Any) -> Any:
     if not isinstance(value, annotation):
         raise ValueError(_called(annotation))
     return value
+
+
+def _item(annotation: Any, value: Any) -> Any:
+    """One of a list: a mistake is told with it alone, not with the whole list."""
+    try:
+        return _convert(annotation, value)
+    except ValueError as wrong:
+        wrong.given = value  # type: ignore[attr-defined]
+        raise
 
 
 def _convert_union(options: tuple[Any, ...], value: Any) -> Any:

@@ -190,11 +190,15 @@ def load(target: str | os.PathLike[str] | None) -> tuple[Stack, Path]:
 def _paths(stack: Stack, folder: Path) -> None:
     """Files and folders that the stack names, beside the stack file."""
     if stack.cdn is not None and stack.cdn.assets and not (folder / stack.cdn.assets).is_dir():
-        raise stack.cdn.wrong("assets", stack.cdn.assets, f"a folder; there is none at {folder / stack.cdn.assets}")
+        raise stack.cdn.wrong(
+            "assets", stack.cdn.assets, f"a folder; there is none at {folder / stack.cdn.assets}"
+        )
     for resource in stack.resources:
         schema = resource.data().get("schema")
         if schema and not (folder / schema).is_dir():
-            raise resource.wrong("schema", schema, f"a folder of .sql files; there is none at {folder / schema}")
+            raise resource.wrong(
+                "schema", schema, f"a folder of .sql files; there is none at {folder / schema}"
+            )
     auth = stack.gateway.auth if stack.gateway is not None else None
     if auth is not None and auth.jwks and not (folder / auth.jwks).is_file():
         raise auth.wrong("jwks", auth.jwks, f"a file; there is none at {folder / auth.jwks}")
@@ -207,4 +211,15 @@ def _own_traceback(error: BaseException, path: Path) -> str:
     here = str(Path(__file__).parent)
     shown = [f for f in frames[first:] if not f.filename.startswith(here) and "importlib" not in f.filename]
     listed = "".join(traceback.format_list(shown))
-    return f"Traceback (most recent call last):\n{listed}{''.join(traceback.format_exception_only(error))}".rstrip()
+    said = "".join(traceback.format_exception_only(error)).rstrip()
+    return f"Traceback (most recent call last):\n{listed}{said}{_meant(error)}"
+
+
+def _meant(error: BaseException) -> str:
+    """For a misspelt name in `from tierline import …`: the nearest right one."""
+    import tierline
+
+    if not isinstance(error, ImportError) or error.name != "tierline":
+        return ""
+    given = str(error).partition("'")[2].partition("'")[0]
+    return nearest(given, tierline.__all__)
