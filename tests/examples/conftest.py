@@ -3,64 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
-from starlette.applications import Starlette
-
-CINEMA = Path(__file__).parents[2] / "examples" / "cinema"
-sys.path.insert(0, str(CINEMA))
-
-ROOT = os.geteuid() == 0
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
-@contextmanager
-def process(
-    *argv: str, ready: Callable[[], object], user: str | None = None, stop: signal.Signals = signal.SIGTERM
-) -> Iterator[subprocess.Popen[bytes]]:
-    log = tempfile.TemporaryFile()
-    running = subprocess.Popen(argv, stdout=log, stderr=log, user=user, cwd="/")
-    try:
-        until = time.monotonic() + 15
-        while True:
-            try:
-                ready()
-                break
-            except (OSError, subprocess.CalledProcessError):
-                if running.poll() is not None or time.monotonic() > until:
-                    log.seek(0)
-                    pytest.fail(f"{argv[0]} did not start:\n{log.read().decode()[-2000:]}")
-                time.sleep(0.02)
-        yield running
-    finally:
-        running.send_signal(stop)
-        try:
-            running.wait(5)
-        except subprocess.TimeoutExpired:
-            running.kill()
-            running.wait()
-
-
-def listening(port: int) -> Callable[[], object]:
-    return lambda: socket.create_connection(("127.0.0.1", port), 1).close()
+from plain import CINEMA, ROOT, answers, free_port, listening, process
 
 
 @pytest.fixture(scope="session")
@@ -176,7 +128,7 @@ def bucket(folder: Path) -> Iterator[dict[str, str]]:
         "-s3.port.lance=0", "-volume.preStopSeconds=0",
         *(f"-{name}.port={ports[name]}" for name in names),
         *(f"-{name}.port.grpc={ports[name + '.grpc']}" for name in names),
-        ready=lambda: _answers(f"http://127.0.0.1:{ports['s3']}/healthz"),
+        ready=lambda: answers(f"http://127.0.0.1:{ports['s3']}/healthz"),
         stop=signal.SIGKILL,
     ):  # fmt: skip
         yield {
@@ -186,17 +138,3 @@ def bucket(folder: Path) -> Iterator[dict[str, str]]:
             "AWS_REGION": "eu-west-1",
             "POSTERS_BUCKET": "posters",
         }
-
-
-def _answers(url: str) -> None:
-    with urllib.request.urlopen(url, timeout=1):
-        pass
-
-
-@asynccontextmanager
-async def serving(app: Starlette) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the application, which has started."""
-    async with app.router.lifespan_context(app):
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://cinema.test") as client:
-            yield client

@@ -8,8 +8,8 @@ import sys
 from contextlib import AsyncExitStack
 from typing import Any
 
-from conftest import CINEMA
 from granian.server.embed import Server
+from plain import CINEMA
 from starlette.staticfiles import StaticFiles
 
 import journeys

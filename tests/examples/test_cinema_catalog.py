@@ -7,10 +7,10 @@ import subprocess
 import sys
 
 import pytest
+from plain import CINEMA, serving
 
 from cinema import catalog
 from cinema.load import load, title
-from conftest import CINEMA, serving
 
 pytestmark = pytest.mark.real
 

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import jwt
 import pytest
-from conftest import free_port
+from plain import free_port
 
 import journeys
 from cinema import catalog, orders, ratings

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import jwt
 import pytest
-from conftest import serving
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from plain import serving
 
 from cinema import members
 

@@ -14,7 +14,7 @@ import httpx
 import jwt
 import pytest
 from aiosmtpd.controller import Controller
-from conftest import free_port, serving
+from plain import free_port, serving
 
 from cinema import orders
 from cinema.postgres import Database

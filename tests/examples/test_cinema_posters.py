@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import httpx
 import pytest
-from conftest import serving
+from plain import serving
 
 from cinema import posters
 from cinema.drawing import PALETTES, poster

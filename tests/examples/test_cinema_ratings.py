@@ -8,7 +8,7 @@ import json
 import asyncpg
 import nats
 import pytest
-from conftest import serving
+from plain import serving
 
 from cinema import ratings
 from cinema import valkey as cache

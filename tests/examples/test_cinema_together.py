@@ -8,7 +8,7 @@ import sys
 import textwrap
 
 import pytest
-from conftest import CINEMA, free_port
+from plain import CINEMA, free_port
 
 pytestmark = pytest.mark.real
 

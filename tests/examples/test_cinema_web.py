@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-from conftest import CINEMA, free_port, listening, process
+from plain import CINEMA, free_port, listening, process
 
 WEB = CINEMA / "web"
 PAGE = (WEB / "index.html").read_text()
