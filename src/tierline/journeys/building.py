@@ -12,6 +12,7 @@ from tierline.journeys.cached import Cached
 from tierline.journeys.engine import Engine
 from tierline.journeys.inprocess import InProcess
 from tierline.journeys.journey import Journey, kind_of
+from tierline.journeys.request import Reading
 from tierline.journeys.routes import VIEWERS, Route
 from tierline.journeys.service import ServiceClient, Transport
 from tierline.journeys.session import SessionStore
@@ -37,6 +38,7 @@ def build(
     services: by the name that parts ask for: a Transport (InProcess, HTTP), an ASGI application to call in
     this process, a ServiceClient, or any other object, which is handed to parts as it is.
     clients: the kinds that are answered; the header `x-client` says which one asks, "web" when it is missing.
+    An Affiliate's `header` and a Mobile's `version_header` are where `affiliate` and `version` come from.
     session, cache: a store, its URL (`redis://…`, `memory:`), or None for none.
     on_event: called with a dict for each step of a funnel; may be async.
     locales: the languages there are; `locale` is the best of them for the caller, or its wish without any.
@@ -57,7 +59,8 @@ def build(
             given[name] = ServiceClient(name, transport, most=most_reply)
         else:
             given[name] = service
-    kinds = list(dict.fromkeys(kind_of(client) for client in clients))
+    asking = list(clients)
+    kinds = list(dict.fromkeys(kind_of(client) for client in asking))
     engine = Engine(
         cached=cache if cache is None or isinstance(cache, Cached) else Cached(store(cache)),
         sessions=_sessions(session),
@@ -70,14 +73,22 @@ def build(
         other = names.setdefault(journey.name, journey)
         if other is not journey:
             raise StackError(f"two journeys are named {journey.name!r}: {other.place} and {journey.place}")
-    routes = [Route(journey, journey.shape(given), given, kinds, engine.loaders) for journey in listed]
+    headers = {kind_of(client): client for client in asking}
+    reading = Reading(
+        locales=tuple(locales),
+        trust_bearer=trust_bearer,
+        affiliate=str(getattr(headers.get("affiliate"), "header", "x-affiliate")).lower(),
+        version=str(getattr(headers.get("mobile"), "version_header", "x-app-version")).lower(),
+    )
+    routes = [
+        Route(journey, journey.shape(given), given, kinds, engine.loaders, reading) for journey in listed
+    ]
     return Experience(
         routes,
         engine,
         list(dict.fromkeys(transports)),
-        trust_bearer=trust_bearer,
-        most_body=most_body,
-        locales=tuple(locales),
+        reading,
+        most_body,
     )
 
 

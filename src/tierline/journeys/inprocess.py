@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 from tierline.journeys.fault import DeadlineExceeded, ServiceError, TooLarge
 from tierline.journeys.service import Reply
+from tierline.trips import record
 from tierline.trips.record import current, hop
 
 log = logging.getLogger("tierline.journeys")
@@ -100,7 +101,9 @@ class InProcess:
     ) -> Reply:
         span = current.get()
         if span is None or not span.sampled:
-            return await self._call(method, target, headers, body, within, most)
+            reply = await self._call(method, target, headers, body, within, most)
+            record.recorder.count(self._tier, self._name, self._zone, reply.status)
+            return reply
         with hop(
             self._tier, self._name, name=f"{method} {target.partition('?')[0]}", verdict="fused"
         ) as here:

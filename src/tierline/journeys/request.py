@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -19,24 +20,32 @@ CLAIMS = b"x-tierline-claims"
 """The verified claims of the caller's token, base64url JSON: set by the gateway, never by a client."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What an application takes from a request, and from where."""
+
+    locales: tuple[str, ...] = ()
+    trust_bearer: bool = False
+    affiliate: str = "x-affiliate"
+    version: str = "x-app-version"
+
+
 class Request:
     """What was asked. A part that names `request` gets it; nothing of it is shared between requests."""
 
-    __slots__ = ("client", "headers", "kept", "locales", "scope", "trust_bearer")
+    __slots__ = ("client", "headers", "kept", "reading", "scope")
 
     def __init__(
         self,
         scope: Mapping[str, Any],
         headers: dict[bytes, bytes],
         client: str,
-        locales: tuple[str, ...] = (),
-        trust_bearer: bool = False,
+        reading: Reading,
     ) -> None:
         self.scope = scope
         self.headers = headers
         self.client = client
-        self.locales = locales
-        self.trust_bearer = trust_bearer
+        self.reading = reading
         self.kept: dict[str, Any] = {}
 
     @property
@@ -59,15 +68,15 @@ class Request:
 
     @property
     def locale(self) -> str:
-        return best_language(self.header("accept-language"), self.locales)
+        return best_language(self.header("accept-language"), self.reading.locales)
 
     @property
     def affiliate(self) -> str:
-        return self.header("x-affiliate")
+        return self.header(self.reading.affiliate)
 
     @property
     def version(self) -> str:
-        return self.header("x-app-version")
+        return self.header(self.reading.version)
 
     @property
     def identity(self) -> dict[str, Any] | None:
@@ -76,7 +85,7 @@ class Request:
             found: dict[str, Any] | None = self.kept["identity"]
             return found
         claims = _claims(self.headers.get(CLAIMS))
-        if claims is None and self.trust_bearer:
+        if claims is None and self.reading.trust_bearer:
             kind, _, token = self.headers.get(b"authorization", b"").partition(b" ")
             if kind.lower() == b"bearer" and token.count(b".") == 2:
                 claims = _claims(token.split(b".")[1])

@@ -10,6 +10,7 @@ from tierline.journeys.answer import Choice
 from tierline.journeys.journey import Journey
 from tierline.journeys.negotiate import best_media, version_of
 from tierline.journeys.plan import Loaders, plan
+from tierline.journeys.request import Reading
 from tierline.journeys.schedule import Shape
 
 VIEWERS = ("web", "mobile", "affiliate")
@@ -18,7 +19,17 @@ VIEWERS = ("web", "mobile", "affiliate")
 class Route:
     """A journey with its ways to answer, by kind of client."""
 
-    __slots__ = ("_loaders", "_partial", "_positions", "_services", "choices", "journey", "shape", "vary")
+    __slots__ = (
+        "_loaders",
+        "_partial",
+        "_positions",
+        "_services",
+        "_version",
+        "choices",
+        "journey",
+        "shape",
+        "vary",
+    )
 
     def __init__(
         self,
@@ -27,6 +38,7 @@ class Route:
         services: Mapping[str, Any],
         kinds: Iterable[str],
         loaders: Loaders,
+        reading: Reading,
     ) -> None:
         self.journey = journey
         self.shape = shape
@@ -34,7 +46,8 @@ class Route:
         self._loaders = loaders
         pieces = journey.path.split("/")
         self._positions = {piece[1:-1]: i for i, piece in enumerate(pieces) if piece.startswith("{")}
-        self.vary = _vary(journey, shape)
+        self.vary = _vary(journey, shape, reading)
+        self._version = reading.version.encode()
         self._partial: dict[tuple[str, ...], Choice] = {}
         standard: Choice | None = None
         self.choices: dict[bytes, tuple[Choice, ...]] = {}
@@ -62,7 +75,7 @@ class Route:
         """By the app's version, then by what the client accepts; None when it accepts nothing there is."""
         if choices[0].view is None and len(choices) == 1 and b"accept" not in headers:
             return choices[0]
-        version = version_of(headers.get(b"x-app-version", b"").decode("latin-1"))
+        version = version_of(headers.get(self._version, b"").decode("latin-1"))
         offered: dict[str, Choice] = {}
         for choice in choices:
             if choice.view is None or not choice.view.since or (version and choice.view.since <= version):
@@ -94,20 +107,15 @@ class Route:
         return sorted({choice.media for choices in self.choices.values() for choice in choices})
 
 
-def _vary(journey: Journey, shape: Shape) -> list[str]:
+def _vary(journey: Journey, shape: Shape, reading: Reading) -> list[str]:
     """Which request headers the answer depends on."""
     found = ["x-client"]
     if any(view.media != "application/json" for view in journey.views):
         found.append("accept")
-    for name, header in (
-        ("locale", "accept-language"),
-        ("affiliate", "x-affiliate"),
-        ("version", "x-app-version"),
-    ):
-        if name in shape.inputs:
-            found.append(header)
-    if any(view.since for view in journey.views) and "x-app-version" not in found:
-        found.append("x-app-version")
+    named = {"locale": "accept-language", "affiliate": reading.affiliate, "version": reading.version}
+    found.extend(header for name, header in named.items() if name in shape.inputs)
+    if any(view.since for view in journey.views) and reading.version not in found:
+        found.append(reading.version)
     return found
 
 
