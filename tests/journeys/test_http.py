@@ -349,3 +349,23 @@ def test_a_request_that_would_be_something_else_is_refused(path: str, words: dic
 def test_an_address_that_is_none_is_refused(address: str) -> None:
     with pytest.raises(StackError, match="address"):
         HTTP(address)
+
+
+def test_a_service_that_is_down_is_not_asked_twice_as_often() -> None:
+    asked: list[int] = []
+
+    async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(1)
+        writer.write(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
+
+    async def main() -> None:
+        async with raw(behave) as address:
+            echo = client(address)
+            for _ in range(100):
+                with pytest.raises(ServiceError, match="503"):
+                    await echo.get("/films")
+            assert 100 < len(asked) <= 120
+            with pytest.raises(ServiceError, match="503"):
+                await echo.post("/orders")
+
+    run(main())

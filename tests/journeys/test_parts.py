@@ -495,3 +495,43 @@ def test_sync_parts_keyword_only_parameters_and_bodies() -> None:
     assert bad.status == 422
     assert bad.problem and bad.problem["errors"][0]["field"] == "seats"
     assert call(order).status == 422
+
+
+class Film(msgspec.Struct):
+    id: int
+    title: str = "?"
+
+
+def test_plain_data_stands_in_for_a_part_that_returns_a_struct() -> None:
+    film = Journey("film", "/film")
+
+    @film.part
+    async def details(catalog) -> Film: ...
+
+    @film.part
+    def title(details: Film) -> str:
+        return details.title
+
+    assert call(film, fakes={"details": {"id": 1, "title": "Sunrise"}}).body["title"] == "Sunrise"
+    assert call(film, fakes={"details": Film(1)}).body["title"] == "?"
+    assert call(film, fakes={"details": "no film"}).problem["part"] == "details"
+
+
+def test_a_part_that_blocks_the_event_loop_is_told_by_name(caplog: pytest.LogCaptureFixture) -> None:
+    film = Journey("film", "/film")
+
+    @film.part
+    async def sleeper():
+        time.sleep(0.6)  # noqa: ASYNC251  the mistake itself
+
+    async def main() -> None:
+        application = build([film])
+        await application.start()
+        await asyncio.sleep(0.06)
+        await ask(application, "GET", "/film", {}, None, Outcome())
+        await application.stop()
+
+    run(main())
+    line = sleeper.__code__.co_firstlineno + 2
+    (message,) = [r.getMessage() for r in caplog.records if "blocks" in r.getMessage()]
+    assert message.startswith(f"part 'sleeper' of journey 'film' ({__file__}:{line}) blocks the event loop")

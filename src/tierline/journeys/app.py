@@ -8,13 +8,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import inspect
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from types import CodeType
 from typing import Any
 
 from tierline.journeys import answer
 from tierline.journeys.about import About, send_problem
 from tierline.journeys.answer import Choice
+from tierline.journeys.blocking import Watch
 from tierline.journeys.engine import Engine, log
 from tierline.journeys.fault import JourneyError
 from tierline.journeys.frame import Frame, frame
@@ -56,6 +59,7 @@ class Experience:
         self._funnels = _funnels([route.journey for route in routes])
         self._started = False
         self._about = About(routes)
+        self._watch = Watch(_codes(route.journey for route in routes))
         self._observed: dict[str, Any] | None = None
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
@@ -326,9 +330,11 @@ class Experience:
             # What is here now stays: the collector need not look through it again and again.
             gc.collect()
             gc.freeze()
+            self._watch.start()
 
     async def stop(self) -> None:
         """Lets cancelled parts unwind, then closes connections and stores."""
+        self._watch.stop()
         await self.engine.close()
         await asyncio.gather(*(transport.close() for transport in self._transports), return_exceptions=True)
         record.recorder.flush()
@@ -366,6 +372,19 @@ class Experience:
                 attributes=attributes,
             )
         )
+
+
+def _codes(journeys: Iterable[Journey]) -> dict[CodeType, str]:
+    """What to call each part's and view's code when it blocks."""
+    found: dict[CodeType, str] = {}
+    for journey in journeys:
+        named = [(f"part {part.name!r}", part.function) for part in journey.parts.values()]
+        named += [(f"view {view.name!r}", view.function) for view in journey.views]
+        for name, function in named:
+            code = getattr(inspect.unwrap(function), "__code__", None)
+            if code is not None:
+                found[code] = f"{name} of journey {journey.name!r}"
+    return found
 
 
 def _funnels(journeys: Iterable[Journey]) -> dict[str, int]:

@@ -20,6 +20,9 @@ DEADLINE = b"x-request-deadline-ms"
 """How many milliseconds are left for the answer; every hop passes on what remains."""
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 IDEMPOTENT = SAFE | {"PUT", "DELETE"}
+_AGAIN = frozenset({502, 503, 504})
+_BUDGET, _REFUND = 10.0, 0.1
+"""Calls may be repeated ten times at once, then one in ten: a service that is down is not asked twice as often."""
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -133,12 +136,13 @@ class ServiceClient:
 
     A reply of 400 or more raises ServiceError, unless its status is in `allow`. Deadline and trace travel
     along.
-    A call is tried once more only when that is safe: the method is idempotent, or nothing was sent.
+    A call is tried once more only when that is safe: the method is idempotent, or nothing was sent; and only
+    as long as few calls need it.
 
     most: the largest reply in bytes. timeout: seconds for a call that no deadline bounds.
     """
 
-    __slots__ = ("_most", "_name", "_retries", "_timeout", "_transport")
+    __slots__ = ("_budget", "_most", "_name", "_retries", "_timeout", "_transport")
 
     def __init__(
         self,
@@ -154,6 +158,7 @@ class ServiceClient:
         self._most = most
         self._timeout = timeout
         self._retries = retries
+        self._budget = _BUDGET
 
     def __repr__(self) -> str:
         return f"ServiceClient({self._name!r})"
@@ -252,6 +257,7 @@ class ServiceClient:
             raise ValueError(f"{target!r} is not a request target")
         scope = frame.get()
         tries = self._retries
+        self._budget = min(_BUDGET, self._budget + _REFUND)
         span = current.get()
         if span is not None:
             headers.append((b"traceparent", span.traceparent.encode()))
@@ -267,7 +273,8 @@ class ServiceClient:
             try:
                 reply = await self._transport.request(method, target, sent, body, timeout, self._most)
             except ServiceError as error:
-                if tries <= 0 or not (method in IDEMPOTENT or isinstance(error, Unreachable)):
+                safe = method in IDEMPOTENT or isinstance(error, Unreachable)
+                if tries <= 0 or not safe or self._budget < 1:
                     raise
             else:
                 if len(reply.body) > self._most:
@@ -275,5 +282,7 @@ class ServiceClient:
                         f"{self._name}: its reply is larger than {self._most} bytes", service=self._name
                     )
                 reply.service = self._name
-                return reply
+                if reply.status not in _AGAIN or tries <= 0 or method not in IDEMPOTENT or self._budget < 1:
+                    return reply
             tries -= 1
+            self._budget -= 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -110,11 +111,12 @@ def faked(journey: Journey, fakes: Mapping[str, Any]) -> tuple[Journey, dict[str
     copy = Journey.__new__(Journey)
     copy.__dict__.update(journey.__dict__)
     copy.parts = dict(journey.parts)
-    needs = journey.needs
+    shape = journey.shape()
+    needs = shape.services
     services: dict[str, Any] = {}
     for name, fake in fakes.items():
         if name in copy.parts:
-            copy.parts[name] = _fake_part(copy.parts[name], fake)
+            copy.parts[name] = _fake_part(copy.parts[name], fake, shape.functions[name].returns)
         elif name in needs:
             is_replies = isinstance(fake, Mapping)
             services[name] = ServiceClient(name, FakeTransport(name, fake), retries=0) if is_replies else fake
@@ -130,7 +132,11 @@ def faked(journey: Journey, fakes: Mapping[str, Any]) -> tuple[Journey, dict[str
     return copy, services
 
 
-def _fake_part(part: Part, fake: Any) -> Part:
+def _fake_part(part: Part, fake: Any, returns: Any) -> Part:
+    if isinstance(fake, (dict, list)):
+        # Plain data for a part that returns a Struct or a dataclass.
+        with contextlib.suppress(msgspec.ValidationError, TypeError):
+            fake = msgspec.convert(fake, returns)
     if callable(fake):
         return Part(part.name, fake, part.policy, part.place, part.batch)
     if isinstance(fake, BaseException):
@@ -144,6 +150,7 @@ def _fake_part(part: Part, fake: Any) -> Part:
     async def value() -> Any:
         return fake
 
+    value.__annotations__ = {"return": returns}
     return Part(part.name, value, part.policy, part.place)
 
 
