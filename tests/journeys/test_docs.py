@@ -1,0 +1,29 @@
+"""The page about journeys, checked against the code: its examples run, its names exist."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import tierline.journeys
+from tierline.journeys.inputs import BUILTINS
+
+PAGE = (Path(__file__).parents[2] / "docs" / "journeys.md").read_text()
+
+
+def test_the_examples_run_in_order() -> None:
+    names: dict[str, Any] = {"__name__": "docs_journeys"}
+    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    assert len(blocks) >= 5
+    for block in blocks:
+        exec(compile(block, "docs/journeys.md", "exec"), names)
+    asyncio.run(names["test_film"]())
+
+
+def test_every_word_and_builtin_is_on_the_page() -> None:
+    words = set(inspect.signature(tierline.journeys.Journey.part).parameters) - {"self", "function", "name"}
+    assert {word for word in words if f"`{word}=" not in PAGE} == set()
+    assert {name for name in BUILTINS if f"`{name}`" not in PAGE} == set()
