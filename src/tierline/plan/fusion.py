@@ -16,6 +16,13 @@ def fuse(stack: Stack, roles: list[Role], *, fusion: bool = True) -> tuple[Unit,
     except roles of a group that can't be taken apart (databases of one server)."""
     groups: dict[str, list[Role]] = {}
     alone = {service.name for service in stack.services if not service.fuse or service.command}
+    modules: set[str] = set()
+    for service in stack.services:
+        # A module is imported once per process: a second service of it would have the first one's environment.
+        module = (service.app or "").partition(":")[0]
+        if service.name not in alone and module in modules:
+            alone.add(service.name)
+        modules.add(module)
     for role in roles:
         plays = system(role.slot, role.system)
         place = role.zone or role.region if role.part == "" or role.tier == "cdn" else role.part

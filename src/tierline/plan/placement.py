@@ -154,7 +154,7 @@ def _next(stack: Stack, line: Line, role: Role) -> list[str]:
         return [line.path[0]] if line.path else []
     if role.part == "origin":
         return []
-    if role.name in line.path and role.tier != "feature":
+    if role.name in line.path and role.tier in PATH:
         following = line.path[line.path.index(role.name) + 1 :]
         straight = list(following[:1]) or behind
         return (["assets"] if role.name == "cdn" and role.settings.get("assets") else []) + straight

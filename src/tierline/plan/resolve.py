@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from tierline.plan.fusion import fuse
 from tierline.plan.model import Plan, Role
 from tierline.plan.parity import losses
-from tierline.plan.placement import Line, place
+from tierline.plan.placement import PATH, Line, place
 from tierline.plan.wiring import wire
 from tierline.stack import Stack
 
@@ -37,14 +37,24 @@ def resolve(stack: Stack, lineup: Mapping[str, str], *, fusion: bool = True) -> 
         entry=tuple(role.id for role in roles if role.name == entry),
         units=fuse(stack, roles, fusion=fusion),
         losses=losses(stack, line),
-        notes=_notes(stack, roles),
+        notes=_notes(stack, line, roles),
     )
 
 
-def _notes(stack: Stack, roles: list[Role]) -> tuple[str, ...]:
+def _notes(stack: Stack, line: Line, roles: list[Role]) -> tuple[str, ...]:
     notes = []
     if not any(role.tier in ("experience", "feature") for role in roles):
         notes.append("the stack has no services and no journeys: every request ends in 404")
+    if stack.gateway is None:
+        front = line.path[-1] if line.path else ""
+        behind = next((list(role.upstreams) for role in roles if role.name == front and role.upstreams), [])
+        if front not in PATH:
+            behind = [front, *(service.name for service in stack.services if service.expose)]
+        behind = [name for name in dict.fromkeys(behind) if name != "assets"]
+        if len(behind) > 1:
+            notes.append(
+                f"without a gateway every request goes to {behind[0]}: clients don't reach {', '.join(behind[1:])}"
+            )
     hidden = [
         s.name for s in stack.services if not s.expose and not _used(stack, s.name) and not stack.journeys
     ]
