@@ -20,6 +20,8 @@ GONE = (
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.TargetServerAttributeNotMatched,
     asyncpg.InterfaceError,
+    # What asyncpg says when the server's farewell arrives just as a statement is sent.
+    asyncpg.InternalClientError,
     OSError,
 )
 PATIENCE = 3.0
