@@ -35,8 +35,8 @@ AWS: Mapping[str, str] = {
     "dns": "route53",
     "cdn": "cloudfront",
     "lb": "alb",
-    "cache": "varnish_ec2",
-    "gateway": "apigateway",
+    "cache": "nginx_ec2",
+    "gateway": "envoy_ec2",
     "experience": "autoscaling",
     "feature.service": "autoscaling",
     "feature.function": "lambda_function",
@@ -64,8 +64,8 @@ PLANNED: Mapping[str, tuple[str, ...]] = {
     "lb": (
         "nginx", "envoy", "traefik", "nlb", "digitalocean", "glbc", "fly", "f5", "google_cloud", "seesaw",
     ),
-    "cache": ("envoy", "varnish", "trafficserver", "squid", "section", "nuster"),
-    "gateway": ("haproxy", "nginx", "kong", "apigee", "mulesoft", "zuul"),
+    "cache": ("envoy", "varnish", "varnish_ec2", "trafficserver", "squid", "section", "nuster"),
+    "gateway": ("apigateway", "haproxy", "nginx", "kong", "apigee", "mulesoft", "zuul"),
     "feature.function": ("lambda_function",),
     "feature.bus": ("nats", "eventbridge"),
     "feature.workflow": ("dbos", "stepfunctions"),
@@ -76,7 +76,7 @@ PLANNED: Mapping[str, tuple[str, ...]] = {
     "domain.warehouse": ("duckdb", "redshift"),
     "domain.etl": ("pipeline", "emr", "glue"),
     "analytics": (
-        "cloudwatch", "newrelic", "sumologic", "grafana", "kibana", "audit", "cloudtrail", "dashboards",
+        "newrelic", "sumologic", "grafana", "kibana", "audit", "cloudtrail", "dashboards",
         "quicksight", "tableau", "collector", "google_analytics",
     ),
 }  # fmt: skip

@@ -1,0 +1,1 @@
+"""The second executor: a plan becomes CloudFormation. `synth.py` tells the pipeline."""

@@ -33,7 +33,7 @@ def fuse(stack: Stack, roles: list[Role], *, fusion: bool = True) -> tuple[Unit,
                 fusion and stack.fuse and role.name not in alone and role.id == f"{role.name}.{role.zone}"
             )
             key = f"apps.{role.zone}" if shared else role.id
-        elif fusion and role.zone and role.tier in ("cdn", "lb", "cache", "gateway"):
+        elif fusion and role.engine and role.zone and role.tier in ("cdn", "lb", "cache", "gateway"):
             key = f"{role.engine}.{role.zone}"
         else:
             key = role.id

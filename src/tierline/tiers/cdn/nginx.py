@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from tierline.engines.context import Context
 from tierline.engines.nginx.config import STATUS, TLS, Fragment, hop_format, hop_log, ident, pass_on, upstream
 from tierline.plan.model import Role
 from tierline.tiers.base import System
+from tierline.tiers.cdn.routes import behaviours
 
 
 class NginxCDN(System):
@@ -57,7 +56,7 @@ class NginxCDN(System):
 {pass_on()}{copies}            proxy_pass http://{name}_assets;
         }}
 """
-                for match in _behaviours(context.project / role.settings["assets"])
+                for match in behaviours(context.project / role.settings["assets"])
             )
         http = (
             hop_format(role, "$tl_cache", "cdn")
@@ -119,11 +118,3 @@ class NginxCDN(System):
     }}
 """
         return Fragment(http=http, servers=servers)
-
-
-def _behaviours(folder: Path) -> list[str]:
-    """Location matches for what lies in the assets folder, as a CDN's path patterns would name it: the rest
-    goes to the next tier."""
-    names = sorted(each for each in folder.iterdir() if not each.name.startswith("."))
-    found = ["= /"] if (folder / "index.html").is_file() else []
-    return found + [f"/{each.name}/" if each.is_dir() else f"= /{each.name}" for each in names]

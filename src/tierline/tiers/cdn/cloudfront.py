@@ -1,0 +1,259 @@
+"""cdn.cloudfront: one distribution over the load balancer and a private bucket of assets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from tierline.errors import PlanError
+from tierline.plan.model import Role
+from tierline.tiers.base import System
+from tierline.tiers.cdn.routes import behaviours
+from tierline.tiers.cloudformation import allow, att, certificate, front_key, policy, ref, sub
+from tierline.tiers.feature.s3 import private_bucket
+
+if TYPE_CHECKING:
+    from tierline.deploy.template import Template
+
+# AWS's own policies, the same in every account.
+_ALL_OF_THE_VIEWER = "216adef6-5c7f-47e4-b989-5492eafa07d3"
+_OPTIMIZED = "658327ea-f89d-4fab-a63d-7e88639e58f6"
+_ZONE = "Z2FDTNDATAQYW2"
+_INDEX = """\
+function handler(event) {
+  var request = event.request;
+  if (request.uri.endsWith('/')) request.uri += 'index.html';
+  return request;
+}
+"""
+
+
+class CloudFront(System):
+    title = "CloudFront"
+    levels = frozenset({"deploys"})
+    supports = frozenset({"pull", "assets", "tls", "http2", "http3", "collapsing", "ranges"})
+    endpoints = {"http": "http", "https": "https"}
+    stand_in = "nginx"
+
+    def deploy(self, roles: Sequence[Role], template: Template) -> None:
+        if roles[0].part == "origin":
+            _assets(roles[0], template)
+        else:
+            _distribution(roles, template)
+
+
+def _assets(role: Role, template: Template) -> None:
+    folder = role.settings["assets"]
+    template.add("data", "AssetsBucket", "AWS::S3::Bucket", private_bucket(), keep="Retain")
+    template.output("data", "AssetsBucketName", ref("AssetsBucket"), f"Where the files of {folder} go.")
+    template.note(
+        f"assets: upload them with aws s3 sync {folder} s3://BUCKET (output AssetsBucketName of the data stack)"
+    )
+    template.add(
+        "edge",
+        "AssetsAccess",
+        "AWS::CloudFront::OriginAccessControl",
+        {
+            "OriginAccessControlConfig": {
+                "Name": f"{template.plan.stack}-assets",
+                "OriginAccessControlOriginType": "s3",
+                "SigningBehavior": "always",
+                "SigningProtocol": "sigv4",
+            }
+        },
+    )
+    distribution = sub("arn:${AWS::Partition}:cloudfront::${AWS::AccountId}:distribution/${Distribution}")
+    template.add(
+        "edge",
+        "AssetsPolicy",
+        "AWS::S3::BucketPolicy",
+        {
+            "Bucket": ref("AssetsBucket"),
+            "PolicyDocument": policy(
+                allow(
+                    ["s3:GetObject"],
+                    sub("${AssetsBucket.Arn}/*"),
+                    Principal={"Service": "cloudfront.amazonaws.com"},
+                    Condition={"StringEquals": {"AWS:SourceArn": distribution}},
+                )
+            ),
+        },
+    )
+    template.add(
+        "edge",
+        "AssetsHeaders",
+        "AWS::CloudFront::ResponseHeadersPolicy",
+        {
+            "ResponseHeadersPolicyConfig": {
+                "Name": f"{template.plan.stack}-assets",
+                "CustomHeadersConfig": {
+                    "Items": [
+                        {
+                            "Header": "Cache-Control",
+                            "Value": f"public, max-age={int(role.settings['assets_ttl'])}",
+                            "Override": True,
+                        }
+                    ]
+                },
+                "SecurityHeadersConfig": {"ContentTypeOptions": {"Override": True}},
+            }
+        },
+    )
+    template.add(
+        "edge",
+        "IndexFunction",
+        "AWS::CloudFront::Function",
+        {
+            "Name": f"{template.plan.stack}-index",
+            "AutoPublish": True,
+            "FunctionConfig": {"Comment": "A folder is its index.html", "Runtime": "cloudfront-js-2.0"},
+            "FunctionCode": _INDEX,
+        },
+    )
+
+
+def _distribution(roles: Sequence[Role], template: Template) -> None:
+    role, plan = roles[0], template.plan
+    next_tier = next(name for name in role.upstreams if name != "assets")
+    if template.names[next_tier][0].tier != "lb":
+        raise PlanError(
+            "cdn.cloudfront reaches instances through a load balancer only: add lb=LoadBalancer()"
+        )
+    origins: list[dict[str, Any]] = [
+        {
+            "Id": "line",
+            "DomainName": f"origin.{plan.domain}" if "dns" in template.names else att("Balancer", "DNSName"),
+            "CustomOriginConfig": {
+                "OriginProtocolPolicy": "https-only",
+                "OriginSSLProtocols": ["TLSv1.2"],
+                "OriginKeepaliveTimeout": 60,
+            },
+            "OriginCustomHeaders": [{"HeaderName": "X-Front-Key", "HeaderValue": front_key(template)}],
+        }
+    ]
+    if "assets" in role.upstreams:
+        origins.append(
+            {
+                "Id": "assets",
+                "DomainName": att("AssetsBucket", "RegionalDomainName"),
+                "OriginAccessControlId": att("AssetsAccess", "Id"),
+                "S3OriginConfig": {"OriginAccessIdentity": ""},
+            }
+        )
+    if role.settings["raw"]:
+        template.note("cdn: CloudFront takes no raw configuration; raw= is left out")
+    _cache_policy(template)
+    template.add(
+        "edge",
+        "Distribution",
+        "AWS::CloudFront::Distribution",
+        {
+            "DistributionConfig": {
+                "Enabled": True,
+                "Comment": plan.stack,
+                "Aliases": [plan.domain],
+                "HttpVersion": "http2and3",
+                "IPV6Enabled": True,
+                "PriceClass": _price_class(plan.places),
+                "ViewerCertificate": {
+                    "AcmCertificateArn": certificate(template, "names", "FrontCertificate"),
+                    "MinimumProtocolVersion": "TLSv1.2_2021",
+                    "SslSupportMethod": "sni-only",
+                },
+                "Origins": origins,
+                "DefaultCacheBehavior": {
+                    "TargetOriginId": "line",
+                    "ViewerProtocolPolicy": "redirect-to-https",
+                    "AllowedMethods": ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "POST", "DELETE"],
+                    "CachedMethods": ["GET", "HEAD"],
+                    "Compress": True,
+                    "CachePolicyId": ref("LinePolicy"),
+                    "OriginRequestPolicyId": _ALL_OF_THE_VIEWER,
+                },
+                "CacheBehaviors": _of_assets(role, template) or None,
+            }
+        },
+    )
+    if "dns" in template.names:
+        template.add(
+            "apps",
+            "OriginRecord",
+            "AWS::Route53::RecordSet",
+            {
+                "HostedZoneId": ref("Zone"),
+                "Name": f"origin.{plan.domain}",
+                "Type": "A",
+                "AliasTarget": {
+                    "DNSName": att("Balancer", "DNSName"),
+                    "HostedZoneId": att("Balancer", "CanonicalHostedZoneID"),
+                    "EvaluateTargetHealth": False,
+                },
+            },
+        )
+    for each in roles:
+        template.tell(each.id, {"alias.name": att("Distribution", "DomainName"), "alias.zone": _ZONE})
+    template.output(
+        "edge", "DistributionName", att("Distribution", "DomainName"), "The distribution's own name."
+    )
+
+
+def _cache_policy(template: Template) -> None:
+    """Copies live as long as the origin says and no longer; what a client shows is part of the key."""
+    template.add(
+        "edge",
+        "LinePolicy",
+        "AWS::CloudFront::CachePolicy",
+        {
+            "CachePolicyConfig": {
+                "Name": f"{template.plan.stack}-line",
+                "MinTTL": 0,
+                "DefaultTTL": 0,
+                "MaxTTL": 31536000,
+                "ParametersInCacheKeyAndForwardedToOrigin": {
+                    "EnableAcceptEncodingGzip": True,
+                    "EnableAcceptEncodingBrotli": True,
+                    "HeadersConfig": {
+                        "HeaderBehavior": "whitelist",
+                        "Headers": ["Authorization", "Host", "X-Client"],
+                    },
+                    "CookiesConfig": {"CookieBehavior": "none"},
+                    "QueryStringsConfig": {"QueryStringBehavior": "all"},
+                },
+            }
+        },
+    )
+
+
+def _of_assets(role: Role, template: Template) -> list[dict[str, Any]]:
+    if "assets" not in role.upstreams:
+        return []
+    found = []
+    for match in behaviours(template.project / role.settings["assets"]):
+        path = match.removeprefix("= ")
+        found.append(
+            {
+                "PathPattern": path if path != match else f"{path}*",
+                "TargetOriginId": "assets",
+                "ViewerProtocolPolicy": "redirect-to-https",
+                "Compress": True,
+                "CachePolicyId": _OPTIMIZED,
+                "ResponseHeadersPolicyId": ref("AssetsHeaders"),
+                "FunctionAssociations": [
+                    {"EventType": "viewer-request", "FunctionARN": att("IndexFunction", "FunctionARN")}
+                ],
+            }
+        )
+    return found
+
+
+def _price_class(places: Sequence[str]) -> str:
+    """The cheapest class whose edge locations are near all places."""
+    by_class = {
+        "PriceClass_100": ("us", "ca", "mx", "eu", "il"),
+        "PriceClass_200": ("ap-s", "ap-n", "ap-e", "me", "af"),
+    }
+    far = ("ap-southeast-2", "ap-southeast-4", "ap-southeast-6", "sa")
+    if any(place.startswith(far) for place in places):
+        return "PriceClass_All"
+    near = by_class["PriceClass_100"]
+    return "PriceClass_100" if all(place.startswith(near) for place in places) else "PriceClass_200"
