@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from serving import free_port, granian, raw, says
 
 from tierline.errors import StackError
 from tierline.journeys import HTTP, DeadlineExceeded, ServiceClient, ServiceError
 from tierline.journeys.fault import TooLarge, Unreachable
 from tierline.journeys.frame import Frame, frame
+from tierline.journeys.wire import Connection
 from tierline.trips import record
 
 
@@ -369,3 +373,65 @@ def test_a_service_that_is_down_is_not_asked_twice_as_often() -> None:
                 await echo.post("/orders")
 
     run(main())
+
+
+@given(
+    replies=st.lists(
+        st.tuples(st.binary(max_size=300), st.booleans(), st.integers(1, 80)), min_size=1, max_size=4
+    ),
+    cuts=st.lists(st.integers(1, 40), max_size=60),
+)
+@settings(max_examples=150, deadline=None)
+def test_any_sound_reply_cut_anywhere_is_read_the_same(
+    replies: list[tuple[bytes, bool, int]], cuts: list[int]
+) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        connection = Connection("echo")
+        connection.connection_made(Sink())  # type: ignore[arg-type]
+        sizes = itertools.chain(cuts, itertools.repeat(7))
+        for body, chunked, size in replies:
+            if chunked:
+                pieces = [body[i : i + size] for i in range(0, len(body), size)]
+                coded = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+                wire = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + coded + b"0\r\n\r\n"
+            else:
+                wire = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+            waiter = connection.send(b"", 10_000, False, loop)
+            while wire:
+                cut = next(sizes)
+                connection.data_received(wire[:cut])
+                wire = wire[cut:]
+            assert waiter.result().body == body
+            assert connection.reusable
+
+    run(main())
+
+
+@given(st.binary(max_size=400), st.integers(1, 50))
+@settings(max_examples=150, deadline=None)
+def test_any_bytes_at_all_end_in_a_reply_or_an_error(noise: bytes, cut: int) -> None:
+    async def main() -> None:
+        for head in (b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"):
+            connection = Connection("echo")
+            connection.connection_made(Sink())  # type: ignore[arg-type]
+            waiter = connection.send(b"", 1000, False, asyncio.get_running_loop())
+            wire = head + noise
+            for start in range(0, len(wire), cut):
+                connection.data_received(wire[start : start + cut])
+            connection.connection_lost(None)
+            assert waiter.done()
+            if waiter.exception() is not None:
+                assert isinstance(waiter.exception(), (ServiceError, TooLarge))
+
+    run(main())
+
+
+class Sink:
+    """A transport that takes everything."""
+
+    def write(self, data: bytes) -> None:
+        return None
+
+    def abort(self) -> None:
+        return None

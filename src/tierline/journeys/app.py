@@ -69,7 +69,7 @@ class Experience:
             method = scope["method"]
             for route in found:
                 if method in route.journey.methods or (method == "HEAD" and "GET" in route.journey.methods):
-                    await self._answer(route, pieces, scope, receive, send)
+                    await self._answer(route, method, pieces, scope, receive, send)
                     return
             await self._about.answer(found, scope, send)
         elif kind == "lifespan":
@@ -78,7 +78,7 @@ class Experience:
             await send({"type": "websocket.close", "code": 1000})
 
     async def _answer(
-        self, route: Route, pieces: list[str], scope: Any, receive: Receive, send: Send
+        self, route: Route, method: str, pieces: list[str], scope: Any, receive: Receive, send: Send
     ) -> None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         loop = asyncio.get_running_loop()
@@ -149,7 +149,17 @@ class Experience:
             if self._observed is not None:
                 self._observed.update({node.name: run.values[node.slot] for node in plan.nodes})
             body = answer.compose(choice, run, fields)
-            status = await self._send(choice, run, body, headers, request, scope, send)
+            status, reply = self._head(choice, run, body, headers)
+            if request is not None and (request.kept or route.journey.steps):
+                await self._remember(route.journey, request, reply)
+            if status == 304:
+                body = b""
+            else:
+                reply.append((b"content-length", b"%d" % len(body)))
+            if method == "HEAD":
+                body = b""
+            await send({"type": "http.response.start", "status": status, "headers": reply})
+            await send({"type": "http.response.body", "body": body})
         except Gone:
             status = 499
         except asyncio.CancelledError:
@@ -196,17 +206,10 @@ class Experience:
         if gone:
             raise Gone
 
-    async def _send(
-        self,
-        choice: Choice,
-        run: Run,
-        body: bytes,
-        headers: dict[bytes, bytes],
-        request: Request | None,
-        scope: Any,
-        send: Send,
-    ) -> int:
-        status = 200
+    def _head(
+        self, choice: Choice, run: Run, body: bytes, headers: dict[bytes, bytes]
+    ) -> tuple[int, answer.Headers]:
+        """Status and headers of an answer, all but its length."""
         reply = choice.headers.copy()
         if not choice.static:
             reply.append((b"surrogate-key", choice.surrogates(run.values)))
@@ -217,16 +220,8 @@ class Experience:
             etag = answer.tag(body)
             reply.append((b"etag", etag))
             if b"if-none-match" in headers and answer.matches(headers[b"if-none-match"], etag):
-                status = 304
-        if request is not None and (request.kept or choice.plan.journey.steps):
-            await self._remember(choice.plan.journey, request, reply)
-        if status == 304:
-            body = b""
-        else:
-            reply.append((b"content-length", b"%d" % len(body)))
-        await send({"type": "http.response.start", "status": status, "headers": reply})
-        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
-        return status
+                return 304, reply
+        return 200, reply
 
     async def _remember(self, journey: Journey, request: Request, reply: answer.Headers) -> None:
         """Steps of a funnel, and the session when it has changed."""

@@ -14,19 +14,34 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
-if sys.version_info >= (3, 12):
-    from asyncio.tasks import _swap_current_task as _swap
+if sys.version_info >= (3, 14):
+    from asyncio.tasks import _swap_current_task
+
+    class _Current:
+        """The current task of each event loop, as a mapping: Python 3.14 keeps it with the loop's thread."""
+
+        def get(self, _loop: Any) -> Any:
+            return asyncio.current_task()
+
+        def __setitem__(self, loop: Any, task: Any) -> None:
+            _swap_current_task(loop, task)
+
+        def __delitem__(self, loop: Any) -> None:
+            _swap_current_task(loop, None)
+
+    _current: Any = _Current()
 else:
     # What asyncio.tasks._enter_task and _leave_task write to; they refuse to nest, which is all that they add.
-    _tasks: dict[Any, Any] = asyncio.tasks._current_tasks  # type: ignore[attr-defined]
+    _current = asyncio.tasks._current_tasks  # type: ignore[attr-defined]
 
-    def _swap(loop: Any, task: Any) -> Any:
-        before = _tasks.get(loop)
-        if task is None:
-            del _tasks[loop]
-        else:
-            _tasks[loop] = task
-        return before
+
+def _swap(loop: Any, task: Any) -> Any:
+    before = _current.get(loop)
+    if task is None:
+        del _current[loop]
+    else:
+        _current[loop] = task
+    return before
 
 
 class Eager:
@@ -57,7 +72,9 @@ class Eager:
 
     def begin(self) -> bool:
         loop = self._loop
-        before = _swap(loop, self)
+        # `_swap`, written out: this is the way of every part.
+        before = _current.get(loop)
+        _current[loop] = self
         try:
             waits = self.context.run(self._coro.send, None)
         except StopIteration as stop:
@@ -70,7 +87,10 @@ class Eager:
             _swap(loop, before)
             self._wait(waits)
             return False
-        _swap(loop, before)
+        if before is None:
+            del _current[loop]
+        else:
+            _current[loop] = before
         self.finished = True
         return True
 

@@ -69,14 +69,25 @@ class InProcess:
     """A Transport to an ASGI application in this process. Its lifespan is run by `open` and `close`.
 
     tier: what its hops are called in a trip.
+    lifespan: False when somebody else starts and stops the application; `state` is then its lifespan's state.
     """
 
-    def __init__(self, app: App, name: str = "service", *, tier: str = "feature", zone: str = "") -> None:
+    def __init__(
+        self,
+        app: App,
+        name: str = "service",
+        *,
+        tier: str = "feature",
+        zone: str = "",
+        lifespan: bool = True,
+        state: dict[str, Any] | None = None,
+    ) -> None:
         self._app = app
         self._name = name
         self._tier = tier
         self._zone = zone or os.environ.get("TIERLINE_ZONE", "")
-        self._state: dict[str, Any] = {}
+        self._has_lifespan = lifespan
+        self._state: dict[str, Any] = {} if state is None else state
         self._lifespan: asyncio.Task[None] | None = None
         self._stopping: asyncio.Event | None = None
         self._base: dict[str, Any] = {
@@ -152,7 +163,7 @@ class InProcess:
 
     async def open(self) -> None:
         """Runs the application's start-up, when it has one. Raises ServiceError when that fails."""
-        if self._lifespan is not None:
+        if self._lifespan is not None or not self._has_lifespan:
             return
         loop = asyncio.get_running_loop()
         started: asyncio.Future[None] = loop.create_future()

@@ -42,26 +42,15 @@ class Run:
     Otherwise `await finish()`. Then `failure` is None and `values` holds every part's value.
     """
 
-    __slots__ = (
-        "begun",
-        "degraded",
-        "engine",
-        "failure",
-        "failures",
-        "frame",
-        "left",
-        "listener",
-        "loop",
-        "marks",
-        "plan",
-        "skipped",
-        "span",
-        "tasks",
-        "timer",
-        "values",
-        "waiter",
-        "waiting",
-    )
+    # Defaults of the class: a request whose parts never wait sets none of these.
+    tasks: set[Eager] | None = None
+    failure: Failure | None = None
+    skipped: set[str] | None = None
+    degraded: list[str] | None = None
+    waiter: asyncio.Future[None] | None = None
+    timer: asyncio.TimerHandle | None = None
+    marks: dict[str, tuple[int, int]] | None = None
+    begun = 0
 
     def __init__(
         self,
@@ -82,15 +71,8 @@ class Run:
         self.listener = listener
         self.waiting = plan.waiting.copy()
         self.left = len(plan.nodes)
-        self.tasks: set[Eager] | None = None
-        self.failure: Failure | None = None
-        self.failures: list[Failure] | None = None
-        self.skipped: set[str] | None = None
-        self.degraded: list[str] | None = None
-        self.waiter: asyncio.Future[None] | None = None
-        self.timer: asyncio.TimerHandle | None = None
-        self.marks: dict[str, tuple[int, int]] | None = {} if span is not None else None
-        self.begun = 0
+        if span is not None:
+            self.marks = {}
 
     def begin(self) -> None:
         if self.span is not None:
