@@ -1,11 +1,29 @@
 """The cinema's whole line: what it consists of, not where or on what it runs."""
 
 from journeys import checkout, film, home, search
-
 from tierline import (
-    CDN, DNS, JWT, Affiliate, Bucket, Cache, Gateway, HTTPCache, Latency, LoadBalancer, Mail, Mobile, Queue,
-    RateLimit, Relational, Scale, Service, Sessions, Stack, Stream, Web,
-)  # fmt: skip
+    CDN,
+    DNS,
+    JWT,
+    Affiliate,
+    Bucket,
+    Cache,
+    Gateway,
+    HTTPCache,
+    Latency,
+    LoadBalancer,
+    Mail,
+    Mobile,
+    Queue,
+    RateLimit,
+    Relational,
+    Scale,
+    Service,
+    Sessions,
+    Stack,
+    Stream,
+    Web,
+)
 
 # What the services use.
 films = Relational("films", schema="sql/films", load=["python", "-m", "cinema.load"], replicas=1)
@@ -22,10 +40,13 @@ catalog = Service(
     "catalog", "cinema.catalog:app", uses=[films, hot], expose=["/films", "/top"], scale=Scale(1, 4, rps=200)
 )
 members = Service(
-    "members", "cinema.members:app", uses=[session, accounts, tokens], expose=["/login", "/me", "/watchlist"]
+    "members",
+    "cinema.members:app",
+    uses=[session, accounts, tokens],
+    expose=["/login", "/logout", "/me", "/watchlist"],
 )
 ratings = Service(
-    "ratings", "cinema.ratings:app", uses=[events, hot, accounts, films], expose=["/ratings", "/leaderboard"]
+    "ratings", "cinema.ratings:app", uses=[events, hot, accounts], expose=["/ratings", "/leaderboard"]
 )
 orders = Service("orders", "cinema.orders:app", uses=[orders_queue, accounts, receipts], expose=["/orders"])
 posters = Service("posters", "cinema.posters:app", uses=[bucket, films], expose=["/posters"])
