@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from serving import free_port, granian, raw, says
 
 from tierline.errors import StackError
-from tierline.journeys import HTTP, DeadlineExceeded, ServiceClient, ServiceError
+from tierline.journeys import HTTP, DeadlineExceeded, Journey, ServiceClient, ServiceError, build
 from tierline.journeys.fault import TooLarge, Unreachable
 from tierline.journeys.frame import Frame, frame
+from tierline.journeys.testing import Outcome, ask
 from tierline.journeys.wire import Connection
 from tierline.trips import record
 
@@ -435,3 +436,26 @@ class Sink:
 
     def abort(self) -> None:
         return None
+
+
+def test_an_instance_that_hangs_is_left_alone_after_three_missed_deadlines(server: str) -> None:
+    film = Journey("film", "/film")
+
+    @film.part(deadline="30ms", fallback=None)
+    async def details(echo):
+        return (await echo.get("/films")).json()["path"]
+
+    async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(5)
+
+    async def main() -> None:
+        async with raw(silence) as hung:
+            application = build([film], services={"echo": HTTP([(hung, 0), (server, 1)], name="echo")})
+            found = []
+            for _ in range(5):
+                outcome = await ask(application, "GET", "/film", {}, None, Outcome())
+                found.append(outcome.body["details"])
+            assert found == [None, None, None, "/films", "/films"]
+            await application.stop()
+
+    run(main())

@@ -17,6 +17,7 @@ from typing import Any
 from tierline.journeys import answer
 from tierline.journeys.about import About, send_problem
 from tierline.journeys.answer import Choice
+from tierline.journeys.attendance import Attendance, Visit
 from tierline.journeys.blocking import Watch
 from tierline.journeys.engine import Engine, log
 from tierline.journeys.fault import JourneyError
@@ -36,7 +37,6 @@ Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
 CLIENT = b"x-client"
-_WATCH_AFTER = 0.02
 _NO_QUERY: dict[str, list[str]] = {}
 
 
@@ -59,6 +59,7 @@ class Experience:
         self._funnels = _funnels([route.journey for route in routes])
         self._started = False
         self._about = About(routes)
+        self._attendance = Attendance()
         self._watch = Watch(_codes(route.journey for route in routes))
         self._observed: dict[str, Any] | None = None
 
@@ -183,27 +184,13 @@ class Experience:
         self, run: Run, receive: Receive, loop: asyncio.AbstractEventLoop, work: Awaitable[None]
     ) -> None:
         """Waits for the run, and from a moment on watches whether the client is still there."""
-        watcher: asyncio.Task[None] | None = None
-
-        async def watch() -> None:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-            run.stop()
-            gone.append(True)
-
-        def begin() -> None:
-            nonlocal watcher
-            watcher = loop.create_task(watch())
-
-        gone: list[bool] = []
-        timer = loop.call_later(_WATCH_AFTER, begin)
+        visit = Visit(run, receive)
+        self._attendance.enter(visit, loop)
         try:
             await work
         finally:
-            timer.cancel()
-            if watcher is not None:
-                watcher.cancel()
-        if gone:
+            self._attendance.leave(visit)
+        if visit.gone:
             raise Gone
 
     def _head(

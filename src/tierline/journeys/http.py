@@ -21,6 +21,7 @@ _IDLE = 25.0
 _PAUSE = 0.5
 _LONGEST_PAUSE = 15.0
 _FAILURES = 3
+_SWEEP = 0.02
 
 
 @dataclass(eq=False, slots=True)
@@ -73,6 +74,8 @@ class HTTP:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._next = 0
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._flying: dict[asyncio.Future[Reply], tuple[float, str, str]] = {}
+        self._sweeper: asyncio.TimerHandle | None = None
         self._host = f"host: {name}\r\n".encode("latin-1")
         self.set_addresses([addresses] if isinstance(addresses, str) else addresses)
 
@@ -107,6 +110,9 @@ class HTTP:
         """Connects on first use."""
 
     async def close(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
         for address in self._addresses:
             for connection in address.idle:
                 connection.close()
@@ -117,6 +123,8 @@ class HTTP:
         """Connections belong to the event loop that made them; a test may have had another."""
         self._loop = loop
         self._waiting.clear()
+        self._flying.clear()
+        self._sweeper = None
         for address in self._addresses:
             address.idle.clear()
             address.open = address.busy = 0
@@ -142,7 +150,6 @@ class HTTP:
         else:
             pieces.append(b"\r\n")
         data = b"".join(pieces)
-        timer: asyncio.TimerHandle | None = None
         ends = loop.time() + within
         while True:
             address = self._pick(loop)
@@ -167,12 +174,15 @@ class HTTP:
             stale_maybe = connection.used
             address.busy += 1
             waiter = connection.send(data, most, method == "HEAD", loop)
-            timer = loop.call_later(ends - loop.time(), _expire, waiter, self._name, method, target)
+            self._flying[waiter] = (ends, method, target)
+            if self._sweeper is None:
+                self._sweeper = loop.call_later(_SWEEP, self._sweep, loop)
             try:
                 reply = await waiter
             except BaseException as error:
                 self._drop(address, connection)
-                if isinstance(error, DeadlineExceeded):
+                if isinstance(error, DeadlineExceeded) or loop.time() >= ends - 0.002:
+                    # Also when the part that asked was cancelled at its deadline: a hung instance.
                     self._failed(loop, address)
                 elif isinstance(error, ServiceError):
                     if stale_maybe and method in IDEMPOTENT:
@@ -181,7 +191,7 @@ class HTTP:
                     self._failed(loop, address)
                 raise
             finally:
-                timer.cancel()
+                del self._flying[waiter]
             address.busy -= 1
             if reply.status in (502, 503, 504):
                 self._failed(loop, address)
@@ -196,6 +206,15 @@ class HTTP:
             if self._waiting:
                 self._wake()
             return reply
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Ends what is overdue. One timer for all calls: the exact moment is the part's own deadline."""
+        now = loop.time()
+        for waiter, (ends, method, target) in list(self._flying.items()):
+            if ends <= now and not waiter.done():
+                late = f"{self._name}: {method} {target} did not answer within its deadline"
+                waiter.set_exception(DeadlineExceeded(late))
+        self._sweeper = loop.call_later(_SWEEP, self._sweep, loop) if self._flying else None
 
     def _pick(self, loop: asyncio.AbstractEventLoop) -> Address:
         """The nearest address that is not left alone; the least busy among equals, in turns."""
@@ -277,10 +296,3 @@ class HTTP:
                 connection.close()
             address.open -= len(address.idle)
             address.idle.clear()
-
-
-def _expire(waiter: asyncio.Future[Reply], name: str, method: str, target: str) -> None:
-    if not waiter.done():
-        waiter.set_exception(
-            DeadlineExceeded(f"{name}: {method} {target} did not answer within its deadline")
-        )
