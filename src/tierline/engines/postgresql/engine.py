@@ -19,6 +19,9 @@ from tierline.engines.postgresql import configuration
 from tierline.errors import EngineError
 from tierline.plan.model import Role, Unit
 
+TABLE = Path(__file__).parent / "table"
+"""The schema of a `domain.table`: a database with the table `items`."""
+
 SUPERUSER = "postgres"
 SUPERUSER_PASSWORD = "postgresql.superuser.password"  # noqa: S105  the secret's name
 REPLICATION = "tierline_replication"
@@ -172,7 +175,7 @@ class PostgreSQL:
                     "database": names["database"],
                     "user": names["user"],
                     "password": context.secret(names["secret"]),
-                    "schema": role.settings.get("schema"),
+                    "schema": str(TABLE) if role.slot == "domain.table" else role.settings.get("schema"),
                     "load": role.settings.get("load"),
                 }
                 for role in unit.roles

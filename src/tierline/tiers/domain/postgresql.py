@@ -12,7 +12,7 @@ class PostgreSQL(System):
     title = "PostgreSQL"
     engine = "postgresql"
     levels = frozenset({"runs"})
-    supports = frozenset({"relational", "replicas"})
+    supports = frozenset({"relational", "replicas", "table"})
     endpoints = {"postgresql": "postgresql"}
     group = "server"
 
@@ -23,6 +23,9 @@ class PostgreSQL(System):
             "DATABASE_URL": _url(primary, "read-write"),
             "DATABASE_READ_URL": _url([*replicas, *primary], "prefer-standby" if replicas else "any"),
         }
+
+    def own(self, roles: Sequence[Role]) -> dict[str, Text]:
+        return {"TABLE": Text(("items",))} if roles[0].slot == "domain.table" else {}
 
 
 def _url(roles: list[Role], attributes: str) -> Text:
