@@ -29,7 +29,18 @@ if TYPE_CHECKING:
     )
     from tierline.tiers.domain.tier import Relational, Table
     from tierline.tiers.feature.tier import Bucket, Function, Mail, Queue, Scale, Service, Stream, Topic
-    from tierline.tiers.gateway.tier import JWT, Gateway, RateLimit
+    from tierline.tiers.gateway.tier import (
+        JWT,
+        Access,
+        APIKeys,
+        Canary,
+        Gateway,
+        Mirror,
+        Quota,
+        RateLimit,
+        Route,
+        Version,
+    )
     from tierline.tiers.lb.tier import LoadBalancer
 
 __version__ = "0.1.0"
@@ -43,7 +54,9 @@ _HOMES = {
     "tierline.tiers.cdn.tier": ("CDN",),
     "tierline.tiers.lb.tier": ("LoadBalancer",),
     "tierline.tiers.cache.tier": ("HTTPCache",),
-    "tierline.tiers.gateway.tier": ("Gateway", "JWT", "RateLimit"),
+    "tierline.tiers.gateway.tier": (
+        "Gateway", "JWT", "APIKeys", "Quota", "RateLimit", "Access", "Route", "Canary", "Mirror", "Version",
+    ),
     "tierline.tiers.feature.tier": (
         "Service", "Scale", "Function", "Queue", "Topic", "Stream", "Bucket", "Mail",
     ),
@@ -55,10 +68,11 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "CDN", "DNS", "HTML", "JWT", "Affiliate", "Bucket", "Cache", "Failover", "Function", "Gateway", "Geography",
-    "HTTPCache", "Journey", "Latency", "LoadBalancer", "Mail", "Mobile", "Multivalue", "PartCache", "Queue",
-    "RateLimit", "Record", "Relational", "Scale", "Service", "Sessions", "Simple", "Stack", "Stream", "Table",
-    "Telemetry", "Topic", "Web", "Weighted",
+    "CDN", "DNS", "HTML", "JWT", "APIKeys", "Access", "Affiliate", "Bucket", "Cache", "Canary",
+    "Failover", "Function", "Gateway", "Geography", "HTTPCache", "Journey", "Latency", "LoadBalancer",
+    "Mail", "Mirror", "Mobile", "Multivalue", "PartCache", "Queue", "Quota", "RateLimit", "Record",
+    "Relational", "Route", "Scale", "Service", "Sessions", "Simple", "Stack", "Stream", "Table",
+    "Telemetry", "Topic", "Version", "Web", "Weighted",
 ]  # fmt: skip
 
 

@@ -149,7 +149,9 @@ def _connected(stack: Stack, line: Line, role: Role, roles: list[Role]) -> Role:
 
 def _next(stack: Stack, line: Line, role: Role) -> list[str]:
     """Names of what a role sends requests to."""
-    behind = (["experience"] if stack.journeys else []) + [s.name for s in stack.services if s.expose]
+    called = stack.gateway.calls() if stack.gateway else set()
+    behind = ["experience"] if stack.journeys else []
+    behind += [s.name for s in stack.services if s.expose or s.name in called]
     if role.name == "dns":
         return [line.path[0]] if line.path else []
     if role.part == "origin":

@@ -5,25 +5,53 @@ from __future__ import annotations
 from typing import Any
 
 ORDER = (
+    # A request that comes without a trace begins one before anything can refuse it.
+    "tierline.trace",
     # A browser's preflight carries no token: it must be answered before anybody asks for one.
     "envoy.filters.http.cors",
+    # Turns what the limits count into the standard's words: responses pass it after the limits.
+    "tierline.limit_headers",
+    # Who may come at all, by address: costs next to nothing.
+    "tierline.addresses",
+    # Before authentication, so that a flood of bad tokens costs no signature checks.
+    "tierline.limits",
     # Cheap and independent of who calls: too big is refused before it is read any further.
     "envoy.filters.http.buffer",
-    # Before authentication, so that a flood of bad tokens costs no signature checks.
-    "envoy.filters.http.local_ratelimit",
-    # Later filters may look at the claims.
+    # Later filters may look at who it is.
+    "envoy.filters.http.api_key_auth",
     "envoy.filters.http.jwt_authn",
     # Who may do it, once it is known who asks.
     "envoy.filters.http.rbac",
+    # What an identified caller may still do today.
+    "tierline.quotas",
+    # Which instance a client was with before.
+    "envoy.filters.http.stateful_session",
     # Last of ours: what goes out may be compressed whatever produced it.
     "envoy.filters.http.compressor",
 )
 
+LIVE = frozenset(
+    {
+        "tierline.addresses", "tierline.limits", "tierline.quotas", "envoy.filters.http.api_key_auth",
+        "envoy.filters.http.jwt_authn", "envoy.filters.http.rbac",
+    }
+)  # fmt: skip
+"""Policies: each in a watched file of its own, so that a key or a limit changes without a new listener."""
+
+
+def rank(name: str) -> int:
+    """A filter's place; `tierline.limits.2` stands with `tierline.limits`, the stack's own before the router."""
+    stem = name.rstrip("0123456789").rstrip(".") if name.startswith("tierline.") else name
+    return ORDER.index(stem) if stem in ORDER else len(ORDER)
+
+
+def live(name: str) -> bool:
+    """Whether a filter's configuration is a watched file."""
+    return name.rstrip("0123456789").rstrip(".") in LIVE
+
 
 def ordered(filters: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The filters in their order, the stack's raw ones before the router, the router last."""
-    known = sorted((f for f in filters if f["name"] in ORDER), key=lambda f: ORDER.index(f["name"]))
-    raw = [f for f in filters if f["name"] not in ORDER]
     router = {
         "name": "envoy.filters.http.router",
         "typed_config": {
@@ -31,4 +59,4 @@ def ordered(filters: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "suppress_envoy_headers": True,
         },
     }
-    return [*known, *raw, router]
+    return [*sorted(filters, key=lambda each: rank(each["name"])), router]

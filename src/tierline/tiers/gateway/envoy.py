@@ -1,15 +1,21 @@
-"""gateway.envoy: routes, JWT, rate limits, CORS, timeouts, retries and problem documents on Envoy."""
+"""gateway.envoy: the whole gateway on Envoy; its policies, routes and instances change while it runs."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from tierline.engines.context import Context
-from tierline.engines.envoy.engine import Fragment, cluster
+from tierline.engines.envoy import callers, limits
+from tierline.engines.envoy.clusters import cluster, targets, thresholds
+from tierline.engines.envoy.listeners import Fragment
+from tierline.engines.envoy.replies import PROBLEMS
+from tierline.engines.envoy.routing import changes, matching, retry
 from tierline.plan.model import Role
 from tierline.tiers.base import System
-from tierline.tiers.gateway.routes import routes
+from tierline.tiers.gateway.routes import Routed, api_keys, routes, token_paths, under
+from tierline.tiers.gateway.tier import FEATURES
 
 _FILTER = "type.googleapis.com/envoy.extensions.filters.http."
 
@@ -18,82 +24,126 @@ class EnvoyGateway(System):
     title = "Envoy"
     engine = "envoy"
     levels = frozenset({"runs"})
-    supports = frozenset(
-        {
-            "routing", "timeouts", "retries", "body_limit", "jwt", "rate_limit_all", "rate_limit_client", "cors",
-            "circuit_breaking", "problem_documents",
-        }
-    )  # fmt: skip
+    supports = frozenset(FEATURES)
     endpoints = {"http": "http"}
 
     def contribute(self, role: Role, context: Context) -> Fragment:
         settings = role.settings
-        filters = [_buffer(settings["max_body"])]
-        if settings["cors"]:
-            filters.append(
-                {"name": "envoy.filters.http.cors", "typed_config": {"@type": _FILTER + "cors.v3.Cors"}}
-            )
-        if settings["limits"]:
-            filters.append(_limit(settings["limits"], role.id))
-        if settings["auth"]:
-            filters.append(_jwt(settings["auth"], context))
-        if settings["raw"]:
-            filters += json.loads(settings["raw"])
-        hosts = [
-            {
-                "name": "all",
-                "domains": ["*"],
-                "include_attempt_count_in_response": False,
-                "routes": [
-                    _route(path, match, name, settings) for path, match, name in routes(role, context.plan)
-                ],
-                **(
-                    {"typed_per_filter_config": {"envoy.filters.http.cors": _cors(settings["cors"])}}
-                    if settings["cors"]
-                    else {}
-                ),
-            }
-        ]
-        clusters = [cluster(name, targets, context) for name, targets in role.upstreams.items()]
+        breaker = thresholds(settings["concurrency"], settings["retry_budget"])
         return Fragment(
-            role=role, filters=filters, virtual_hosts=hosts, clusters=clusters, local_reply=_PROBLEM
+            role=role,
+            filters=_filters(settings, role, context),
+            virtual_hosts=[_host(role, context)],
+            clusters=[
+                cluster(name, targets(upstreams, context), circuit_breakers={"thresholds": [breaker]})
+                for name, upstreams in role.upstreams.items()
+            ],
+            local_reply=PROBLEMS,
         )
 
 
-def _route(path: str, match: str, name: str, settings: dict[str, Any]) -> dict[str, Any]:
-    how: dict[str, Any] = {"path": path} if match == "exact" else {"path_separated_prefix": path}
-    if path == "/":
-        how = {"prefix": "/"}
-    if match == "template":
-        how = {"safe_regex": {"regex": path}}
-    return {
-        "name": name,
-        "match": how,
-        "route": {
-            "cluster": name,
-            "timeout": f"{settings['timeout']:g}s",
-            "retry_policy": {
-                # Never a request that an instance has seen, except safe ones that it refused with 503.
-                "retry_on": "connect-failure,refused-stream,reset-before-request,retriable-status-codes",
-                "retriable_status_codes": [503],
-                "retriable_request_headers": [
-                    {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD|OPTIONS"}}}
-                ],
-                "num_retries": settings["retries"],
-                "retry_back_off": {"base_interval": "0.01s", "max_interval": "0.2s"},
-                "host_selection_retry_max_attempts": 3,
-                "retry_host_predicate": [
-                    {
-                        "name": "envoy.retry_host_predicates.previous_hosts",
-                        "typed_config": {
-                            "@type": "type.googleapis.com/envoy.extensions.retry.host.previous_hosts.v3."
-                            "PreviousHostsPredicate"
-                        },
-                    }
-                ],
-            },
-        },
+def _host(role: Role, context: Context) -> dict[str, Any]:
+    settings = role.settings
+    found: dict[str, Any] = {
+        "name": "all",
+        "domains": ["*"],
+        "routes": [made for each in routes(role, context.plan) for made in _routes(each, settings)],
+        **changes(settings["request"], settings["response"]),
     }
+    if settings["cors"]:
+        found["typed_per_filter_config"] = {"envoy.filters.http.cors": _cors(settings["cors"])}
+    return found
+
+
+SAFE = ("GET", "HEAD", "OPTIONS")
+
+
+def _routes(route: Routed, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """The route twice, as Envoy's retry policy can't look at the method: first for methods that change nothing.
+    Before each, one for those who ask for its canary by header."""
+    canary = route.canary or {}
+    made = []
+    for safe in (True, False):
+        methods = [method for method in route.methods or SAFE if method in SAFE] if safe else route.methods
+        if safe and route.methods and settings["cors"]:
+            # A preflight asks for the method that it is about, before the method itself comes.
+            methods = [*methods, "OPTIONS"]
+        if safe and not methods:
+            continue
+        if canary.get("header"):
+            chosen = _route(route, settings, {"cluster": canary["to"]}, methods, safe)
+            chosen["name"] = f"{route.name}:canary"
+            wanted = {"name": canary["header"], "present_match": True}
+            chosen["match"]["headers"] = [*chosen["match"].get("headers", []), wanted]
+            made.append(chosen)
+        made.append(_route(route, settings, _balanced(route), methods, safe))
+    return made
+
+
+def _balanced(route: Routed) -> dict[str, Any]:
+    weight = (route.canary or {}).get("weight", 0)
+    if not route.canary or not weight:
+        return {"cluster": route.upstream}
+    shares = [(route.upstream, 100 - weight), (route.canary["to"], weight)]
+    return {"weighted_clusters": {"clusters": [{"name": name, "weight": share} for name, share in shares]}}
+
+
+def _route(
+    route: Routed, settings: dict[str, Any], to: dict[str, Any], methods: Sequence[str], safe: bool
+) -> dict[str, Any]:
+    action = {**to, "timeout": f"{route.timeout:g}s", "retry_policy": retry(route.retries, safe)}
+    if route.rewrite is not None:
+        action |= _rewrite(route)
+    if route.mirror:
+        share = {"default_value": {"numerator": route.mirror["percent"]}}
+        action["request_mirror_policies"] = [{"cluster": route.mirror["to"], "runtime_fraction": share}]
+    match = matching(
+        route.path,
+        route.match,
+        route.pattern,
+        methods=methods,
+        hosts=route.hosts,
+        headers=route.headers,
+    )
+    return {
+        "name": route.name,
+        "match": match,
+        "route": action,
+        **changes(route.request, route.response),
+    }
+
+
+def _rewrite(route: Routed) -> dict[str, Any]:
+    """The prefix replaced, by whole segments; of a template, the version before it taken away."""
+    if route.match == "template":
+        return {"regex_rewrite": {"pattern": {"regex": f"^{route.cut}"}, "substitution": ""}}
+    if route.rewrite == "/" and route.path != "/":
+        return {"regex_rewrite": {"pattern": {"regex": f"^{route.path}/?"}, "substitution": "/"}}
+    return {"prefix_rewrite": route.rewrite}
+
+
+def _filters(settings: dict[str, Any], role: Role, context: Context) -> list[dict[str, Any]]:
+    filters = [_buffer(settings["max_body"])]
+    if settings["cors"]:
+        filters.append(
+            {"name": "envoy.filters.http.cors", "typed_config": {"@type": _FILTER + "cors.v3.Cors"}}
+        )
+    if settings["auth"]:
+        jwks = context.attribute_of(role.name, "jwks")
+        filters.append(callers.jwt(settings["auth"], jwks, token_paths(settings)))
+    if settings["keys"]:
+        filters.append(_keys(settings, context))
+    filters += _access(settings)
+    counted = [made for each in settings["limits"] for made in _limit(each, settings)]
+    early = [each for each in counted if each["key"] in ("", "address")]
+    late = [each for each in counted if each not in early] + _quotas(settings["keys"])
+    filters += limits.limit_filters(early, role.id, "tierline.limits")
+    filters += limits.limit_filters(late, role.id, "tierline.quotas")
+    if counted or late:
+        filters.append(limits.header_filter(any(each["match"] is None for each in early)))
+    if settings["raw"]:
+        filters += json.loads(settings["raw"])
+    return filters
 
 
 def _buffer(most: int) -> dict[str, Any]:
@@ -103,74 +153,40 @@ def _buffer(most: int) -> dict[str, Any]:
     }
 
 
-def _jwt(auth: dict[str, Any], context: Context) -> dict[str, Any]:
-    jwks = context.attribute_of("gateway", "jwks")
-    return {
-        "name": "envoy.filters.http.jwt_authn",
-        "typed_config": {
-            "@type": _FILTER + "jwt_authn.v3.JwtAuthentication",
-            "providers": {
-                "tokens": {
-                    "issuer": auth["issuer"],
-                    "audiences": [auth["audience"]],
-                    "local_jwks": {"inline_string": jwks},
-                    "clock_skew_seconds": int(auth["clock_skew"]),
-                    "require_expiration": True,
-                    "forward": True,
-                    "forward_payload_header": "x-tierline-claims",
-                    "payload_in_metadata": "claims",
-                    # A token seen before costs no second signature check: 75 → 42 µs.
-                    "jwt_cache_config": {"jwt_cache_size": 1000},
-                }
-            },
-            "rules": [
-                {
-                    "match": {"path_separated_prefix": path} if path != "/" else {"prefix": "/"},
-                    "requires": {"provider_name": "tokens"},
-                }
-                for path in auth["paths"]
-            ]
-            # Elsewhere a token is optional, but a bad one is refused all the same.
-            + [
-                {
-                    "match": {"prefix": "/"},
-                    "requires": {
-                        "requires_any": {"requirements": [{"provider_name": "tokens"}, {"allow_missing": {}}]}
-                    },
-                }
-            ],
-        },
-    }
+def _keys(settings: dict[str, Any], context: Context) -> dict[str, Any]:
+    keys = settings["keys"]
+    return callers.api_keys(keys["header"], api_keys(keys, context), under(keys["paths"], settings))
 
 
-def _limit(limits: list[dict[str, Any]], prefix: str) -> dict[str, Any]:
-    """A token bucket for everybody, and one per client address that the tiers in front reported."""
-    everybody = next((limit for limit in limits if limit["by"] == "all"), None)
-    each = next((limit for limit in limits if limit["by"] == "client"), None)
-    generous = {"max_tokens": 4_000_000_000, "tokens_per_fill": 4_000_000_000, "fill_interval": "1s"}
-    config: dict[str, Any] = {
-        "@type": _FILTER + "local_ratelimit.v3.LocalRateLimit",
-        "stat_prefix": prefix,
-        "token_bucket": _bucket(everybody) if everybody else generous,
-        "filter_enabled": {"default_value": {"numerator": 100}, "runtime_key": "tierline.limit"},
-        "filter_enforced": {"default_value": {"numerator": 100}, "runtime_key": "tierline.limit_enforced"},
-        "enable_x_ratelimit_headers": "DRAFT_VERSION_03",
-        "response_headers_to_add": [
-            {"header": {"key": "retry-after", "value": "1"}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-        ],
-    }
-    if each:
-        config["rate_limits"] = [
-            {"actions": [{"request_headers": {"header_name": "x-forwarded-for", "descriptor_key": "client"}}]}
-        ]
-        config["descriptors"] = [{"entries": [{"key": "client"}], "token_bucket": _bucket(each)}]
-        config["max_dynamic_descriptors"] = 20_000
-    return {"name": "envoy.filters.http.local_ratelimit", "typed_config": config}
+def _access(settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """Conditions on the address alone come early, those on claims after the token is known."""
+    ready = [{**rule, "match": under(rule["paths"], settings)} for rule in settings["access"]]
+    early = [rule for rule in ready if not rule["claims"] and not rule["scopes"]]
+    late = [rule for rule in ready if rule not in early]
+    found = [callers.access(early, "tierline.addresses")] if early else []
+    return found + ([callers.access(late, "envoy.filters.http.rbac")] if late else [])
 
 
-def _bucket(limit: dict[str, Any]) -> dict[str, Any]:
-    burst = limit["burst"] or limit["requests"]
-    return {"max_tokens": burst, "tokens_per_fill": limit["requests"], "fill_interval": f"{limit['per']:g}s"}
+def _limit(limit: dict[str, Any], settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """A limit by what it counts; a consumer is known by a key or by the subject of a token."""
+    if limit["by"] == "consumer":
+        keys = [callers.CONSUMER] * bool(settings["keys"]) + [callers.SUBJECT] * bool(settings["auth"])
+    else:
+        keys = ["address" if limit["by"] == "client" else ""]
+    match = under(limit["paths"], settings) if limit["paths"] else None
+    return [{**limit, "key": key, "match": match} for key in keys]
+
+
+def _quotas(keys: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """A limit for each consumer by its plan."""
+    if not keys:
+        return []
+    plans = {plan["name"]: plan for plan in keys["plans"]}
+    return [
+        {**plans[plan], "burst": None, "key": callers.CONSUMER, "who": consumer, "match": None}
+        for consumer, plan in keys["consumers"].items()
+        if plan
+    ]
 
 
 def _cors(origins: list[str]) -> dict[str, Any]:
@@ -178,37 +194,8 @@ def _cors(origins: list[str]) -> dict[str, Any]:
         "@type": _FILTER + "cors.v3.CorsPolicy",
         "allow_origin_string_match": [{"exact": origin} for origin in origins],
         "allow_methods": "GET, HEAD, POST, PUT, PATCH, DELETE",
-        "allow_headers": "authorization, content-type, x-client, x-app-version, idempotency-key",
+        "allow_headers": "authorization, content-type, x-client, x-app-version, idempotency-key, api-version",
+        "expose_headers": "deprecation, link, ratelimit, ratelimit-limit, ratelimit-remaining, ratelimit-reset, "
+        "retry-after, sunset",
         "max_age": "600",
     }
-
-
-def _problem(title: str) -> dict[str, Any]:
-    return {
-        "content_type": "application/problem+json",
-        "json_format": {
-            "type": "about:blank", "status": "%RESPONSE_CODE%", "title": title, "detail": "%LOCAL_REPLY_BODY%",
-            "code": "%RESPONSE_CODE_DETAILS%", "trace": "%REQ(traceparent)%",
-        },
-    }  # fmt: skip
-
-
-def _mapper(status: int, title: str) -> dict[str, Any]:
-    same = {
-        "comparison": {"op": "EQ", "value": {"default_value": status, "runtime_key": f"tierline.p{status}"}}
-    }
-    return {"filter": {"status_code_filter": same}, "body_format_override": _problem(title)}
-
-
-_TITLES = {
-    400: "Bad request", 401: "A valid token is needed", 403: "Forbidden", 404: "No such route",
-    405: "Method not allowed", 408: "Request timeout", 413: "The request is too large", 426: "Upgrade required",
-    429: "Too many requests", 431: "Headers are too large", 500: "Internal error", 503: "Nobody behind answers",
-    504: "The service took too long",
-}  # fmt: skip
-
-_PROBLEM = {
-    "mappers": [_mapper(status, title) for status, title in _TITLES.items()],
-    "body_format": _problem("Refused"),
-}
-"""RFC 9457: every refusal of the gateway's own is a problem document."""

@@ -1,41 +1,224 @@
-"""Which path goes to which role: the same for every gateway."""
+"""Which request goes to which role: the same for every gateway."""
 
 from __future__ import annotations
 
+import datetime
 import re
-from typing import Literal
+from collections.abc import Iterator
+from email.utils import format_datetime
+from typing import Any, Literal
 
+import msgspec
+
+from tierline.errors import PlanError, choices, nearest
 from tierline.plan.model import Plan, Role
 
 Match = Literal["exact", "prefix", "template"]
+_RANK = {"exact": 0, "template": 1, "prefix": 2}
 
 
-def routes(role: Role, plan: Plan) -> list[tuple[str, Match, str]]:
-    """(path, how it matches, upstream name), the most specific first: exact paths, then templates (as
-    regular expressions), then prefixes from the longest to the shortest."""
-    found: list[tuple[str, Match, str]] = []
+class Routed(msgspec.Struct, kw_only=True):
+    """One route, resolved: nothing in it is left to a default."""
+
+    name: str
+    """For hops and metrics."""
+    path: str
+    match: Match
+    upstream: str
+    methods: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    headers: dict[str, str] = {}
+    rewrite: str | None = None
+    """What the prefix `path` becomes, or, of a template, the prefix `cut` that is taken away."""
+    cut: str = ""
+    timeout: float = 15.0
+    retries: int = 2
+    canary: dict[str, Any] | None = None
+    mirror: dict[str, Any] | None = None
+    request: dict[str, str | None] = {}
+    response: dict[str, str | None] = {}
+    version: str = ""
+    given: bool = False
+    """Said by the stack's `routes`: wins over what `expose` makes of the same path."""
+
+    @property
+    def pattern(self) -> str:
+        """The path as a regular expression over the whole path."""
+        if self.match == "template":
+            parts = re.split(r"\{[^}/]+\}", self.path)
+            return "[^/]+".join(re.escape(part).replace("\\-", "-") for part in parts)
+        quoted = re.escape(self.path).replace("\\-", "-")
+        if self.match == "exact":
+            return quoted
+        return "/.*" if self.path == "/" else f"{quoted}(/.*)?"
+
+
+def routes(role: Role, plan: Plan) -> list[Routed]:
+    """Every route of a gateway, the most specific first: exact paths, then templates, then prefixes, long
+    before short, more conditions before fewer."""
+    plain = [*_journeys(role, plan), *_exposed(role, plan), *_given(role, plan)]
+    found = [each for route in plain for each in _versions(role, route)]
+    return sorted(
+        found,
+        key=lambda route: (
+            _RANK[route.match],
+            -len(route.path),
+            -len(route.headers) - bool(route.methods) - bool(route.hosts),
+            not route.given,
+            route.path,
+            route.name,
+        ),
+    )
+
+
+def _route(role: Role, **given: Any) -> Routed:
+    settings = role.settings
+    return Routed(
+        **{
+            "timeout": settings["timeout"],
+            "retries": settings["retries"],
+            **{key: value for key, value in given.items() if value is not None},
+        }
+    )
+
+
+def _journeys(role: Role, plan: Plan) -> Iterator[Routed]:
     if "experience" in role.upstreams:
         journeys = next(r for r in plan.roles.values() if r.name == "experience").settings["journeys"]
         for journey in journeys:
-            path = journey["path"]
-            if "{" in path:
-                pattern = re.sub(r"\\\{[^}/]+\\\}", "[^/]+", re.escape(path).replace("/", "/"))
-                found.append((pattern.replace("\\-", "-"), "template", "experience"))
-            else:
-                found.append((path, "exact", "experience"))
+            match: Match = "template" if "{" in journey["path"] else "exact"
+            yield _route(role, name="experience", path=journey["path"], match=match, upstream="experience")
+
+
+def _exposed(role: Role, plan: Plan) -> Iterator[Routed]:
     for name in role.upstreams:
-        exposed: list[str] = next(
-            (
-                r.settings["expose"]
-                for r in plan.roles.values()
-                if r.name == name and r.slot == "feature.service"
-            ),
-            [],
+        for path in _paths(plan, name):
+            yield _route(role, name=name, path=path, match="prefix", upstream=name)
+
+
+def _paths(plan: Plan, name: str) -> list[str]:
+    exposed: list[str] = next(
+        (r.settings.get("expose", []) for r in plan.roles.values() if r.name == name), []
+    )
+    return [path.rstrip("/") or "/" for path in exposed]
+
+
+def _given(role: Role, plan: Plan) -> Iterator[Routed]:
+    for number, given in enumerate(role.settings.get("routes", [])):
+        path = given["path"] if given["path"] == "/" else given["path"].rstrip("/")
+        match: Match = "template" if "{" in path else "exact" if given["exact"] else "prefix"
+        to = given["to"] or _exposes(role, plan, path)
+        for name in (to, (given["canary"] or {}).get("to"), (given["mirror"] or {}).get("to")):
+            if name is not None and name not in role.upstreams:
+                raise PlanError(
+                    f"gateway route {path}: unknown service {name!r}{nearest(name, role.upstreams)} the gateway "
+                    f"reaches: {choices(role.upstreams)}"
+                )
+        yield _route(
+            role, name=f"{to}-{number}", path=path, match=match, upstream=to, methods=tuple(given["methods"]),
+            hosts=tuple(given["hosts"]), headers=given["headers"], rewrite=given["rewrite"],
+            timeout=given["timeout"], retries=given["retries"], canary=given["canary"], mirror=given["mirror"],
+            request=given["request"], response=given["response"], given=True,
+        )  # fmt: skip
+
+
+def _exposes(role: Role, plan: Plan, path: str) -> str:
+    """Who exposes the longest prefix of a path."""
+    best = ("", "")
+    for name in role.upstreams:
+        for prefix in _paths(plan, name):
+            if (path == prefix or path.startswith(prefix.rstrip("/") + "/")) and len(prefix) > len(best[0]):
+                best = (prefix, name)
+    if not best[1]:
+        raise PlanError(f"gateway route {path}: no service exposes it; say which with Route(to=…)")
+    return best[1]
+
+
+def _versions(role: Role, route: Routed) -> Iterator[Routed]:
+    """The route in every version, and without one, which means the last."""
+    versions = role.settings.get("versions", [])
+    if not versions:
+        yield route
+        return
+    for version in versions:
+        name, upstream = version["name"], _played(role, version, route.upstream)
+        response = {**route.response, **lifetime(version)}
+        changed = {"upstream": upstream, "response": response, "version": name}
+        changed["name"] = f"{route.name}@{name}"
+        if role.settings["version_by"] == "path":
+            prefix = "" if route.path == "/" else route.path
+            behind = route.rewrite if route.rewrite is not None else route.path
+            yield msgspec.structs.replace(
+                route, path=f"/{name}{prefix}", rewrite=behind, cut=f"/{name}", **changed
+            )
+        else:
+            said = {role.settings["version_header"]: name}
+            yield msgspec.structs.replace(route, headers={**route.headers, **said}, **changed)
+    last = versions[-1]
+    yield msgspec.structs.replace(
+        route,
+        upstream=_played(role, last, route.upstream),
+        response={**route.response, **lifetime(last)},
+        version=last["name"],
+    )
+
+
+def _played(role: Role, version: dict[str, Any], service: str) -> str:
+    """Who plays a service in a version."""
+    name = str(version["services"].get(service, service))
+    if name not in role.upstreams:
+        raise PlanError(
+            f"API version {version['name']}: unknown service {name!r}{nearest(name, role.upstreams)} the gateway "
+            f"reaches: {choices(role.upstreams)}"
         )
-        found += [(path.rstrip("/") or "/", "prefix", name) for path in exposed]
-    names = [r for r in plan.roles.values() if r.slot == "dns"]
-    if names and names[0].settings["health"] and role.upstreams:
-        # A place is healthy when a request gets all the way to what answers its requests.
-        found.append((names[0].settings["health"], "exact", next(iter(role.upstreams))))
-    rank = {"exact": 0, "template": 1, "prefix": 2}
-    return sorted(found, key=lambda route: (rank[route[1]], -len(route[0]), route[0]))
+    return name
+
+
+def lifetime(version: dict[str, Any]) -> dict[str, str]:
+    """The headers that tell how long a version lives."""
+    found = {}
+    link = version["link"]
+    if version["deprecated"]:
+        found["deprecation"] = f"@{int(_midnight(version['deprecated']).timestamp())}"
+    if version["sunset"]:
+        found["sunset"] = format_datetime(_midnight(version["sunset"]), usegmt=True)
+    if link and found:
+        found["link"] = f'<{link}>; rel="{"deprecation" if version["deprecated"] else "sunset"}"'
+    return found
+
+
+def _midnight(date: str) -> datetime.datetime:
+    return datetime.datetime.combine(datetime.date.fromisoformat(date), datetime.time(), tzinfo=datetime.UTC)
+
+
+def api_keys(keys: dict[str, Any], context: Any) -> dict[str, str]:
+    """Consumer → key, from the stack's file or made on first use."""
+    given: dict[str, str] = {}
+    if keys["file"] is not None:
+        given = msgspec.json.decode((context.project / keys["file"]).read_bytes(), type=dict[str, str])
+    return {name: given.get(name) or context.secret(f"apikey.{name}") for name in keys["consumers"]}
+
+
+def token_paths(settings: dict[str, Any]) -> list[str]:
+    """Path prefixes that need a token, in every version: those of the auth, and those whose access looks at
+    claims."""
+    found = list(settings["auth"]["paths"])
+    for access in settings["access"]:
+        if access["claims"] or access["scopes"]:
+            found += access["paths"]
+    return every_version(list(dict.fromkeys(found)), settings)
+
+
+def every_version(paths: list[str], settings: dict[str, Any]) -> list[str]:
+    """The prefixes as they are, and below each version's own: a policy can't be walked around by a version."""
+    if settings["version_by"] != "path":
+        return paths
+    names = [version["name"] for version in settings["versions"]]
+    return paths + [f"/{name}{path}".rstrip("/") for name in names for path in paths]
+
+
+def under(paths: list[str], settings: dict[str, Any]) -> str:
+    """A regular expression over the whole path for these prefixes, by whole segments, in every version."""
+    every = every_version(paths, settings)
+    quoted = [re.escape(path.rstrip("/")).replace("\\-", "-") for path in every]
+    return f"({'|'.join(quoted)})(/.*)?"

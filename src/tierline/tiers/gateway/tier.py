@@ -2,69 +2,169 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Literal
 
 from tierline.intent import Duration, Intent, Size, setting
+from tierline.tiers.gateway.policies import (
+    JWT,
+    Access,
+    APIKeys,
+    Auth,
+    Canary,
+    Mirror,
+    Quota,
+    RateLimit,
+    Route,
+    Version,
+    headers,
+)
 
+__all__ = [
+    "JWT", "APIKeys", "Access", "Auth", "Canary", "Gateway", "Mirror", "Quota", "RateLimit", "Route", "Version",
+]  # fmt: skip
 
-class Auth(Intent):
-    """Base of the ways to authenticate."""
-
-    kind: ClassVar[str] = ""
-
-
-def _paths(value: str) -> str | None:
-    return None if value.startswith("/") else "paths that begin with /"
-
-
-class JWT(Auth):
-    """Signed tokens (RFC 7519) in the Authorization header.
-
-    Without `jwks` the line makes an ES256 key of its own on first use; a service that names the gateway's
-    auth in `uses` receives it to sign with (`JWT_SIGNING_KEY_FILE`), and `tierline token` signs for you.
-    """
-
-    kind = "jwt"
-    issuer: str = setting("The `iss` that a token must carry.")
-    audience: str = setting("The `aud` that a token must carry.")
-    paths: tuple[str, ...] = setting("Path prefixes that need a token.", allowed=_paths)
-    jwks: str | None = setting("File with the issuer's keys (RFC 7517); default: a local key.", default=None)
-    clock_skew: Duration = setting("Tolerance for `exp` and `nbf`.", default="60s")
-    name: str = setting("What a service's `uses` calls it.", default="auth")
-
-
-class RateLimit(Intent):
-    """At most `requests` in `per`, with bursts."""
-
-    requests: int = setting("Requests allowed in each interval.", above=1)
-    per: Duration = setting("The interval.", default="1s", above=0.05)
-    by: Literal["all", "client"] = setting(
-        "Counted for everybody together or per client address.", default="client"
-    )
-    burst: int | None = setting("Tokens that may be saved up; default: `requests`.", default=None)
-    paths: tuple[str, ...] = setting("Path prefixes; default: every path.", default=(), allowed=_paths)
+FEATURES: Mapping[str, str] = {
+    "routing": "exact paths, templates and prefixes, the most specific first",
+    "route_host": "routes by host name",
+    "route_method": "routes by method",
+    "route_header": "routes by header",
+    "rewrite": "the path's prefix replaced on the way",
+    "transform_headers": "request and response headers set and removed",
+    "versions": "API versions side by side, by path or header",
+    "deprecation": "Deprecation (RFC 9745), Sunset (RFC 8594) and Link on old versions",
+    "canary_weight": "a percentage of the requests for another service",
+    "canary_header": "requests with a header for another service",
+    "mirror": "a copy of the requests for another service",
+    "timeouts": "504 after a deadline",
+    "retries": "another try when a connection fails, never of what an instance has seen",
+    "retry_budget": "retries bounded by a percentage of the requests under way",
+    "backup_zone": "the other zones' instances take over when the own zone has none",
+    "circuit_breaking": "at most so many requests at once per service",
+    "body_limit": "413 for a body that is too large",
+    "jwt": "signed tokens checked: signature, issuer, audience, expiry",
+    "jwks_reload": "changed keys apply without a restart",
+    "api_keys": "consumers known by a key",
+    "quotas": "requests per interval by the consumer's plan",
+    "rate_limit_all": "a limit for everybody together",
+    "rate_limit_client": "a limit per client address",
+    "rate_limit_consumer": "a limit per API key or token subject",
+    "burst": "more at once than the rate, when saved up before",
+    "rate_limit_headers": "RateLimit fields on what is limited, Retry-After on 429",
+    "access_claims": "403 unless the token carries a claim",
+    "access_scopes": "403 unless the token carries a scope",
+    "access_addresses": "403 unless the client is in a network",
+    "cors": "preflights answered, origins checked",
+    "problem_documents": "a problem document (RFC 9457) for each refusal",
+    "trace_context": "traceparent passed on, one hop per request",
+    "live_upstreams": "instances come, go and drain without a failed request",
+    "metrics": "counts per route in Prometheus format, on a socket of the unit's own",
+}
+"""Every feature of a gateway, by name: what `supports`, `lacks` and the contract suite speak of."""
 
 
 class Gateway(Intent):
-    """The single door to the services: routes, authenticates, limits."""
+    """The single door to the services: routes, authenticates, limits, transforms."""
 
     auth: JWT | None = setting("How callers prove who they are.", default=None)
+    keys: APIKeys | None = setting("API keys of consumers, with quotas.", default=None)
     limits: tuple[RateLimit, ...] = setting("Rate limits, all of which must allow a request.", default=())
+    access: tuple[Access, ...] = setting("Who may call what, all of which must allow it.", default=())
+    routes: tuple[Route, ...] = setting(
+        "Routes beside those that journeys and services' `expose` make.", default=()
+    )
+    versions: tuple[Version, ...] = setting("Versions of the API, the oldest first.", default=())
+    version_by: Literal["path", "header"] = setting(
+        "Where a request says its version: `/v1/…`, or a header.", default="path"
+    )
+    version_header: str = setting("The header, with `version_by='header'`.", default="api-version")
     timeout: Duration = setting("A request's deadline behind the gateway.", default="15s")
     retries: int = setting(
         "Tries again on a connection failure, safe methods on 503 too.", default=2, above=0, below=5
     )
+    retry_budget: int | None = setting(
+        "Retries at once, as a percentage of requests under way; default: no bound.",
+        default=None,
+        above=1,
+        below=100,
+    )
+    concurrency: int | None = setting(
+        "Requests at once per service; more are refused with 503.", default=None, above=1
+    )
     max_body: Size = setting("Largest request body.", default="4MiB")
     cors: tuple[str, ...] = setting("Origins that browsers may call from.", default=())
-    raw: str | None = setting("HTTP filters (YAML or JSON list) added before the router.", default=None)
+    request: dict[str, str | None] = setting("Request headers to set, or to remove (None).", factory=dict)
+    response: dict[str, str | None] = setting("Response headers to set, or to remove (None).", factory=dict)
+    raw: str | None = setting(
+        "Engine configuration added as it is (Envoy: a JSON list of HTTP filters; HAProxy: into the frontend; "
+        "nginx: into the server block).",
+        default=None,
+    )
+
+    def check(self) -> None:
+        for field in ("request", "response"):
+            if allowed := headers(getattr(self, field)):
+                raise self.wrong(field, getattr(self, field), allowed)
+        for access in self.access:
+            if (access.claims or access.scopes) and self.auth is None:
+                raise access.wrong("claims", access.claims, "addresses only: the gateway has no auth")
+        for limit in self.limits:
+            if limit.by == "consumer" and self.auth is None and self.keys is None:
+                raise limit.wrong("by", "consumer", "all or client: the gateway has neither keys nor auth")
+
+    def calls(self) -> set[str]:
+        """Names of the services that its routes and versions send requests to, exposed or not."""
+        found = {name for version in self.versions for name in version.services.values()}
+        for route in self.routes:
+            found |= {each.to for each in (route, route.canary, route.mirror) if each and each.to}
+        return found
 
     def features(self) -> dict[str, str]:
         """What this intent asks of its system, by feature, with the field that asks for it."""
-        asked = {"routing": "Gateway()", "timeouts": "timeout=", "body_limit": "max_body="}
-        if self.auth is not None:
-            asked["jwt"] = "auth=JWT()"
+        asked = {
+            "routing": "Gateway()",
+            "timeouts": "timeout=",
+            "body_limit": "max_body=",
+            "problem_documents": "Gateway()",
+            "trace_context": "Gateway()",
+        }
+        for feature, field, wanted in (
+            ("retries", "retries=", self.retries),
+            ("retry_budget", "retry_budget=", self.retry_budget),
+            ("circuit_breaking", "concurrency=", self.concurrency),
+            ("jwt", "auth=JWT()", self.auth),
+            ("api_keys", "keys=APIKeys()", self.keys),
+            ("quotas", "APIKeys(plans=)", self.keys and self.keys.plans),
+            ("cors", "cors=", self.cors),
+            ("versions", "versions=", self.versions),
+            ("deprecation", "Version(deprecated=)", [v for v in self.versions if v.deprecated or v.sunset]),
+            ("transform_headers", "request= or response=", self.request or self.response),
+            ("rate_limit_headers", "limits=", self.limits),
+            ("burst", "RateLimit(burst=)", [limit for limit in self.limits if limit.burst]),
+        ):
+            if wanted:
+                asked[feature] = field
         for limit in self.limits:
             asked[f"rate_limit_{limit.by}"] = f"RateLimit(by={limit.by!r})"
-        if self.cors:
-            asked["cors"] = "cors="
+        for access in self.access:
+            for kind in ("claims", "scopes", "addresses"):
+                if getattr(access, kind):
+                    asked[f"access_{kind}"] = f"Access({kind}=)"
+        for route in self.routes:
+            asked.update(_route_features(route))
         return asked
+
+
+def _route_features(route: Route) -> dict[str, str]:
+    canary = route.canary
+    wanted = (
+        ("route_host", "Route(hosts=)", route.hosts),
+        ("route_method", "Route(methods=)", route.methods),
+        ("route_header", "Route(headers=)", route.headers),
+        ("rewrite", "Route(rewrite=)", route.rewrite),
+        ("transform_headers", "Route(request= or response=)", route.request or route.response),
+        ("canary_weight", "Canary(weight=)", canary and canary.weight),
+        ("canary_header", "Canary(header=)", canary and canary.header),
+        ("mirror", "Route(mirror=)", route.mirror),
+    )
+    return {feature: field for feature, field, given in wanted if given}

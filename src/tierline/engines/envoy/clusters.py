@@ -1,0 +1,102 @@
+"""Envoy's clusters: who stands behind, in order of distance, and when one of them is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from tierline.engines.context import Context
+from tierline.plan.model import Upstream
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """One instance, as a live change names it (engines/envoy/live.py)."""
+
+    host: str
+    port: int
+    distance: int = 0
+    weight: int = 100
+    draining: bool = False
+
+
+def targets(upstreams: Sequence[Upstream], context: Context, weights: Mapping[str, int] = {}) -> list[Target]:
+    """The targets of a role's upstreams. weights: by role id or by zone, out of 100."""
+    found = []
+    for each in upstreams:
+        host, port = context.address(each.role, each.endpoint)
+        zone = context.plan.roles[each.role].zone
+        weight = weights.get(each.role, weights.get(zone, 100))
+        found.append(Target(host=host, port=port, distance=each.distance, weight=weight))
+    return found
+
+
+def assignment(name: str, instances: Sequence[Target], *, by_distance: bool = True) -> dict[str, Any]:
+    """A ClusterLoadAssignment: the nearest have priority 0, the others take over when those fail."""
+    groups: dict[int, list[dict[str, Any]]] = {}
+    for each in instances:
+        if each.weight < 1:
+            continue
+        groups.setdefault(each.distance if by_distance else 0, []).append(
+            {
+                "endpoint": {"address": {"socket_address": {"address": each.host, "port_value": each.port}}},
+                "load_balancing_weight": each.weight,
+                "health_status": "DRAINING" if each.draining else "UNKNOWN",
+            }
+        )
+    return {
+        "cluster_name": name,
+        "endpoints": [
+            {"priority": priority, "lb_endpoints": endpoints}
+            for priority, (_, endpoints) in enumerate(sorted(groups.items()))
+        ],
+    }
+
+
+def cluster(
+    name: str, instances: Sequence[Target], *, by_distance: bool = True, **more: Any
+) -> dict[str, Any]:
+    """A cluster. Its endpoints are a file of their own, so that they can change without touching it.
+
+    Outlier detection ejects on the first failure of its own to connect; a zone that dies costs nothing then.
+    """
+    return {
+        "name": name,
+        "type": "EDS",
+        "connect_timeout": "0.5s",
+        "lb_policy": "LEAST_REQUEST",
+        # Moved into a watched file by the engine.
+        "load_assignment": assignment(name, instances, by_distance=by_distance),
+        "circuit_breakers": {"thresholds": [thresholds()]},
+        "outlier_detection": {
+            "split_external_local_origin_errors": True,
+            "consecutive_local_origin_failure": 1,
+            "consecutive_gateway_failure": 0,
+            "enforcing_consecutive_5xx": 0,
+            "interval": "0.5s",
+            "base_ejection_time": "1s",
+            "max_ejection_time": "5s",
+            "max_ejection_percent": 100,
+        },
+        # When every instance has been left out, by a request that breaks whoever gets it for example, all are
+        # tried again rather than none.
+        "common_lb_config": {"healthy_panic_threshold": {"value": 1}},
+        "ignore_health_on_host_removal": True,
+        **more,
+    }
+
+
+def thresholds(concurrency: int | None = None, retry_budget: int | None = None) -> dict[str, Any]:
+    """Circuit breakers. The defaults allow three retries at once: a dying zone would then fail hundreds of
+    requests."""
+    found: dict[str, Any] = {
+        "max_connections": 4096,
+        "max_pending_requests": concurrency or 4096,
+        "max_requests": concurrency or 8192,
+        "track_remaining": True,
+    }
+    if retry_budget is None:
+        return {**found, "max_retries": 1024}
+    budget = {"budget_percent": {"value": retry_budget}, "min_retry_concurrency": 20}
+    return {**found, "retry_budget": budget}

@@ -1,0 +1,186 @@
+"""Envoy's listeners: what a connection goes through before its requests meet the filters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tierline.engines.context import Context
+from tierline.engines.envoy.filters import live, ordered
+from tierline.engines.envoy.hops import access_logs
+from tierline.plan.model import Role
+
+_TYPE = "type.googleapis.com/envoy.extensions."
+
+TRACE = {
+    "name": "tierline.trace",
+    "typed_config": {
+        "@type": _TYPE + "filters.http.lua.v3.Lua",
+        "default_source_code": {
+            "inline_string": """\
+-- W3C trace context: a request that comes without one begins a trace here. One in a hundred of those is kept
+-- in detail; all are counted. The request id is Envoy's own random UUID.
+function envoy_on_request(handle)
+  local headers = handle:headers()
+  local given = headers:get("traceparent")
+  if given == nil or not (#given == 55 and given:match("^00%-%x+%-%x+%-%x%x$")) then
+    local id = headers:get("x-request-id"):gsub("-", "")
+    local kept = tonumber(id:sub(1, 4), 16) < 656 and "01" or "00"
+    headers:replace("traceparent", "00-" .. id .. "-" .. id:sub(17) .. "-" .. kept)
+  end
+end
+"""
+        },
+    },
+}
+"""Only where clients enter: behind, the tier in front has done it."""
+
+
+class Bind(msgspec.Struct, kw_only=True):
+    """One endpoint that a role listens on."""
+
+    endpoint: str = "http"
+    tls: dict[str, Any] | None = None
+    """The transport socket, where TLS ends."""
+    filters: list[dict[str, Any]] = []
+    """Listener filters, before the first byte of HTTP."""
+    network: list[dict[str, Any]] = []
+    """Network filters before the HTTP manager."""
+    quic: dict[str, Any] | None = None
+    """The QUIC transport socket: HTTP/3 on the same port over UDP."""
+
+
+class Fragment(msgspec.Struct, kw_only=True):
+    """What a role adds: listeners with their filters and routes, and clusters."""
+
+    role: Role
+    filters: list[dict[str, Any]]
+    virtual_hosts: list[dict[str, Any]]
+    clusters: list[dict[str, Any]]
+    local_reply: dict[str, Any] = {}
+    manager: dict[str, Any] = {}
+    """Fields of the HTTP connection manager that differ from ours."""
+    binds: list[Bind] = msgspec.field(default_factory=lambda: [Bind()])
+    sections: list[dict[str, Any]] = []
+    """Whole listeners, such as a TCP proxy's."""
+
+
+def watched(path: Path) -> dict[str, Any]:
+    """A file that Envoy re-reads when it is replaced by a rename, it alone: reading a limit again that has
+    not changed would fill its bucket up."""
+    return {"resource_api_version": "V3", "path_config_source": {"path": str(path)}}
+
+
+def policy_file(folder: Path, role: str, name: str) -> Path:
+    """Where the configuration of a live filter is."""
+    return folder / f"policy-{role}-{name.removeprefix('envoy.filters.http.')}.json"
+
+
+def listeners(fragment: Fragment, context: Context, folder: Path) -> list[dict[str, Any]]:
+    """The listeners of one role."""
+    found = []
+    for bind in fragment.binds:
+        host, port = context.address(fragment.role.id, bind.endpoint)
+        chain: dict[str, Any] = {
+            "filters": [*bind.network, _manager(fragment, context, folder)],
+        }
+        if bind.tls is not None:
+            chain["transport_socket"] = bind.tls
+        name = fragment.role.id if bind.endpoint == "http" else f"{fragment.role.id}.{bind.endpoint}"
+        found.append(
+            {
+                "name": name,
+                "address": {"socket_address": {"address": host, "port_value": port}},
+                "per_connection_buffer_limit_bytes": 1 << 20,
+                "listener_filters": bind.filters,
+                # A stranger who says nothing keeps no connection.
+                "listener_filters_timeout": "5s",
+                "filter_chains": [chain],
+            }
+        )
+        if bind.quic is not None:
+            found.append(
+                {
+                    "name": f"{name}.quic",
+                    "address": {"socket_address": {"protocol": "UDP", "address": host, "port_value": port}},
+                    "udp_listener_config": {"quic_options": {}, "downstream_socket_config": {}},
+                    "filter_chains": [
+                        {
+                            "filters": [_manager(fragment, context, folder, quic=True)],
+                            "transport_socket": bind.quic,
+                        }
+                    ],
+                }
+            )
+    return found + fragment.sections
+
+
+def _manager(fragment: Fragment, context: Context, folder: Path, quic: bool = False) -> dict[str, Any]:
+    role = fragment.role
+    entry = role.id in context.plan.entry
+    filters = ordered([*fragment.filters, *([TRACE] if entry else [])])
+    # What only this line may say is taken from strangers before any filter reads it; at the entry, where
+    # the request comes from is what the socket says, not what the client says.
+    stripped: list[dict[str, Any]] = [
+        {"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in ("x-tierline-", "x-envoy-")
+    ]
+    if entry:
+        stripped += [{"remove": "x-forwarded-for"}, {"remove": "x-request-id"}]
+    manager: dict[str, Any] = {
+        "@type": _TYPE + "filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": role.id,
+        "codec_type": "HTTP3" if quic else "AUTO",
+        "server_header_transformation": "PASS_THROUGH",
+        # Behind the entry, the tiers in front have said who the client is; only they reach this port.
+        "use_remote_address": entry,
+        "skip_xff_append": True,
+        "generate_request_id": entry,
+        "normalize_path": True,
+        "merge_slashes": True,
+        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        "stream_idle_timeout": "60s",
+        "request_headers_timeout": "10s",
+        # A body that trickles in for longer than this is an attack, not an upload.
+        "request_timeout": "60s",
+        "max_request_headers_kb": 60,
+        "common_http_protocol_options": {
+            "idle_timeout": "75s",
+            "max_headers_count": 100,
+            "headers_with_underscores_action": "REJECT_REQUEST",
+        },
+        "http_protocol_options": {"allow_chunked_length": False},
+        "http2_protocol_options": {"max_concurrent_streams": 256},
+        "early_header_mutation_extensions": [
+            {
+                "name": "envoy.http.early_header_mutation.header_mutation",
+                "typed_config": {
+                    "@type": _TYPE + "http.early_header_mutation.header_mutation.v3.HeaderMutation",
+                    "mutations": stripped,
+                },
+            }
+        ],
+        "rds": {
+            "route_config_name": role.id,
+            "config_source": watched(folder / f"routes-{role.id}.json"),
+        },
+        "http_filters": [_filter(each, role, folder) for each in filters],
+        "access_log": access_logs(role, context),
+        **({"local_reply_config": fragment.local_reply} if fragment.local_reply else {}),
+        **fragment.manager,
+    }
+    return {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
+
+
+def _filter(each: dict[str, Any], role: Role, folder: Path) -> dict[str, Any]:
+    """A filter as the listener names it: a live one by its file."""
+    if not live(each["name"]):
+        return each
+    return {
+        "name": each["name"],
+        "config_discovery": {
+            "config_source": watched(policy_file(folder, role.id, each["name"])),
+            "type_urls": [each["typed_config"]["@type"]],
+        },
+    }

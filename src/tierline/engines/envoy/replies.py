@@ -1,0 +1,35 @@
+"""RFC 9457: every refusal of Envoy's own is a problem document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+TITLES = {
+    400: "Bad request", 401: "Valid credentials are needed", 403: "Forbidden", 404: "No such route",
+    405: "Method not allowed", 408: "Request timeout", 413: "The request is too large", 426: "Upgrade required",
+    429: "Too many requests", 431: "Headers are too large", 500: "Internal error", 503: "Nobody behind answers",
+    504: "The service took too long",
+}  # fmt: skip
+
+
+def _problem(title: str) -> dict[str, Any]:
+    return {
+        "content_type": "application/problem+json",
+        "json_format": {
+            "type": "about:blank", "status": "%RESPONSE_CODE%", "title": title, "detail": "%LOCAL_REPLY_BODY%",
+            "code": "%RESPONSE_CODE_DETAILS%", "trace": "%REQ(traceparent)%",
+        },
+    }  # fmt: skip
+
+
+def _mapper(status: int, title: str) -> dict[str, Any]:
+    same = {
+        "comparison": {"op": "EQ", "value": {"default_value": status, "runtime_key": f"tierline.p{status}"}}
+    }
+    return {"filter": {"status_code_filter": same}, "body_format_override": _problem(title)}
+
+
+PROBLEMS = {
+    "mappers": [_mapper(status, title) for status, title in TITLES.items()],
+    "body_format": _problem("Refused"),
+}

@@ -1,0 +1,314 @@
+"""A piece of a real line: one tier's engines, started from a real plan, between a test's client and tiny
+servers that say what reached them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tierline.engines import unprivileged
+from tierline.engines.base import Process
+from tierline.lineups import EMBEDDED
+from tierline.plan.model import Plan
+from tierline.plan.resolve import resolve
+from tierline.run.addresses import choose
+from tierline.run.context import LocalContext
+from tierline.run.line import engine
+from tierline.run.state import State, write
+from tierline.stack import Stack
+from tierline.trips.hop import Hop
+from tierline.trips.normalise import hop as normalised
+
+
+class Line:
+    """The units of one tier of a stack, running; everything behind it is an `Upstreams`."""
+
+    def __init__(self, stack: Stack, tier: str, uses: dict[str, str], project: Path | None = None) -> None:
+        self.root = project or Path(tempfile.mkdtemp(prefix="tierline-edge-"))
+        self.root.chmod(0o711)
+        self.state = State(self.root / "stack.py")
+        self.state.folder()
+        self.plan: Plan = resolve(stack, {**EMBEDDED, **uses})
+        self.tier = tier
+        self.addresses = choose(self.plan, self.state, {"https": free(), "http": free()})
+        self.context = LocalContext(self.plan, self.state, self.addresses)
+        self.upstreams = Upstreams()
+        self.processes: dict[str, Process] = {}
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self) -> Line:
+        behind = [role for role in self.plan.roles.values() if role.tier in ("feature", "experience")]
+        mine = [role for role in self.plan.roles.values() if role.tier == self.tier]
+        if self.tier not in ("gateway",):
+            behind = [
+                self.plan.roles[up.role] for role in mine for ups in role.upstreams.values() for up in ups
+            ]
+        for role in {role.id: role for role in behind}.values():
+            self.upstreams.start(role.id, *self.addresses[(role.id, "http")])
+        for unit in self.plan.units:
+            if any(role.tier == self.tier for role in unit.roles):
+                for process in engine(unit.engine).processes(unit, self.context):
+                    self.processes[process.name] = process
+                    self._start(process)
+        return self
+
+    def url(self, zone: str = "a", endpoint: str = "http", name: str | None = None) -> str:
+        """Where the tier of a zone listens."""
+        host, port = self.addresses[(f"{name or self.tier}.{zone}", endpoint)]
+        return f"{endpoint}://{host}:{port}"
+
+    def address(self, zone: str = "a", endpoint: str = "http") -> tuple[str, int]:
+        return self.addresses[(f"{self.tier}.{zone}", endpoint)]
+
+    def folder(self, zone: str = "a") -> Path:
+        """The unit's folder."""
+        return self.context.folder(self.context.unit_of(f"{self.tier}.{zone}"))
+
+    def hops(self, trace: str, zone: str = "a", patience: float = 3.0) -> list[Hop]:
+        """The hops of a trace, as the telemetry reads them."""
+        until = time.monotonic() + patience
+        while True:
+            found = []
+            for path in (self.root / ".tierline" / "hops").glob(f"{self.tier}.{zone}*"):
+                found += [each for line in path.read_bytes().splitlines() if (each := normalised(line))]
+            mine = [each for each in found if each.trace == trace]
+            if mine or time.monotonic() > until:
+                return mine
+            time.sleep(0.05)
+
+    def log(self, name: str) -> str:
+        return (self.root / f"{name}.log").read_text(errors="replace")
+
+    def pid(self, zone: str = "a") -> int:
+        return self.running[self.context.unit_of(f"{self.tier}.{zone}")].pid
+
+    def _start(self, process: Process) -> None:
+        for folder in process.folders:
+            Path(folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+            _give(Path(folder), process)
+        for name, text in process.files.items():
+            write(Path(name), text)
+            _give(Path(name), process)
+        for name in process.writes:
+            Path(name).touch(mode=0o600)
+            _give(Path(name), process)
+        if process.check:
+            done = subprocess.run(
+                _argv(process.check, process), cwd=process.cwd, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+        log = (self.root / f"{process.name}.log").open("ab")
+        out = Path(process.stdout).open("ab") if process.stdout else log
+        popen = subprocess.Popen(
+            _argv(process.argv, process), stdin=subprocess.DEVNULL, stdout=out, stderr=log, cwd=process.cwd,
+            env={**os.environ, **process.env}, start_new_session=True,
+        )  # fmt: skip
+        self.running[process.name] = popen
+        until = time.monotonic() + 15
+        host, _, port = process.ready.target.rpartition(":")
+        while not accepts(host.removeprefix("http://"), int(port.partition("/")[0])):
+            assert popen.poll() is None, self.log(process.name)
+            assert time.monotonic() < until, self.log(process.name)
+            time.sleep(0.02)
+
+    def reload(self, zone: str = "a") -> None:
+        """Write the unit's files again and tell its engine, as the supervisor does."""
+        unit = next(u for u in self.plan.units if u.id == self.context.unit_of(f"{self.tier}.{zone}"))
+        for process in engine(unit.engine).processes(unit, self.context):
+            for name, text in process.files.items():
+                if Path(name).read_text() != text:
+                    write(Path(name), text)
+                    _give(Path(name), process)
+            if process.reload in ("HUP", "USR2"):
+                self.running[process.name].send_signal(getattr(signal, f"SIG{process.reload}"))
+
+    def close(self) -> None:
+        for name, popen in self.running.items():
+            popen.send_signal(getattr(signal, f"SIG{self.processes[name].stop_signal}"))
+        for popen in self.running.values():
+            try:
+                popen.wait(2)
+            except subprocess.TimeoutExpired:
+                os.killpg(popen.pid, signal.SIGKILL)
+                popen.wait()
+        self.upstreams.close()
+        shutil.rmtree(self.root, ignore_errors=True)
+
+
+def _give(path: Path, process: Process) -> None:
+    if process.unprivileged and os.geteuid() == 0:
+        os.chown(path, *unprivileged.account())
+
+
+def _argv(argv: tuple[str, ...], process: Process) -> tuple[str, ...]:
+    if process.unprivileged and os.geteuid() == 0:
+        return (sys.executable, "-I", "-S", unprivileged.__file__, *argv)
+    return argv
+
+
+def free() -> int:
+    """A port that was free a moment ago on every loopback address that an entry may take."""
+    while True:
+        with socket.socket() as sock:
+            sock.bind(("", 0))
+            port = int(sock.getsockname()[1])
+        if port < 60000:
+            return port
+
+
+def accepts(host: str, port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=1):
+        return True
+    return False
+
+
+class Seen(msgspec.Struct):
+    """A request as it reached a server."""
+
+    role: str
+    method: str
+    path: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        values = [value for key, value in self.headers if key.lower() == name]
+        return ", ".join(values) if values else None
+
+
+class Upstreams:
+    """Tiny HTTP/1.1 servers on one thread. A request's own headers say how it is answered:
+
+    x-test-sleep: seconds; x-test-status: the status; x-test-drop: the connection is closed without an answer;
+    x-test-header: `name: value` of the answer. An upgrade to websocket is accepted and echoes.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        self._servers: dict[str, asyncio.Server] = {}
+        self._open: dict[str, set[asyncio.StreamWriter]] = {}
+        self._at: dict[str, tuple[str, int]] = {}
+        self.sick: set[str] = set()
+        """Roles whose health checks fail."""
+        self.seen: list[Seen] = []
+
+    def start(self, role: str, host: str, port: int) -> None:
+        self._at[role] = (host, port)
+        asyncio.run_coroutine_threadsafe(self._start(role, host, port), self._loop).result(5)
+
+    def heal(self, role: str) -> None:
+        """Listen again where it listened."""
+        self.start(role, *self._at[role])
+
+    def kill(self, role: str) -> None:
+        """As a killed process: no listener, every connection reset."""
+        asyncio.run_coroutine_threadsafe(self._kill(role), self._loop).result(5)
+
+    def of(self, *roles: str) -> list[Seen]:
+        return [seen for seen in self.seen if seen.role in roles]
+
+    def close(self) -> None:
+        for role in list(self._servers):
+            self.kill(role)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
+    async def _start(self, role: str, host: str, port: int) -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self._open[role].add(writer)
+            try:
+                while await self._answer(role, reader, writer):
+                    pass
+            except (OSError, asyncio.IncompleteReadError, ValueError):
+                pass
+            finally:
+                self._open[role].discard(writer)
+                writer.close()
+
+        self._open.setdefault(role, set())
+        self._servers[role] = await asyncio.start_server(serve, host, port, limit=1 << 20)
+
+    async def _kill(self, role: str) -> None:
+        self._servers.pop(role).close()
+        for writer in list(self._open[role]):
+            writer.transport.abort()
+
+    async def _answer(self, role: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        line = (await reader.readline()).decode("latin-1").strip()
+        if not line:
+            return False
+        method, path, _ = line.split(" ", 2)
+        headers: list[tuple[str, str]] = []
+        while (raw := (await reader.readline()).decode("latin-1").rstrip("\r\n")) != "":
+            name, _, value = raw.partition(":")
+            headers.append((name, value.strip()))
+        seen = Seen(role, method, path, headers, b"")
+        if seen.header("transfer-encoding"):
+            while size := int((await reader.readline()).split(b";")[0], 16):
+                seen.body += await reader.readexactly(size)
+                await reader.readline()
+            while (await reader.readline()).strip():
+                pass
+        elif length := seen.header("content-length"):
+            seen.body = await reader.readexactly(int(length))
+        probe = path == "/health"
+        if not probe:
+            self.seen.append(seen)
+        if (seen.header("upgrade") or "").lower() == "websocket":
+            return await self._websocket(reader, writer)
+        if seen.header("x-test-sleep"):
+            await asyncio.sleep(float(seen.header("x-test-sleep") or 0))
+        if seen.header("x-test-drop"):
+            return False
+        status = seen.header("x-test-status") or ("503" if probe and role in self.sick else "200")
+        body = json.dumps(
+            {
+                "role": role, "method": method, "path": path, "body": len(seen.body),
+                "headers": {name.lower(): value for name, value in headers},
+            }
+        ).encode()  # fmt: skip
+        extra = f"{seen.header('x-test-header')}\r\n" if seen.header("x-test-header") else ""
+        head = f"HTTP/1.1 {status} OK\r\ncontent-type: application/json\r\nx-role: {role}\r\n{extra}"
+        writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode())
+        if method != "HEAD":
+            writer.write(body)
+        await writer.drain()
+        return True
+
+    async def _websocket(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        writer.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n"
+            b"sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+        )
+        while data := await reader.read(4096):
+            writer.write(data)
+            await writer.drain()
+        return False
+
+
+def raw(address: tuple[str, int], data: bytes, timeout: float = 3.0, tls: Any = None) -> bytes:
+    """What comes back for bytes written as they are, until the other side closes or says nothing more."""
+    with socket.create_connection(address, timeout=timeout) as sock:
+        if tls is not None:
+            sock = tls.wrap_socket(sock, server_hostname="localhost")
+        sock.settimeout(timeout)
+        found = b""
+        with contextlib.suppress(OSError):
+            sock.sendall(data)
+            while chunk := sock.recv(65536):
+                found += chunk
+        return found
