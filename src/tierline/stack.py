@@ -15,7 +15,7 @@ from tierline.intent import Intent, Name, setting
 from tierline.tiers.analytics.tier import Telemetry
 from tierline.tiers.cache.tier import HTTPCache
 from tierline.tiers.cdn.tier import CDN
-from tierline.tiers.client.tier import Client
+from tierline.tiers.client.tier import Client, Visit
 from tierline.tiers.dns.places import REGIONS
 from tierline.tiers.dns.tier import DNS
 from tierline.tiers.feature.tier import Function, Resource, Service
@@ -47,6 +47,7 @@ class Stack(Intent):
     journeys: tuple[Any, ...] = setting("Journeys of the experience layer.", default=())
     services: tuple[Service, ...] = setting("Services.", default=())
     functions: tuple[Function, ...] = setting("Functions.", default=())
+    workload: tuple[Visit, ...] = setting("What clients ask, for compare and kill --watch.", default=())
     telemetry: Telemetry = setting("Where hops land.", factory=Telemetry)
     region: str = setting("The region in which the zones are.", default="eu-west-1", allowed=_region)
     zones: tuple[str, ...] = setting("Availability zones.", default=("a", "b"), allowed=_zone)

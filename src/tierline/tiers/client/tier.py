@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from tierline.intent import Intent, setting
 
@@ -31,3 +31,19 @@ class Affiliate(Client):
 
     kind = "affiliate"
     header: str = setting("The header that names the partner.", default="x-affiliate")
+
+
+class Visit(Intent):
+    """One kind of request of the stack's workload, for `tierline compare` and `kill --watch`."""
+
+    path: str = setting(
+        "What is asked; {1..500} stands for a number between.",
+        allowed=lambda path: None if path.startswith("/") else "a path that begins with /",
+    )
+    weight: float = setting("How often, compared with the other visits.", default=1.0, above=0.001)
+    client: Literal["web", "mobile", "affiliate"] = setting("Who asks.", default="web")
+    region: str | None = setting("Where the client is; default: the stack's own region.", default=None)
+
+    def headers(self) -> dict[str, str]:
+        """The headers that make a request this client's."""
+        return {"x-client": self.client, "user-agent": f"tierline ({self.client})"}
