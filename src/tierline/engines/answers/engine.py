@@ -37,6 +37,9 @@ class Answers:
             ours = "0"
         return Binary(path=sys.executable, version=ours, source="wheel")
 
+    def version(self) -> str:
+        return self.binary().version
+
     def processes(self, unit: Unit, context: Context) -> list[Process]:
         """One process for all the unit's roles. Raises PlanError for an impossible route."""
         folder = context.folder(unit.id)
