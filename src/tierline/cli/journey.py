@@ -36,7 +36,7 @@ def _hops(stack: Path | None, trace: str) -> list[dict[str, Any]]:
 
     from tierline.cli.shared import running
     from tierline.run import control
-    from tierline.trips.client import hops
+    from tierline.trips.ask import hops
 
     told = control.ask(running(stack).root, {"do": "status"})
     return [msgspec.to_builtins(hop) for hop in hops(told, trace)]

@@ -30,7 +30,8 @@ def command(
 ) -> None:  # fmt: skip
     """Send one request as a client would and show its trip through every tier."""
     from tierline.run import control
-    from tierline.trips.client import Client, hops
+    from tierline.trips.ask import hops
+    from tierline.trips.client import Client
     from tierline.trips.trip import document, ordered
 
     *before, path = words

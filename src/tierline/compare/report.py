@@ -92,9 +92,10 @@ def text(measured: Sequence[Measured]) -> str:
         rows += [f"{every.name}: {loss}" for loss in every.losses]
         rows += [f"{every.name}: {what}: {why}" for what, why in every.lacks.items()]
     rows.append("\nwhat really ran")
+    wide = max(len(name) for name in names) + 2
     for every in measured:
         rows += [
-            f"  {every.name:<14}{one['engine']:<12}{one['version']:<10}sha256 {one['sha256'][:12]}  {one['path']}"
+            f"  {every.name:<{wide}}{one['engine']:<12}{one['version']:<10}sha256 {one['sha256'][:12]}  {one['path']}"
             for one in every.programs
         ]
     return "\n".join(rows)

@@ -92,7 +92,9 @@ def version(path: str, *args: str) -> str:
         done = subprocess.run([path, *args], capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired) as problem:
         raise EngineError(f"{path} {' '.join(args)}: {problem}") from problem
-    match = re.search(r"\d+(?:\.\d+)+", done.stdout) or re.search(r"\d+(?:\.\d+)+", done.stderr)
+    # A program may begin with its own path, which may have a version of something else in it.
+    said = (done.stdout.replace(path, ""), done.stderr.replace(path, ""))
+    match = next(filter(None, (re.search(r"\d+(?:\.\d+)+", text) for text in said)), None)
     return match.group() if match else ""
 
 

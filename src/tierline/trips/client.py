@@ -114,7 +114,8 @@ class Client:
         import httpx
 
         for late in ("httpcore._sync.http2", "dns.edns", "dns.message", "dns.query"):
-            with contextlib.suppress(ImportError):  # else the first request would pay for its client's imports
+            # Else the first request would pay for its client's imports.
+            with contextlib.suppress(ImportError):
                 importlib.import_module(late)
 
         trace = Span(span_id() + span_id(), span_id(), sampled)
@@ -143,30 +144,3 @@ class Client:
             status=answer.status_code, headers=list(answer.headers.items()), body=answer.content, trace=trace.trace,
             total_us=total, address=resolved.host, hop=hop,
         )  # fmt: skip
-
-
-def hops(told: Mapping[str, Any], trace: str, patience: float = 2.0) -> list[Hop]:
-    """The hops of a trace once they have all arrived: when no more come for a tenth of a second."""
-    import http.client
-
-    url = told["urls"]["status"]
-    address, _, token = url.partition("://")[2].partition("/?token=")
-    host, _, port = address.rpartition(":")
-    deadline = time.monotonic() + patience
-    last, since = 0, time.monotonic()
-    rows: list[dict[str, Any]] = []
-    connection = http.client.HTTPConnection(host, int(port), timeout=5)
-    try:
-        while time.monotonic() < deadline:
-            connection.request("GET", f"/trips/{trace}", headers={"authorization": f"Bearer {token}"})
-            rows = msgspec.json.decode(connection.getresponse().read())
-            if len(rows) != last:
-                last, since = len(rows), time.monotonic()
-            elif last and time.monotonic() - since > 0.15:
-                break
-            time.sleep(0.02)
-    except OSError as error:
-        raise RunError(f"telemetry does not answer: {error}; see tierline logs telemetry") from None
-    finally:
-        connection.close()
-    return msgspec.convert(rows, list[Hop])
