@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import signal
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tierline.cli.shared import stack_argument
 from tierline.errors import RunError
+
+if TYPE_CHECKING:
+    from tierline.run.state import State
 
 _PATIENCE = 12.0
 
@@ -19,8 +26,6 @@ _PATIENCE = 12.0
 @click.option("--volumes", is_flag=True, help="Remove the data, too.")
 def command(stack: Path | None, volumes: bool) -> None:
     """Stop the line gracefully, then by force; data is kept unless --volumes."""
-    from tierline.run import control
-    from tierline.run.guardian import start_time
     from tierline.run.state import State
     from tierline.stack import find
 
@@ -28,14 +33,8 @@ def command(stack: Path | None, volumes: bool) -> None:
     state.check()
     was = state.held()
     if was:
-        told = state.read() or {}
-        control.ask(state.root, {"do": "down"})
-        deadline = time.monotonic() + _PATIENCE
-        while state.held() or (told and start_time(told["pid"]) == told["started"]):
-            if time.monotonic() > deadline:
-                raise RunError(f"the supervisor {told.get('pid', '')} still runs after {_PATIENCE:g} s")
-            time.sleep(0.01)
-    elif (left := state.read()) is not None:
+        _stop(state)
+    if (left := state.read()) is not None:
         from tierline.run.line import sweep
 
         sweep(left)
@@ -43,3 +42,25 @@ def command(stack: Path | None, volumes: bool) -> None:
     if volumes:
         shutil.rmtree(state.root, ignore_errors=True)
     click.echo(f"{'stopped' if was else 'was not up'}{'; data removed' if volumes else ''}")
+
+
+def _stop(state: State) -> None:
+    """Ask the supervisor to stop everything and wait until it is gone; one that doesn't answer is killed."""
+    from tierline.run import control
+    from tierline.run.guardian import start_time
+
+    asked = False
+    told: dict[str, Any] = {}
+    deadline = time.monotonic() + _PATIENCE
+    while state.held() or (told and start_time(told["pid"]) == told["started"]):
+        told = state.read() or told
+        if not asked:
+            with contextlib.suppress(RunError):  # it has only just begun to start: try again
+                control.ask(state.root, {"do": "down"}, timeout=3)
+                asked = True
+        if time.monotonic() > deadline:
+            if not told:
+                raise RunError(f"the supervisor still runs after {_PATIENCE:g} s")
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(told["pid"], signal.SIGKILL)
+        time.sleep(0.01)

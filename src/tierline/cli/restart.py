@@ -1,4 +1,4 @@
-"""tierline restart: stop and start one process."""
+"""tierline restart: stop and start a process, or all of a service."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from tierline.cli.shared import running
 @click.argument("name")
 @click.argument("stack", required=False, type=click.Path(path_type=Path))
 def command(name: str, stack: Path | None) -> None:
-    """Restart the process NAME, or the one that plays the role NAME; returns when it is ready again."""
+    """Restart a process by its NAME, or those of a service or tier; returns when all are ready again."""
     from tierline.run import control
 
-    told = control.ask(running(stack).root, {"do": "restart", "name": name})
-    click.echo(f"{told['name']} is ready again, pid {told['pid']}")
+    told = control.ask(running(stack).root, {"do": "restart", "name": name}, timeout=300)
+    for process in told["restarted"]:
+        click.echo(f"{process['name']} is ready again, pid {process['pid']}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import click
@@ -32,6 +33,7 @@ def command(
     if detach:
         _detach(stack)
         return
+    from tierline.cli.view import losses
     from tierline.run.line import Line
     from tierline.run.state import State
     from tierline.run.supervise import supervise as run
@@ -45,11 +47,13 @@ def command(
                 os.write(supervise, b"ready\n")
                 os.close(supervise)
 
-            run(plan, state, ports=ports, ready=ready)
+            os.write(supervise, "".join(f"told {line}\n" for line in losses(plan)).encode())
+            run(plan, state, ports=ports, ready=ready, log=True)
             return
-        from tierline.cli.view import losses, started, watch
+        from tierline.cli.view import started, watch
 
-        losses(plan)
+        for told in losses(plan):
+            click.echo(told, err=True)
         run(plan, state, ports=ports, ready=started, view=watch)
         click.echo("stopped; data is kept (tierline down --volumes removes it)")
     except Exception as error:
@@ -66,22 +70,40 @@ def _detach(stack: Path | None) -> None:
     """Run this same command as a supervisor in a session of its own, and wait until it is ready."""
     reader, writer = os.pipe()
     arguments = [each for each in sys.argv[1:] if each not in ("--detach", "-d")]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tierline", *arguments, "--supervise", str(writer)], pass_fds=(writer,),
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True,
-    )  # fmt: skip
-    os.close(writer)
-    with os.fdopen(reader) as pipe:
-        said = pipe.read()
-    if said.startswith("ready"):
-        from tierline.cli.view import summary
-        from tierline.run.state import State
-        from tierline.stack import find
+    with tempfile.TemporaryFile() as errors:  # what is said before the supervisor has a log of its own
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tierline", *arguments, "--supervise", str(writer)], pass_fds=(writer,),
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True,
+        )  # fmt: skip
+        os.close(writer)
+        try:
+            said = _listen(reader)
+        except KeyboardInterrupt:
+            process.terminate()
+            process.wait()
+            raise
+        if said == "ready":
+            from tierline.cli.view import summary
+            from tierline.run.state import State
+            from tierline.stack import find
 
-        click.echo(summary(State(find(stack)).read() or {}))
-        return
-    if said.startswith("error"):
+            click.echo(summary(State(find(stack)).read() or {}))
+            return
         process.wait()
-        raise RunError(said.partition("\n")[2])
-    assert process.stderr is not None
-    raise RunError(f"the supervisor ended early\n{process.stderr.read().decode()}".rstrip())
+        if said.startswith("error"):
+            raise RunError(said.partition("\n")[2])
+        errors.seek(0)
+        more = errors.read().decode(errors="replace") or "see tierline logs supervisor"
+        raise RunError(f"the supervisor ended early\n{more}".rstrip())
+
+
+def _listen(reader: int) -> str:
+    """What the supervisor says in the end; what it tells on the way is printed as it comes."""
+    said: list[str] = []
+    with os.fdopen(reader) as pipe:
+        for line in pipe:
+            if not said and line.startswith("told "):
+                click.echo(line.removeprefix("told ").rstrip(), err=True)
+            else:
+                said.append(line)
+    return "".join(said).strip()

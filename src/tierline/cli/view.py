@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 _MARK = {"ready": "●", "failed": "✗", "killed": "✗", "backing off": "↻", "stopped": "○"}
 
 
-def losses(plan: Plan) -> None:
-    """The parity report, before anything starts."""
-    for loss in plan.losses:
-        click.echo(f"{click.style('loss', fg='yellow')}: {loss.tier}.{loss.system}: {loss.why}", err=True)
-    for note in plan.notes:
-        click.echo(f"{click.style('note', fg='yellow')}: {note}", err=True)
+def losses(plan: Plan) -> list[str]:
+    """The parity report as lines, told before anything starts."""
+    lines = [
+        f"{click.style('loss', fg='yellow')}: {loss.tier}.{loss.system}: {loss.why}" for loss in plan.losses
+    ]
+    return lines + [f"{click.style('note', fg='yellow')}: {note}" for note in plan.notes]
 
 
 async def watch(line: Line) -> None:

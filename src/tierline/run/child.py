@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import collections
 import contextlib
 import os
 import shutil
@@ -50,6 +49,9 @@ class Child:
         self._changed = changed
         self._popen: subprocess.Popen[bytes] | None = None
         self._stopping = False
+        self._asked = asyncio.Event()
+        """A restart was asked for: also how a process that failed is tried again."""
+        self._step_pid = 0
         self._exited = asyncio.Event()
         self._accepted: dict[str, str] | None = None
 
@@ -57,16 +59,19 @@ class Child:
         """Wait for who comes before, then keep the process running."""
         for other in before:
             await other.ready.wait()
-        crashes: collections.deque[float] = collections.deque(maxlen=_CRASHES)
+        crashes = 0
         while not self._stopping:
             await self.held.wait()
+            self._asked.clear()
             try:
                 await self._start()
-            except (EngineError, RunError) as error:
+            except (EngineError, RunError, OSError) as error:
                 self.problem = str(error)
-                self._phase("failed")
                 await self._end(force=True)
-                return
+                self._phase("failed")
+                await self._asked.wait()
+                crashes = 0
+                continue
             await self._exited.wait()
             self.ready.clear()
             if self._stopping:
@@ -74,20 +79,24 @@ class Child:
             if not self.held.is_set():
                 self._phase("killed")
                 continue
-            crashes.append(time.monotonic())
+            if self._asked.is_set():
+                crashes = 0
+                continue
             self.restarts += 1
             lived = time.time() - self.began
-            if lived > _FAST_CRASH:
-                crashes.clear()
-            if len(crashes) == _CRASHES:
+            crashes = 1 if lived > _FAST_CRASH else crashes + 1
+            if crashes == _CRASHES:
                 self.problem = (
                     f"crash loop: {_CRASHES} crashes in a row, the last after {lived:.1f} s\n{self.tail()}"
                 )
                 self._phase("failed")
-                return
+                await self._asked.wait()
+                crashes = 0
+                continue
             self._phase("backing off")
             # The first restart is at once: a crash should cost nobody anything.
-            await asyncio.sleep(0 if len(crashes) <= 1 else 0.2 * 2 ** (len(crashes) - 2))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._asked.wait(), 0.2 * 2 ** (crashes - 2) if crashes > 1 else 0)
         self._phase("stopped")
 
     async def _start(self) -> None:
@@ -119,10 +128,15 @@ class Child:
                     )
                 return
             if time.monotonic() > deadline:
-                raise RunError(
+                problem = (
                     f"{self.process.name} did not answer {self.process.ready.kind} {self.process.ready.target} "
                     f"within {self.process.ready_timeout:g} s\n{self.tail()}"
                 )
+                if not self.ready_after:
+                    raise RunError(problem)
+                self.problem = problem  # it was well before: one more crash
+                await self._end(force=True)
+                return
             await asyncio.sleep(wait)
             wait = min(wait * 1.5, 0.05)
         for step in self.process.after_ready:
@@ -171,6 +185,8 @@ class Child:
                 *self._argv(step.argv, step.unprivileged), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env=self._environment(step.env), cwd=self.process.cwd, start_new_session=True,
             )  # fmt: skip
+            self._step_pid = process.pid
+            self._changed()
             try:
                 async with asyncio.timeout(step.timeout):
                     code = await process.wait()
@@ -181,6 +197,8 @@ class Child:
                 if isinstance(ended, asyncio.CancelledError):
                     raise
                 code = -1
+            finally:
+                self._step_pid = 0
         if code != 0:
             self._rewind(step)
             why = f"took longer than {step.timeout:g} s" if code == -1 else f"failed with exit code {code}"
@@ -265,8 +283,12 @@ class Child:
                 await asyncio.wait_for(self._exited.wait(), 2)
 
     async def restart(self) -> None:
-        """Stop it gracefully; `run` starts it again."""
-        self.restarts -= 1  # asked for: it isn't a crash
+        """Stop it gracefully, when it runs; `run` starts it again. Asked for, so it isn't a crash."""
+        self.ready.clear()
+        self._asked.set()
+        if self.phase == "failed":
+            self._phase("waiting")
+        self.heal()
         await self._end()
 
     def kill(self, hold: bool) -> None:
@@ -276,6 +298,12 @@ class Child:
         if self._popen is not None and not self._exited.is_set():
             _signal(self._popen.pid, signal.SIGCONT)
             _signal(self._popen.pid, signal.SIGKILL)
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """What runs now: the process, a step before or after its start."""
+        runs = self._popen is not None and not self._exited.is_set()
+        return tuple(pid for pid in (self.pid if runs else 0, self._step_pid) if pid)
 
     def heal(self) -> None:
         """Let it run again."""

@@ -8,6 +8,7 @@ a second; then the state folder's socket, state and lock are removed.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sys
@@ -65,9 +66,13 @@ def main() -> None:
         elif action == "-":
             processes.pop(int(rest[0]), None)
     sweep(processes)
-    for name in ("state.json", "control.sock", "lock"):
-        with suppress(OSError):
-            os.unlink(os.path.join(root, name))  # noqa: PTH108, PTH118
+    with suppress(OSError):
+        lock = os.open(os.path.join(root, "lock"), os.O_RDWR)  # noqa: PTH118
+        # Taken already: the line was started again meanwhile, and what is there is its own.
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for name in ("state.json", "control.sock", "lock"):
+            with suppress(OSError):
+                os.unlink(os.path.join(root, name))  # noqa: PTH108, PTH118
 
 
 if __name__ == "__main__":

@@ -20,20 +20,17 @@ import msgspec
 
 from tierline.engines.base import Engine, Process
 from tierline.errors import EngineError, RunError, choices, nearest
-from tierline.plan.model import Plan
+from tierline.plan.model import Plan, Unit
 from tierline.run import guardian
 from tierline.run.addresses import Addresses, choose
 from tierline.run.child import Child
 from tierline.run.context import LocalContext
 from tierline.run.state import State
+from tierline.tiers.base import system
 
 
 def engine(name: str) -> Engine:
     """The engine `engines/<name>/`."""
-    if not name:
-        raise EngineError(
-            "this system can't run here: it only deploys; choose another with --use SLOT=SYSTEM"
-        )
     found: Engine = importlib.import_module(f"tierline.engines.{name}.engine").ENGINE
     return found
 
@@ -73,6 +70,21 @@ def ordered(plan: Plan, listed: list[Process]) -> list[Process]:
     return result
 
 
+def _runnable(unit: Unit) -> None:
+    """Raises EngineError when a unit's system only deploys or its program isn't installed."""
+    slot, name = unit.roles[0].slot, unit.roles[0].system
+    if not unit.engine:
+        instead = system(slot, name).stand_in
+        choice = f"{instead} stands in for it" if instead else "choose another"
+        raise EngineError(
+            f"{slot}={name} can't run here, it only deploys: {choice} with --use {slot}={instead or 'SYSTEM'}"
+        )
+    try:
+        engine(unit.engine).binary()
+    except EngineError as error:
+        raise EngineError(f"{slot}={name} can't run here: {error}") from None
+
+
 class Line:
     """The supervisor of one stack's processes."""
 
@@ -88,13 +100,14 @@ class Line:
         self.phase = "starting"
         self._tasks: list[asyncio.Task[None]] = []
         self._guardian: subprocess.Popen[bytes] | None = None
-        self._known: dict[str, int] = {}
+        self._known: dict[int, str] = {}
+        """What the guardian guards: pid and start time."""
         self._changed = asyncio.Event()
 
     def prepare(self) -> None:
         """Everything that can fail before anything starts: programs, ports, configuration."""
         for unit in self.plan.units:
-            engine(unit.engine).binary()
+            _runnable(unit)
         self.addresses = choose(self.plan, self.state, self._ports)
         self.context = LocalContext(self.plan, self.state, self.addresses)
         listed = ordered(self.plan, processes(self.plan, self.context))
@@ -157,13 +170,22 @@ class Line:
             self._guardian.stdin.close()
             self._guardian.wait(5)
 
-    def child(self, name: str) -> Child:
-        """A process by its name, or by the name of a role it plays. Raises RunError."""
-        for child in self.children.values():
-            if name == child.process.name or name in child.process.roles:
-                return child
-        names = {*self.children, *(role for child in self.children.values() for role in child.process.roles)}
-        raise RunError(f"no process {name!r}{nearest(name, names)} there are: {choices(self.children)}")
+    def named(self, name: str) -> list[Child]:
+        """The process of this name, or those that play the role (`catalog.a`), service or resource (`catalog`).
+
+        Raises RunError when there is none.
+        """
+        if name in self.children:
+            return [self.children[name]]
+        roles = {role.id for role in self.plan.roles.values() if name in (role.id, role.name)}
+        found = [child for child in self.children.values() if roles.intersection(child.process.roles)]
+        if not found:
+            names = {
+                *self.children,
+                *(word for role in self.plan.roles.values() for word in (role.id, role.name)),
+            }
+            raise RunError(f"no process {name!r}{nearest(name, names)} there are: {choices(self.children)}")
+        return found
 
     def status(self) -> dict[str, Any]:
         """What `tierline status --json` prints."""
@@ -184,6 +206,7 @@ class Line:
                     "name": child.process.name,
                     "engine": child.process.engine,
                     "roles": list(child.process.roles),
+                    "tiers": [self.plan.roles[role].tier for role in child.process.roles],
                     "zone": child.process.zone or child.process.region,
                     "pid": child.pid if child.phase in ("starting", "ready") else 0,
                     "phase": child.phase,
@@ -219,17 +242,19 @@ class Line:
 
     def _on_change(self) -> None:
         self._changed.set()
-        for child in self.children.values():
-            if child.pid and self._known.get(child.process.name) != child.pid:
-                if old := self._known.get(child.process.name):
-                    self._tell(f"- {old}\n")
-                self._known[child.process.name] = child.pid
-                self._tell(f"+ {child.pid} {guardian.start_time(child.pid)}\n")
-        if self.phase == "ready":
+        pids = {pid for child in self.children.values() for pid in child.pids}
+        come, gone = pids - self._known.keys(), self._known.keys() - pids
+        for pid in gone:
+            del self._known[pid]
+            self._tell(f"- {pid}\n")
+        for pid in come:
+            self._known[pid] = guardian.start_time(pid)
+            self._tell(f"+ {pid} {self._known[pid]}\n")
+        if self.phase == "ready" or come:
             self._save()
 
     def _save(self) -> None:
-        self.state.write(self.status())
+        self.state.write({**self.status(), "boot": _boot(), "guarded": list(self._known.items())})
 
     def _start_guardian(self) -> None:
         self._guardian = subprocess.Popen(
@@ -244,8 +269,8 @@ class Line:
             await asyncio.sleep(0.25)
         if self.phase != "stopping":
             self._start_guardian()
-            for pid in self._known.values():
-                self._tell(f"+ {pid} {guardian.start_time(pid)}\n")
+            for pid, began in self._known.items():
+                self._tell(f"+ {pid} {began}\n")
 
     def _tell(self, line: str) -> None:
         if self._guardian is not None and self._guardian.stdin is not None:
@@ -256,15 +281,10 @@ class Line:
 
 def sweep(told: dict[str, Any]) -> None:
     """End what a dead supervisor left, known by pid and start time from state.json."""
-    pids = {
-        process["pid"]: guardian.start_time(process["pid"]) for process in told["processes"] if process["pid"]
-    }
-    since = {process["pid"]: process["began"] for process in told["processes"]}
-    import psutil
+    if told.get("boot") == _boot():
+        guardian.sweep({pid: began for pid, began in told.get("guarded", ()) if began})
 
-    ours = {}
-    for pid, began in pids.items():
-        with contextlib.suppress(psutil.Error):
-            if began and abs(psutil.Process(pid).create_time() - since[pid]) < 2:
-                ours[pid] = began
-    guardian.sweep(ours)
+
+def _boot() -> str:
+    """Which run of the machine this is: start times only compare within one."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -19,6 +19,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from tierline.errors import RunError
 
 VERSION = "1"
 _LEAST_FREE = 200 << 20
+_LOCK_PATIENCE = 0.2
+"""Seconds for which somebody may have the lock who only looks whether the line is up."""
 
 
 class State:
@@ -35,7 +38,8 @@ class State:
 
     def __init__(self, stack_file: Path) -> None:
         self.stack = stack_file
-        self.root = stack_file.parent / ".tierline"
+        # Another folder lets a second line of the same stack stand beside the first (tierline compare).
+        self.root = stack_file.parent / os.environ.get("TIERLINE_STATE", ".tierline")
         self._lock: int | None = None
         self._secrets: dict[str, str] | None = None
 
@@ -56,33 +60,49 @@ class State:
             (self.root / "version").write_text(VERSION + "\n")
         except OSError as error:
             raise RunError(f"{self.root}: {error.strerror}; the stack's folder must be writable") from None
-        self._lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        deadline = time.monotonic() + _LOCK_PATIENCE
+        while (lock := self._locked()) is None:
+            if time.monotonic() > deadline:
+                running = self.read()
+                who = f" (supervisor {running['pid']})" if running else ""
+                raise RunError(
+                    f"this stack is already up{who}: see tierline status, stop it with tierline down"
+                )
+            time.sleep(0.02)
+        self._lock = lock
+
+    def _locked(self) -> int | None:
+        """The lock, taken, or None when somebody else has it."""
+        path = self.root / "lock"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Who had it before removes the file: a lock on a removed file keeps nobody out.
+            if os.fstat(descriptor).st_ino == path.stat().st_ino:
+                return descriptor
         except OSError:
-            os.close(self._lock)
-            self._lock = None
-            running = self.read()
-            who = f" (supervisor {running['pid']})" if running else ""
-            raise RunError(
-                f"this stack is already up{who}: see tierline status, stop it with tierline down"
-            ) from None
+            pass
+        os.close(descriptor)
+        return None
 
     def check(self) -> None:
-        """Raises RunError when the folder was made by another version."""
+        """Raises RunError when the folder was made by another version, or by another user."""
         version = self.root / "version"
-        if version.is_file() and (found := version.read_text().strip()) != VERSION:
+        try:
+            found = version.read_text().strip() if version.is_file() else VERSION
+        except OSError as error:
+            raise RunError(f"{version}: {error.strerror}; another user made this state folder") from None
+        if found != VERSION:
             raise RunError(
                 f"{self.root} has layout {found}, this tierline has layout {VERSION}: "
                 f"use the tierline that made it, or move the folder away"
             )
 
     def close(self) -> None:
-        """Give up the lock and remove what says that the line is up."""
-        for name in ("state.json", "control.sock"):
+        """Remove what says that the line is up, and give up the lock. Only for who has it, or when nobody has."""
+        for name in ("state.json", "control.sock", "lock"):
             (self.root / name).unlink(missing_ok=True)
         if self._lock is not None:
-            (self.root / "lock").unlink(missing_ok=True)
             os.close(self._lock)
             self._lock = None
 
@@ -93,7 +113,7 @@ class State:
         except OSError:
             return False
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except OSError:
             return True
         finally:

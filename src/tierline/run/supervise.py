@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import os
 import shutil
 import signal
 from collections.abc import Callable, Mapping
@@ -24,12 +24,13 @@ def supervise(
     ports: Mapping[str, int] | None = None,
     ready: Callable[[Line], None] | None = None,
     view: Callable[[Line], Any] | None = None,
+    log: bool = False,
 ) -> None:
     """Run a line until SIGINT, SIGTERM or `tierline down`.
 
     ready: called once when the whole line answers. view: called with the line before anything starts; its
-    coroutine runs beside the line (the live view). Raises TierlineError when the line can't start; nothing is
-    left running then.
+    coroutine runs beside the line (the live view). log: what the supervisor itself says goes to its log.
+    Raises TierlineError when the line can't start; nothing is left running then.
     """
     _raise_limits()
     told = None if state.held() else state.read()
@@ -38,6 +39,9 @@ def supervise(
         if told is not None:
             sweep(told)
         shutil.rmtree(state.root / "run", ignore_errors=True)
+        if log:
+            with (state.folder("logs") / "supervisor.log").open("ab") as file:
+                os.dup2(file.fileno(), 2)
         asyncio.run(_run(plan, state, ports, ready, view))
     finally:
         state.close()
@@ -75,14 +79,12 @@ async def _run(
                 ready(line)
             await stop.wait()
     finally:
-        starting.cancel()
-        if watching is not None:
-            watching.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await watching
+        beside = [task for task in (starting, watching, stopping) if task is not None]
+        for task in beside:
+            task.cancel()
         await line.stop()
         server.close()
-        stopping.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
 
 
 def _handler(line: Line, stop: asyncio.Event) -> control.Handler:
@@ -94,19 +96,25 @@ def _handler(line: Line, stop: asyncio.Event) -> control.Handler:
         return {}
 
     async def restart(request: dict[str, Any]) -> dict[str, Any]:
-        child = line.child(request["name"])
-        await child.restart()
-        child.ready.clear()
-        try:
-            await asyncio.wait_for(child.ready.wait(), child.process.ready_timeout + 5)
-        except TimeoutError:
-            raise RunError(f"{child.process.name} did not become ready\n{child.tail()}") from None
-        return {"name": child.process.name, "pid": child.pid}
+        children = line.named(request["name"])
+        for child in children:  # one after the other: whoever else plays the role goes on answering
+            await child.restart()
+            await back(child)
+        return {"restarted": [{"name": child.process.name, "pid": child.pid} for child in children]}
+
+    async def back(child: Child) -> None:
+        deadline = asyncio.get_running_loop().time() + child.process.ready_timeout + 5
+        while not child.ready.is_set():
+            if child.phase == "failed":
+                raise RunError(f"{child.process.name}: {child.problem}")
+            if asyncio.get_running_loop().time() > deadline:
+                raise RunError(f"{child.process.name} did not become ready\n{child.tail()}")
+            await asyncio.sleep(0.01)
 
     def chosen(request: dict[str, Any]) -> list[Child]:
         what, name = request["what"], request["name"]
         if what == "process":
-            return [line.child(name)]
+            return line.named(name)
         if what == "zone":
             found = [child for child in line.children.values() if child.process.zone == name]
         else:
@@ -141,6 +149,7 @@ def _handler(line: Line, stop: asyncio.Event) -> control.Handler:
 
     actions = {
         "status": status, "down": down, "restart": restart, "kill": kill, "heal": heal, "hang": hang, "token": token,
+
     }  # fmt: skip
 
     async def handle(request: dict[str, Any]) -> dict[str, Any]:
