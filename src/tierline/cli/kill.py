@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from pathlib import Path
 from typing import Any
@@ -42,13 +43,16 @@ def _watch(state: Any, request: dict[str, Any], rate: float, seconds: float) -> 
     told = control.ask(state.root, {"do": "status"})
     stack, _ = load_stack(state.stack)
     visits = workload.of_stack(stack)
-    targets = {}
-    for region in {visit.region or told["region"] for visit in visits}:
-        client = Client(told, state.root / "authority" / "ca.pem", told["domain"], region)
+    regions = {visit.region or told["region"] for visit in visits}
+    authority = state.root / "authority" / "ca.pem"
+
+    def resolve(region: str) -> load.Target:
+        client = Client(told, authority, told["domain"], region)
         where, trust = client.resolve(), client.trust()
-        targets[region] = load.Target(
-            where.host, where.port, told["domain"], None if trust is False else trust
-        )  # type: ignore[arg-type]
+        context = trust if isinstance(trust, ssl.SSLContext) else None
+        return load.Target(where.host, where.port, told["domain"], context)
+
+    targets = {region: resolve(region) for region in regions}
     at = seconds / 3
     asked = workload.requests(visits, told["region"], 1)
     load.open_loop(targets, asked, rate, 1.0)  # warm
@@ -56,7 +60,7 @@ def _watch(state: Any, request: dict[str, Any], rate: float, seconds: float) -> 
     kill = threading.Timer(at, lambda: control.ask(state.root, request))
     kill.start()
     try:
-        seen = load.open_loop(targets, asked, rate, seconds)
+        seen = load.open_loop(targets, asked, rate, seconds, resolve)
     finally:
         kill.join()
         healed = control.ask(state.root, {**request, "do": "heal"})

@@ -19,6 +19,8 @@ import msgspec
 from tierline.compare.workload import Request
 
 _TIMEOUT = 10.0
+_RESOLVE_EVERY = 0.5
+"""Seconds between two questions to the name service: what a client does whose address is dead."""
 _BUSY = 0.9
 """A generator that used more than this share of a core was itself the limit."""
 
@@ -58,12 +60,16 @@ class Target(msgspec.Struct, frozen=True):
     trust: ssl.SSLContext | None
 
 
+Resolve = Callable[[str], Target]
+
+
 def open_loop(
     targets: Mapping[str, Target], asked: Iterator[Request], rate: float, seconds: float,
-    at: Callable[[float], None] | None = None,
+    resolve: Resolve | None = None,
 ) -> Load:  # fmt: skip
-    """`rate` requests per second for `seconds`. at: called with the time from the start, twenty times a second."""
-    return _run(_open(targets, asked, rate, seconds, at))
+    """`rate` requests per second for `seconds`. resolve: asks again where a region's clients connect, when a
+    place doesn't accept them any more."""
+    return _run(_open(targets, asked, rate, seconds, resolve))
 
 
 def closed_loop(
@@ -81,9 +87,9 @@ def _run(work: object) -> Load:
 
 async def _open(
     targets: Mapping[str, Target], asked: Iterator[Request], rate: float, seconds: float,
-    at: Callable[[float], None] | None,
+    resolve: Resolve | None,
 ) -> Load:  # fmt: skip
-    pool = Pool(targets)
+    pool = Pool(targets, resolve)
     samples: list[Sample] = []
     began, busy = time.perf_counter(), time.process_time()
     late = 0.0
@@ -93,7 +99,6 @@ async def _open(
         samples.append(Sample(due, time.perf_counter() - began - due, status, verdict))
 
     tasks = set()
-    tick = 0.0
     for number in itertools.count():
         due = number / rate
         if due >= seconds:
@@ -103,9 +108,6 @@ async def _open(
             await asyncio.sleep(ahead)
         else:
             late = max(late, -ahead)
-        if at is not None and due >= tick:
-            at(due)
-            tick = due + 0.05
         task = asyncio.create_task(one(due, next(asked)))
         tasks.add(task)
         task.add_done_callback(tasks.discard)
@@ -139,8 +141,10 @@ async def _closed(
 class Pool:
     """Kept connections by region; one is opened when none is idle."""
 
-    def __init__(self, targets: Mapping[str, Target]) -> None:
-        self._targets = targets
+    def __init__(self, targets: Mapping[str, Target], resolve: Resolve | None = None) -> None:
+        self._targets = dict(targets)
+        self._resolve = resolve
+        self._asked_again = 0.0
         self._idle: dict[str, list[_Connection]] = {region: [] for region in targets}
 
     async def ask(self, request: Request) -> tuple[int, str]:
@@ -149,14 +153,14 @@ class Pool:
         kept = idle.pop() if idle else None
         try:
             async with asyncio.timeout(_TIMEOUT):
-                connection = kept or await _connect(self._targets[request.region])
+                connection = kept or await self._connect(request.region)
                 try:
                     answer = await connection.ask(request)
                 except (OSError, asyncio.IncompleteReadError):
                     if kept is None:
                         raise
                     # A kept connection may have been closed meanwhile: every client asks once more then.
-                    connection = await _connect(self._targets[request.region])
+                    connection = await self._connect(request.region)
                     answer = await connection.ask(request)
         except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             return 0, ""
@@ -165,6 +169,21 @@ class Pool:
         else:
             connection.close()
         return answer
+
+    async def _connect(self, region: str) -> _Connection:
+        """To where the region's clients were sent; when nobody is there, to where they are sent now."""
+        try:
+            return await _connect(self._targets[region])
+        except OSError:
+            now = time.monotonic()
+            if self._resolve is None or now - self._asked_again < _RESOLVE_EVERY:
+                raise
+            self._asked_again = now
+            before = self._targets[region]
+            self._targets[region] = await asyncio.to_thread(self._resolve, region)
+            if self._targets[region] == before:
+                raise
+            return await _connect(self._targets[region])
 
     def close(self) -> None:
         for connection in itertools.chain(*self._idle.values()):

@@ -57,7 +57,7 @@ def routes(role: Role, plan: Plan) -> list[Routed]:
     """Every route of a gateway, the most specific first: exact paths, then templates, then prefixes, long
     before short, more conditions before fewer."""
     plain = [*_journeys(role, plan), *_exposed(role, plan), *_given(role, plan)]
-    found = [each for route in plain for each in _versions(role, route)]
+    found = [*_health(role, plan), *(each for route in plain for each in _versions(role, route))]
     return sorted(
         found,
         key=lambda route: (
@@ -90,6 +90,14 @@ def _journeys(role: Role, plan: Plan) -> Iterator[Routed]:
             yield _route(role, name="experience", path=journey["path"], match=match, upstream="experience")
 
 
+def _health(role: Role, plan: Plan) -> Iterator[Routed]:
+    """What the name service asks: a place is well when a request gets all the way to what answers requests."""
+    for dns in (each for each in plan.roles.values() if each.slot == "dns" and each.settings["health"]):
+        if role.upstreams:
+            to = next(iter(role.upstreams))
+            yield _route(role, name="health", path=dns.settings["health"], match="exact", upstream=to)
+
+
 def _exposed(role: Role, plan: Plan) -> Iterator[Routed]:
     for name in role.upstreams:
         for path in _paths(plan, name):
@@ -98,7 +106,8 @@ def _exposed(role: Role, plan: Plan) -> Iterator[Routed]:
 
 def _paths(plan: Plan, name: str) -> list[str]:
     exposed: list[str] = next(
-        (r.settings.get("expose", []) for r in plan.roles.values() if r.name == name), []
+        (r.settings["expose"] for r in plan.roles.values() if r.name == name and r.slot == "feature.service"),
+        [],
     )
     return [path.rstrip("/") or "/" for path in exposed]
 
