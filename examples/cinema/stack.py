@@ -22,6 +22,7 @@ from tierline import (
     Sessions,
     Stack,
     Stream,
+    Visit,
     Web,
 )
 
@@ -61,6 +62,14 @@ stack = Stack(
     gateway=Gateway(auth=tokens, limits=[RateLimit(2000, per="1s", by="client", burst=4000)]),
     journeys=[home, film, search, checkout],
     services=[catalog, members, ratings, orders, posters],
+    workload=[
+        Visit("/film/{1..2000}", weight=6),
+        Visit("/home", weight=3, client="mobile"),
+        Visit("/search?q=alien", weight=2),
+        Visit("/films/{1..58000}", weight=2, client="mobile", region="us-east-1"),
+        Visit("/posters/{1..40}.svg", weight=3),
+        Visit("/", weight=1),
+    ],
     region="eu-west-1",
     zones=["a", "b"],
 )

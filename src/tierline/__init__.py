@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tierline.tiers.analytics.tier import Telemetry
     from tierline.tiers.cache.tier import HTTPCache
     from tierline.tiers.cdn.tier import CDN
-    from tierline.tiers.client.tier import Affiliate, Mobile, Web
+    from tierline.tiers.client.tier import Affiliate, Mobile, Visit, Web
     from tierline.tiers.core.tier import Cache, Sessions
     from tierline.tiers.dns.tier import (
         DNS,
@@ -47,7 +47,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "tierline.stack": ("Stack",),
-    "tierline.tiers.client.tier": ("Web", "Mobile", "Affiliate"),
+    "tierline.tiers.client.tier": ("Web", "Mobile", "Affiliate", "Visit"),
     "tierline.tiers.dns.tier": (
         "DNS", "Simple", "Multivalue", "Latency", "Weighted", "Geography", "Failover", "Record",
     ),
@@ -72,7 +72,7 @@ __all__ = [
     "Failover", "Function", "Gateway", "Geography", "HTTPCache", "Journey", "Latency", "LoadBalancer",
     "Mail", "Mirror", "Mobile", "Multivalue", "PartCache", "Queue", "Quota", "RateLimit", "Record",
     "Relational", "Route", "Scale", "Service", "Sessions", "Simple", "Stack", "Stream", "Table",
-    "Telemetry", "Topic", "Version", "Web", "Weighted",
+    "Telemetry", "Topic", "Version", "Visit", "Web", "Weighted",
 ]  # fmt: skip
 
 

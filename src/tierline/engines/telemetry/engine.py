@@ -36,7 +36,7 @@ class Telemetry:
             "hops": str(context.hops(unit.id).parent),
             "database": str(context.data(unit.id) / "hops.duckdb"),
             "retention": role.settings["retention"],
-            "state": str(context.project / ".tierline"),
+            "state": str(context.folder(unit.id).parents[1]),
         }
         return [
             Process(
