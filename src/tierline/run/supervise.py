@@ -147,9 +147,16 @@ def _handler(line: Line, stop: asyncio.Event) -> control.Handler:
         claims = {"iss": auth["issuer"], "aud": auth["audience"], **request["claims"]}
         return {"token": line.context.sign(claims, float(request["lifetime"]))}
 
+    async def purge(request: dict[str, Any]) -> dict[str, Any]:
+        from tierline.run.purge import everywhere
+        from tierline.tiers.cache.tier import Purge
+
+        order = Purge(*(tuple(request[name]) for name in ("paths", "prefixes", "tags")))
+        return {"purged": await asyncio.to_thread(everywhere, line.plan, line.context, order)}
+
     actions = {
         "status": status, "down": down, "restart": restart, "kill": kill, "heal": heal, "hang": hang, "token": token,
-
+        "purge": purge,
     }  # fmt: skip
 
     async def handle(request: dict[str, Any]) -> dict[str, Any]:

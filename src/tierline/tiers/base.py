@@ -11,12 +11,15 @@ import importlib.util
 import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from tierline.engines.context import Context
 from tierline.errors import PlanError, choices, nearest
 from tierline.lineups import PLANNED
 from tierline.plan.model import Role, Text
+
+if TYPE_CHECKING:
+    from tierline.tiers.cache.tier import Purge
 
 Level = Literal["runs", "deploys", "renders"]
 Protocol = Literal["http", "https", "dns", "postgresql", "redis", "nats", "smtp", "s3", "tcp"]
@@ -45,6 +48,10 @@ class System:
     def contribute(self, role: Role, context: Context) -> Any:
         """This role's fragment of its engine's configuration."""
         raise NotImplementedError(f"{type(self).__module__} contributes nothing to an engine")
+
+    def purge(self, role: Role, context: Context, order: Purge) -> int:
+        """Copies that the order names are not served by this role from now on; how many rules that took."""
+        raise NotImplementedError(f"{type(self).__module__} keeps no copies that could be purged")
 
     def shared(self, roles: Sequence[Role]) -> dict[str, Text]:
         """Environment variables, under their ecosystem's names, for who uses a resource with these roles."""

@@ -28,12 +28,6 @@ ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POL
 """
 """Mozilla's intermediate profile: nginx's own defaults don't pass it."""
 
-STATUS = (
-    "default fwd=bypass; MISS fwd=uri-miss; BYPASS fwd=bypass; EXPIRED fwd=stale; STALE hit; UPDATING hit; "
-    'REVALIDATED "hit; fwd=stale; fwd-status=304"; HIT hit;'
-)
-"""nginx's cache status in the words of Cache-Status (RFC 9211)."""
-
 TRACE = """\
     # W3C trace context: the trace goes on, this hop has a span of its own, and a request that comes without
     # one begins a trace here. One in a hundred of those is kept in detail; all are counted.
@@ -51,6 +45,7 @@ TRACE = """\
         default $tl_sample;
     }
     map $request_id $tl_span { "~^(?<tl_s>.{16})" $tl_s; }
+    map $http_via $tl_via { "" "1.1 tierline"; default "$http_via, 1.1 tierline"; }
     map $tl_flags$status $tl_detail { "~^01" 1; "~^..5" 1; default 0; }
     map $tl_detail $tl_count { 1 0; default 1; }
 """
@@ -61,11 +56,17 @@ class Fragment(msgspec.Struct, kw_only=True):
 
     http: str = ""
     servers: str = ""
+    memory: int = 0
+    """For a role that caches: bytes for what it knows about its copies."""
 
 
 def document(fragments: list[Fragment], context: Context, unit: str) -> str:
     """nginx.conf, whole. Paths are absolute; nothing is written outside the unit's folders."""
+    from tierline.engines.nginx import caching
+
     folder = context.folder(unit)
+    memory = max(fragment.memory for fragment in fragments)
+    shared = caching.http(memory) if memory else ""
     return f"""\
 # Written by tierline for {unit}.
 daemon off;
@@ -106,7 +107,7 @@ http {{
     proxy_buffer_size 16k;
     proxy_buffers 8 16k;
 {TRACE}
-{"".join(fragment.http for fragment in fragments)}
+{shared}{"".join(fragment.http for fragment in fragments)}
 {"".join(fragment.servers for fragment in fragments)}
 }}
 """
@@ -159,6 +160,21 @@ def pass_on() -> str:
             proxy_set_header Host $host;
             proxy_set_header traceparent 00-$tl_trace-$tl_span-$tl_flags;
             proxy_set_header x-tierline-claims "";
+            proxy_set_header Via $tl_via;
+            # What ends here, and what no key holds: a stranger could have others get what it makes of an answer.
+            proxy_set_header TE "";
+            proxy_set_header Upgrade "";
+            proxy_set_header Keep-Alive "";
+            proxy_set_header Proxy "";
+            proxy_set_header Proxy-Connection "";
+            proxy_set_header Forwarded "";
+            proxy_set_header X-Host "";
+            proxy_set_header X-Original-URL "";
+            proxy_set_header X-Rewrite-URL "";
+            proxy_set_header X-HTTP-Method-Override "";
+            proxy_set_header X-Forwarded-Host "";
+            proxy_set_header X-Forwarded-Port "";
+            proxy_set_header X-Forwarded-Prefix "";
             proxy_connect_timeout 1s;
             proxy_read_timeout 30s;
             proxy_send_timeout 10s;

@@ -5,7 +5,8 @@ from __future__ import annotations
 from tierline.engines import binaries
 from tierline.engines.base import Binary, Probe, Process
 from tierline.engines.context import Context
-from tierline.engines.nginx.config import Fragment, document
+from tierline.engines.nginx import caching
+from tierline.engines.nginx.config import Fragment, document, ident
 from tierline.plan.model import Unit
 from tierline.tiers.base import system
 
@@ -30,6 +31,10 @@ class Nginx:
         folder = context.folder(unit.id)
         fragments: list[Fragment] = [system(r.slot, r.system).contribute(r, context) for r in unit.roles]
         config = folder / "nginx.conf"
+        caches = any(fragment.memory for fragment in fragments)
+        sockets = (
+            (caching.PURGE_SOCKET, *(f"{ident(role)}.fetch.sock" for role in unit.roles)) if caches else ()
+        )
         program = self.binary().path
         argv = (program, "-p", str(folder), "-e", "stderr", "-c", str(config))
         host, port = context.address(unit.roles[0].id, "http")
@@ -42,8 +47,12 @@ class Nginx:
                 region=unit.region,
                 zone=unit.zone,
                 roles=tuple(role.id for role in unit.roles),
-                files={str(config): document(fragments, context, unit.id)},
-                folders=(str(folder), str(folder / "temp"), *(str(context.data(r.id)) for r in unit.roles)),
+                files={
+                    str(config): document(fragments, context, unit.id),
+                    **({str(folder / "cache.js"): caching.script()} if caches else {}),
+                },
+                folders=(str(folder), str(folder / "temp"), *((str(folder / "copies"),) if caches else ())),
+                leftovers=tuple(str(folder / socket) for socket in sockets),
                 writes=tuple(
                     str(context.hops(name)) for r in unit.roles for name in (r.id, f"{r.id}.counts")
                 ),

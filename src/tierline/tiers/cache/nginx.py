@@ -1,11 +1,13 @@
-"""cache.nginx: the shared HTTP cache on nginx's proxy_cache."""
+"""cache.nginx: the shared HTTP cache on nginx's proxy_cache, with RFC 9111's finer points in cache.js."""
 
 from __future__ import annotations
 
 from tierline.engines.context import Context
-from tierline.engines.nginx.config import STATUS, Fragment, hop_format, hop_log, ident, pass_on, upstream
+from tierline.engines.nginx import caching
+from tierline.engines.nginx.config import Fragment, hop_format, hop_log, ident, upstream
 from tierline.plan.model import Role
 from tierline.tiers.base import System
+from tierline.tiers.cache.tier import Purge
 
 
 class NginxCache(System):
@@ -13,51 +15,61 @@ class NginxCache(System):
     engine = "nginx"
     levels = frozenset({"runs"})
     supports = frozenset(
-        {"freshness", "validation", "vary", "stale_while_revalidate", "stale_if_error", "collapsing"}
-    )
+        {
+            "freshness", "validation", "vary", "stale_while_revalidate", "stale_if_error", "collapsing", "ranges",
+            "invalidation", "client_control", "purge_path", "purge_prefix", "purge_tag",
+        }
+    )  # fmt: skip
+    lacks = {
+        "fragments": "nginx knows SSI, not ESI; use varnish",
+        # Of the table of RFC 9111, by the names in tests/contract/cache:
+        "hop-request-named": "nginx can't take out of a request the fields that its Connection names",
+        "vary-long": "nginx keeps no answer whose Vary has more than 128 letters",
+        "authorization-must-revalidate": "frameworks add must-revalidate unasked: only public and s-maxage count",
+        "ask-max-age": "a copy's age is known only after it was found; no-cache and max-age=0 count",
+        "ask-min-fresh": "a copy's age is known only after it was found",
+        "ask-max-stale": "nginx serves stale what its origin allows, not what a client asks for",
+    }
     endpoints = {"http": "http"}
 
     def contribute(self, role: Role, context: Context) -> Fragment:
-        name, data, settings = ident(role), context.data(role.id), role.settings
+        settings = role.settings
         host, port = context.address(role.id, "http")
         (targets,) = list(role.upstreams.values())[:1]
-        # nginx obeys stale-while-revalidate and stale-if-error of the response once background updates are
-        # on; use_stale adds the stack's own stale-if-error. `updating` there would break freshness.
-        stale = "error timeout http_500 http_502 http_503 http_504" if settings["stale_if_error"] else "off"
+        entry = role.id in context.plan.entry
+        # Behind another tier the client's address is what that tier says.
+        forwarded = "$remote_addr" if entry else "$http_x_forwarded_for"
+        store = caching.Store(
+            name=ident(role),
+            zone=ident(role),
+            # A redirect to HTTPS is not for who came by HTTPS.
+            key="$http_x_forwarded_proto",
+            target=f"http://{ident(role)}_next",
+            # A CDN in front purges by these, too.
+            entry=str(int(all(other.tier != "cdn" for other in context.plan.roles.values()))),
+            headers=f"            proxy_set_header X-Forwarded-For {forwarded};\n",
+            obey=settings["client_control"],
+            stale_while_revalidate=settings["stale_while_revalidate"],
+            stale_if_error=settings["stale_if_error"],
+        )
+        status = '            add_header Cache-Status "tierline-cache; $tl_status" always;\n'
+        folder = str(context.folder(context.unit_of(role.id)))
         http = (
-            hop_format(role, f"${name}_verdict", "cache")
-            + f"""\
-    map $upstream_cache_status ${name}_status {{ {STATUS} }}
-    map $upstream_cache_status ${name}_verdict {{ default pass; "~(?<{name}_u>.+)" ${name}_u; }}
-    # A request with credentials is neither answered from the cache nor stored (RFC 9111, section 3.5).
-    map $http_authorization ${name}_private {{ default 1; "" 0; }}
-    proxy_cache_path {data}/copies levels=1:2 keys_zone={name}:{max(1, settings["memory"] >> 20)}m
-        max_size={settings["disk"]} inactive=1d use_temp_path=off;
-"""
-            + upstream(f"{name}_next", targets, context)
+            hop_format(role, "$tl_verdict", "cache")
+            + caching.zone(store.zone, folder, settings["memory"], settings["disk"], "1d")
+            + upstream(f"{store.name}_next", targets, context)
         )
         servers = f"""\
     server {{
         listen {host}:{port};
-{hop_log(role, context, f"${name}_verdict")}\
+{hop_log(role, context, "$tl_verdict")}{caching.variables(store)}\
         location / {{
-{pass_on()}\
-            proxy_set_header X-Forwarded-For $http_x_forwarded_for;
-            proxy_cache {name};
-            proxy_cache_key $request_method$host$request_uri;
-            proxy_cache_methods GET HEAD;
-            proxy_cache_lock on;
-            # Waiting longer than this for somebody else's fetch is worse than fetching twice.
-            proxy_cache_lock_timeout 500ms;
-            proxy_cache_revalidate on;
-            proxy_cache_background_update on;
-            proxy_cache_use_stale {stale};
-            proxy_cache_bypass ${name}_private;
-            proxy_no_cache ${name}_private;
-            add_header Cache-Status "tierline-cache; ${name}_status" always;
-            proxy_pass http://{name}_next;
-{settings["raw"] or ""}
+{caching.cached(store, status + (settings["raw"] or ""))}\
         }}
+{caching.direct(store, status)}\
     }}
-"""
-        return Fragment(http=http, servers=servers)
+{caching.fetching(store)}"""
+        return Fragment(http=http, servers=servers, memory=settings["memory"])
+
+    def purge(self, role: Role, context: Context, order: Purge) -> int:
+        return caching.purge(context.folder(context.unit_of(role.id)), order)

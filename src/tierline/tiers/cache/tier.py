@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from tierline.intent import Duration, Intent, Size, setting
+
+
+class Purge(msgspec.Struct, frozen=True):
+    """Which copies must not be found again."""
+
+    paths: tuple[str, ...] = ()
+    """These paths, with any query and in all variants."""
+    prefixes: tuple[str, ...] = ()
+    """These and all below them: `/films` is for `/films/1`, not for `/filmstars`."""
+    tags: tuple[str, ...] = ()
+    """What came with one of these in `Surrogate-Key`."""
 
 
 class HTTPCache(Intent):
@@ -12,6 +25,11 @@ class HTTPCache(Intent):
         "Serve stale this long while a fresh copy is fetched.", default=0
     )
     stale_if_error: Duration = setting("Serve stale this long when the origin fails.", default=0)
+    client_control: bool = setting(
+        "Obey a request's own Cache-Control (no-cache, max-age=0, no-store). A browser's reload then asks the "
+        "origin, and so can anybody else.",
+        default=False,
+    )
     memory: Size = setting("Memory for keys and metadata.", default="16MiB")
     disk: Size = setting("Disk for bodies.", default="256MiB")
     raw: str | None = setting("Engine configuration added as it is (nginx: into the location).", default=None)
@@ -23,4 +41,6 @@ class HTTPCache(Intent):
             asked["stale_while_revalidate"] = "stale_while_revalidate="
         if self.stale_if_error:
             asked["stale_if_error"] = "stale_if_error="
+        if self.client_control:
+            asked["client_control"] = "client_control="
         return asked

@@ -2,7 +2,69 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
+import ipaddress
+from typing import Literal
+
 from tierline.intent import Duration, Intent, Size, setting
+
+SIGNING_KEY = "cdn.signing"
+"""The name of the secret that signs URLs."""
+
+
+def _path(value: str) -> str | None:
+    return None if value.startswith("/") and not set(value) & set(' {};"$\\') else "a path such as /films/"
+
+
+def _network(value: str) -> str | None:
+    try:
+        ipaddress.ip_network(value)
+    except ValueError:
+        return "networks such as 192.0.2.0/24"
+    return None
+
+
+def _word(value: str) -> str | None:
+    return None if value.replace("_", "").isalnum() else "names of letters, digits and _"
+
+
+def _site(value: str) -> str | None:
+    return (
+        None
+        if set(value) <= set("abcdefghijklmnopqrstuvwxyz0123456789.-*")
+        else 'host names, "*.example.com" too'
+    )
+
+
+class Rule(Intent):
+    """How one part of the paths is kept. Of several rules, the one with the longest path counts."""
+
+    path: str = setting(
+        "The rule is for this path and all below it, when it ends in /; else for it alone.", allowed=_path
+    )
+    ttl: Duration | None = setting(
+        "How long copies stay, whatever the origin says; private and no-store still count. Default: what it says.",
+        default=None,
+    )
+    query: tuple[str, ...] | None = setting(
+        "Parameters of the query that tell copies apart; the others never reach the origin. Default: all.",
+        default=None,
+        allowed=_word,
+    )
+    by: tuple[Literal["client", "device", "language"], ...] = setting(
+        "What else tells copies apart: the x-client header, the kind of device (the origin receives it as "
+        "x-device), the first language (x-language). Better: let the origin say Vary.",
+        default=(),
+    )
+    signed: bool = setting("Only who has a token may have it (see `sign`).", default=False)
+    sites: tuple[str, ...] = setting(
+        "Sites that may embed it; the stack's own always may. Default: all.", default=(), allowed=_site
+    )
+    networks: tuple[str, ...] = setting(
+        "Client networks that may have it. Default: all.", default=(), allowed=_network
+    )
 
 
 class CDN(Intent):
@@ -13,14 +75,62 @@ class CDN(Intent):
     )
     assets: str | None = setting("Folder with static files, served from the assets origin.", default=None)
     assets_ttl: Duration = setting("How long a place and a browser keep an asset.", default="1h")
+    rules: tuple[Rule, ...] = setting("How single paths are kept.", default=())
+    shield: str | None = setting(
+        "One of the places that the others pull through, so that the origin is asked once.", default=None
+    )
+    compress: bool = setting("Compress text for who accepts it.", default=True)
+    stale_while_revalidate: Duration = setting(
+        "Serve stale this long while a fresh copy is fetched, where the origin doesn't say.", default=0
+    )
+    stale_if_error: Duration = setting(
+        "Serve stale this long when the origin fails, where it doesn't say.", default="1d"
+    )
     size: Size = setting("Disk that one place may use for copies.", default="256MiB")
     raw: str | None = setting(
         "Engine configuration added as it is (for nginx: into the server block).", default=None
     )
+
+    def check(self) -> None:
+        paths = [rule.path for rule in self.rules]
+        for path in paths:
+            if paths.count(path) > 1:
+                raise self.wrong("rules", path, "one rule for each path")
+        if self.shield is not None and self.shield not in self.places:
+            raise self.wrong("shield", self.shield, "one of places=")
 
     def features(self) -> dict[str, str]:
         """What this intent asks of its system, by feature, with the field that asks for it."""
         asked = {"pull": "CDN()", "tls": "CDN()"}
         if self.assets is not None:
             asked["assets"] = f"assets={self.assets!r}"
+        if self.shield is not None:
+            asked["shield"] = f"shield={self.shield!r}"
+        for rule in self.rules:
+            for feature, field in _FEATURES.items():
+                if getattr(rule, field) not in (None, (), False):
+                    asked[feature] = f"Rule({rule.path!r}, {field}=)"
         return asked
+
+
+_FEATURES = {
+    "ttl_rules": "ttl",
+    "query_keys": "query",
+    "client_keys": "by",
+    "signed_urls": "signed",
+    "hotlinks": "sites",
+    "networks": "networks",
+}
+
+
+def sign(key: str, path: str, expires: int) -> str:
+    """A token for a path, or for all below it when it ends in /, until a moment (seconds since the epoch).
+
+    A client sends it as `?token=…` or as the cookie `cdn_token`.
+    """
+    told = f"{expires}.{_letters(path.encode())}"
+    return f"{told}.{_letters(hmac.digest(key.encode(), told.encode(), hashlib.sha256))}"
+
+
+def _letters(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

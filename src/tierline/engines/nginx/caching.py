@@ -1,0 +1,229 @@
+"""A caching location of nginx: what cache.nginx and cdn.nginx have in common.
+
+    client ─▶ location / ──hit──▶ client
+                 │ miss
+                 ▼
+              NAME.fetch.sock: the same nginx again, where cache.js judges what the origin says
+                 │
+                 ▼
+              the next tier
+
+Requests that have nothing to do with the cache (unsafe methods, credentials, URLs whose answers are never
+stored) go straight to the next tier from `@NAME_direct`, and wait for nobody.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from importlib import resources
+from pathlib import Path
+
+import msgspec
+
+from tierline.engines.nginx.config import pass_on
+from tierline.errors import RunError
+
+STATUS = (
+    "default fwd=bypass; MISS fwd=uri-miss; BYPASS fwd=request; EXPIRED fwd=stale; STALE hit; UPDATING hit; "
+    'REVALIDATED "hit; fwd=stale; fwd-status=304"; HIT hit;'
+)
+"""nginx's cache status in the words of Cache-Status (RFC 9211)."""
+
+PURGE_SOCKET = "purge.sock"
+"""In the unit's folder, which only its own user can enter."""
+
+
+class Store(msgspec.Struct, kw_only=True):
+    """One cache and how it is used."""
+
+    name: str
+    zone: str
+    """Where its copies are; several may share one."""
+    key: str
+    """What tells copies apart besides the URL and Vary."""
+    target: str
+    """`http://NAME_next`: the next tier."""
+    entry: str
+    """`1` where clients come, and what is for caches is taken out; else `0`, or a variable."""
+    headers: str
+    """Lines of every request that goes on."""
+    obey: bool = False
+    """Whether a request's own Cache-Control counts."""
+    stale_while_revalidate: float = 0
+    stale_if_error: float = 0
+
+
+def http(memory: int) -> str:
+    """Lines of the http block, once for all caches of a unit. memory: bytes for what is known about copies."""
+    size = max(1, memory >> 22)
+    return f"""\
+    js_import cache from cache.js;
+    js_shared_dict_zone zone=versions:1m type=number;
+    js_shared_dict_zone zone=passing:1m type=number timeout=60s evict;
+    js_shared_dict_zone zone=policies:{size}m timeout=7d evict;
+    js_shared_dict_zone zone=renewed:{size}m timeout=7d evict;
+    js_shared_dict_zone zone=standby:1m type=number timeout=1d evict;
+    js_shared_dict_zone zone=tagged:{2 * size}m type=number;
+    js_set $tl_way cache.way;
+    js_set $tl_asks cache.asks;
+    js_set $tl_version cache.version;
+    js_set $tl_standby cache.standby;
+    js_set $tl_signed cache.signed;
+    map $request_uri $tl_path {{ "~^(?<tl_p>[^?]*)" $tl_p; }}
+    map $http_user_agent $tl_device {{
+        default desktop; "~*ipad|tablet|android(?!.*mobile)" tablet; "~*mobi|iphone|ipod" mobile;
+    }}
+    map $http_accept_language $tl_language {{ default ""; "~*^(?<tl_l>[a-z]{{2}})" $tl_l; }}
+    map $upstream_cache_status $tl_status {{ {STATUS} }}
+    map $upstream_cache_status $tl_verdict {{ default pass; "~(?<tl_u>.+)" $tl_u; }}
+    server {{
+        listen unix:{PURGE_SOCKET};
+        location = /purge {{ js_content cache.purge; }}
+        location / {{ return 404; }}
+    }}
+"""
+
+
+def script() -> str:
+    """cache.js, written beside nginx.conf."""
+    return (resources.files(__package__) / "cache.js").read_text()
+
+
+def zone(name: str, folder: str, memory: int, disk: int, kept: str) -> str:
+    """Where copies are: in a folder that a new start of the line empties, as a purge must not be undone by it."""
+    return f"""\
+    proxy_cache_path {folder}/copies/{name} levels=1:2 keys_zone={name}:{max(1, memory >> 20)}m
+        max_size={disk} inactive={kept} use_temp_path=off;
+"""
+
+
+def variables(store: Store) -> str:
+    """What cache.js asks about its server."""
+    return f"""\
+        set $tl_entry {store.entry};
+        set $tl_obey {int(store.obey)};
+        set $tl_url "$host$request_uri";
+        set $tl_ttl $http_x_tierline_ttl;
+        set $tl_stale_while_revalidate {store.stale_while_revalidate:g};
+        set $tl_stale_if_error {store.stale_if_error:g};
+"""
+
+
+def cached(store: Store, more: str = "", *, key: str = "", target: str = "", ttl: float | None = None) -> str:
+    """The body of a location that answers from copies.
+
+    key: more that tells copies apart. target: path and query that the next tier is asked for, when they are not
+    the request's own: what isn't in the key must not reach it. ttl: how long, whatever the origin says.
+    """
+    return f"""\
+            {f'set $tl_url "$host{target}";' if target else ""}
+            error_page 418 = @{store.name}_direct;
+            if ($tl_way = direct) {{ return 418; }}
+            if ($tl_way = never) {{ return 504; }}
+            if ($tl_way = refused) {{ return 405; }}
+{pass_on()}{store.headers}\
+            proxy_pass_request_body off;
+            proxy_set_header Content-Length "";
+            proxy_set_header X-Tierline-TTL "{"" if ttl is None else int(ttl)}";
+            proxy_cache {store.zone};
+            proxy_cache_key "{store.key}{key} $tl_url $tl_version";
+            proxy_cache_methods GET HEAD;
+            proxy_cache_lock on;
+            # nginx looks again every 500 ms. What isn't stored is known after the first time, and never waits.
+            proxy_cache_lock_timeout 1s;
+            proxy_cache_revalidate on;
+            # Stale is served for as long as `judge` said; use_stale would serve it for ever.
+            proxy_cache_background_update on;
+            proxy_cache_bypass $tl_asks;
+            proxy_ignore_headers Expires Set-Cookie;
+            proxy_pass_header Date;
+            proxy_force_ranges on;
+            if_modified_since before;
+            js_header_filter cache.answer;
+{more}\
+            proxy_pass http://{store.name}_fetch{target};
+"""
+
+
+def direct(store: Store, more: str = "") -> str:
+    """The named location for what has nothing to do with copies."""
+    return f"""\
+        location @{store.name}_direct {{
+{pass_on()}{store.headers}\
+            proxy_pass_header Date;
+            proxy_ignore_headers {_FOREIGN};
+            js_header_filter cache.passed;
+{more}\
+            proxy_pass {store.target};
+        }}
+"""
+
+
+_FOREIGN = "X-Accel-Expires X-Accel-Redirect X-Accel-Limit-Rate X-Accel-Buffering X-Accel-Charset"
+"""An origin doesn't steer nginx."""
+
+
+def fetching(store: Store, more: str = "") -> str:
+    """The server behind the cache: asks the next tier, and judges."""
+    ask = f"""\
+            proxy_set_header Connection "";
+            proxy_set_header Host $host;
+            proxy_set_header X-Tierline-TTL "";
+            proxy_connect_timeout 1s;
+            proxy_read_timeout 30s;
+            proxy_next_upstream error timeout http_502 http_503;
+            proxy_next_upstream_tries 2;
+            proxy_next_upstream_timeout 5s;
+            proxy_max_temp_file_size 0;
+            proxy_pass_header Date;
+            proxy_ignore_headers {_FOREIGN};
+            js_header_filter cache.judge;
+{more}\
+            proxy_pass {store.target};
+"""
+    # nginx obeys stale-if-error of a response when the connection fails, not when the status says so.
+    return f"""\
+    upstream {store.name}_fetch {{ server unix:{store.name}.fetch.sock; keepalive 64; }}
+    server {{
+        listen unix:{store.name}.fetch.sock;
+        recursive_error_pages on;
+{variables(store)}\
+        location / {{
+            if ($http_cache_control ~* only-if-cached) {{ return 504; }}
+            error_page 418 = @standby;
+            if ($tl_standby) {{ return 418; }}
+{ask}\
+        }}
+        location @standby {{
+            proxy_intercept_errors on;
+            error_page 500 502 503 504 = @failed;
+{ask}\
+        }}
+        location @failed {{ return 444; }}
+    }}
+"""
+
+
+def purge(folder: Path, order: msgspec.Struct) -> int:
+    """Send an order to the running nginx of this folder. Raises RunError when it doesn't take it."""
+    body = msgspec.json.encode(order)
+    head = f"POST /purge HTTP/1.0\r\nHost: purge\r\nContent-Length: {len(body)}\r\n\r\n"
+    # Unix socket addresses hold 107 bytes; the folder's path may be longer.
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.settimeout(5)
+            client.connect(f"/proc/self/fd/{descriptor}/{PURGE_SOCKET}")
+            client.sendall(head.encode() + body)
+            answer = b""
+            while chunk := client.recv(1 << 16):
+                answer += chunk
+    except OSError as error:
+        raise RunError(f"{folder.name} takes no purge now: {error.strerror or error}") from None
+    finally:
+        os.close(descriptor)
+    status, _, told = answer.partition(b"\r\n\r\n")
+    if b" 200 " not in status[:20]:
+        raise RunError(f"{folder.name} refuses the purge: {told.decode(errors='replace').strip()}")
+    return int(msgspec.json.decode(told)["purged"])
