@@ -37,7 +37,10 @@ from tierline.trips.normalise import hop as normalised
 class Line:
     """The units of one tier of a stack, running; everything behind it is an `Upstreams`."""
 
-    def __init__(self, stack: Stack, tier: str, uses: dict[str, str], project: Path | None = None) -> None:
+    def __init__(
+        self, stack: Stack, tier: str, uses: dict[str, str], project: Path | None = None, zones: str = "a"
+    ) -> None:
+        self.zones = zones
         self.root = project or Path(tempfile.mkdtemp(prefix="tierline-edge-"))
         self.root.chmod(0o711)
         self.state = State(self.root / "stack.py")
@@ -60,7 +63,7 @@ class Line:
         for role in {role.id: role for role in behind}.values():
             self.upstreams.start(role.id, *self.addresses[(role.id, "http")])
         for unit in self.plan.units:
-            if any(role.tier == self.tier for role in unit.roles):
+            if unit.zone in self.zones and any(role.tier == self.tier for role in unit.roles):
                 for process in engine(unit.engine).processes(unit, self.context):
                     self.processes[process.name] = process
                     self._start(process)
@@ -281,6 +284,11 @@ class Upstreams:
                 "headers": {name.lower(): value for name, value in headers},
             }
         ).encode()  # fmt: skip
+        if seen.header("x-test-trailer"):
+            writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: grpc-status\r\n\r\n")
+            writer.write(b"2\r\nhi\r\n0\r\ngrpc-status: 0\r\n\r\n")
+            await writer.drain()
+            return True
         extra = f"{seen.header('x-test-header')}\r\n" if seen.header("x-test-header") else ""
         head = f"HTTP/1.1 {status} OK\r\ncontent-type: application/json\r\nx-role: {role}\r\n{extra}"
         writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode())

@@ -47,6 +47,8 @@ def assignment(name: str, instances: Sequence[Target], *, by_distance: bool = Tr
         )
     return {
         "cluster_name": name,
+        # Another zone only when nobody of a nearer one is left.
+        "policy": {"overprovisioning_factor": 100_000},
         "endpoints": [
             {"priority": priority, "lb_endpoints": endpoints}
             for priority, (_, endpoints) in enumerate(sorted(groups.items()))

@@ -71,6 +71,13 @@ class Envoy:
         ]
 
 
+TWO_HOSTS = {
+    "name": "two hosts",
+    "match": {"prefix": "/", "headers": [{"name": ":authority", "string_match": {"contains": ","}}]},
+    "direct_response": {"status": 400, "body": {"inline_string": "more than one host"}},
+}
+"""Envoy joins two Host headers with a comma; whoever is behind would choose one of them."""
+
 ENTRY = {
     # Envoy's own way would name this machine's address for a client on loopback.
     "request_headers_to_add": [
@@ -95,8 +102,11 @@ def watched_files(fragments: list[Fragment], folder: Path, entry: Sequence[str])
             [
                 {
                     "name": name,
-                    "virtual_hosts": fragment.virtual_hosts,
+                    "virtual_hosts": [
+                        {**host, "routes": [TWO_HOSTS, *host["routes"]]} for host in fragment.virtual_hosts
+                    ],
                     "validate_clusters": False,
+                    "ignore_port_in_host_matching": True,
                     **(ENTRY if name in entry else {}),
                 }
             ],

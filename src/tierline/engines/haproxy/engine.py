@@ -87,8 +87,9 @@ defaults
     option http-no-delay
     # Reuse a server connection whenever HTTP allows it; retry only what the server never answered.
     http-reuse safe
+    # Enough to get past every dead instance of a zone to a living one.
     option redispatch 1
-    retries 2
+    retries 4
     retry-on conn-failure empty-response 0rtt-rejected
     timeout connect 1s
     timeout client 30s
@@ -97,6 +98,12 @@ defaults
     timeout http-keep-alive 75s
     timeout queue 2s
     timeout check 500ms
+
+# For monitoring, in Prometheus format: only this user can reach it.
+frontend metrics
+    bind unix@metrics.sock mode 600
+    no log
+    http-request use-service prometheus-exporter if {{ path /metrics }}
 
 {"".join(fragment.sections for fragment in fragments)}"""
 
@@ -118,6 +125,9 @@ def trace(role: Role) -> str:
     http-request set-var(txn.flags) str(00) unless traced
     http-request set-var(txn.flags) str(01) if !traced {{ rand(100) eq 0 }}
     http-request set-header traceparent 00-%[var(txn.trace)]-%[var(txn.span)]-%[var(txn.flags)]
+    http-request deny deny_status 400 unless {{ req.hdr_cnt(host) eq 1 }}
+    # What a server has seen is tried again only when it changes nothing.
+    http-request disable-l7-retry unless {{ method GET HEAD OPTIONS }}
     # What only the gateway may say is taken from strangers.
     http-request del-header x-tierline- -m beg
     log-format '{{"f":"%[var(txn.flags)]","s":%ST,"t":"%[var(txn.trace)]","i":"%[var(txn.span)]",\

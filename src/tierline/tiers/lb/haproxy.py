@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from tierline.engines.context import Context
 from tierline.engines.haproxy.engine import Fragment, trace
+from tierline.engines.haproxy.parts import bundle, hosts, servers
 from tierline.plan.model import Role
 from tierline.tiers.base import System
+from tierline.tiers.lb.tier import FEATURES
 
 _BALANCE = {
     "round_robin": "roundrobin",
@@ -18,38 +20,38 @@ class HAProxyLB(System):
     title = "HAProxy"
     engine = "haproxy"
     levels = frozenset({"runs"})
-    supports = frozenset(
-        {
-            "tls", "http2", "round_robin", "least_request", "consistent_hash", "active_health", "passive_health",
-            "zone_aware", "hsts", "redirect_http",
-        }
-    )  # fmt: skip
+    supports = frozenset(FEATURES) - {"http3", "mail"}
+    lacks = {
+        "http3": "this build of HAProxy has no QUIC; use lb=envoy",
+        "mail": "not built yet",
+    }
     endpoints = {"http": "http", "https": "https"}
 
     def contribute(self, role: Role, context: Context) -> Fragment:
-        settings, plan = role.settings, context.plan
+        settings, name = role.settings, role.id.replace(".", "-")
         host, port = context.address(role.id, "http")
         _, tls_port = context.address(role.id, "https")
-        chain, key = context.certificate(plan.domain, f"*.{plan.domain}", "localhost", host)
-        bundle = context.folder(role.id) / "tls.pem"
-        bundle.write_text(chain.read_text() + key.read_text())
-        bundle.chmod(0o600)
-        entry = role.id in plan.entry
+        crt = bundle(role, context, settings["certificate"])
+        proxied = " accept-proxy" if settings["proxy_protocol"] else ""
+        entry = role.id in context.plan.entry
         # Behind a CDN the client's address is what the CDN says; at the entry, what the socket says.
         forwarded = "http-request set-header X-Forwarded-For %[src]" if entry else "option forwardfor if-none"
-        (targets,) = list(role.upstreams.values())[:1]
-        name = role.id.replace(".", "-")
         frontend = f"""\
 frontend {name}
-    bind {host}:{port}
-    bind {host}:{tls_port} ssl crt {bundle} alpn h2,http/1.1
+    bind {host}:{port}{proxied}
+    bind {host}:{tls_port} ssl crt {crt} alpn h2,http/1.1{proxied}
     maxconn {settings["max_connections"]}
+    timeout http-request {int(settings["header_timeout"] * 1000)}ms
     {forwarded}
     http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}
     http-request set-header X-Forwarded-Proto http unless {{ ssl_fc }} or {{ req.hdr(X-Forwarded-Proto) -m found }}
 {trace(role)}\
     http-request set-var-fmt(txn.verdict) "tls %[ssl_fc_protocol,regsub(TLSv,,)] %[ssl_fc_alpn]" if {{ ssl_fc }}
 """
+        if settings["hosts"]:
+            frontend += f"    acl known {hosts(settings['hosts'])}\n"
+            frontend += '    http-request set-var(txn.verdict) str("refused: unknown host") unless known\n'
+            frontend += "    http-request deny deny_status 421 unless known\n"
         if settings["redirect_http"]:
             frontend += "    http-request redirect scheme https code 308 unless { ssl_fc }\n"
         if settings["hsts"] is not None:
@@ -57,17 +59,14 @@ frontend {name}
             frontend += f'    http-after-response set-header Strict-Transport-Security "max-age={age}" if {{ ssl_fc }}\n'
         frontend += f"    {settings['raw']}\n" if settings["raw"] else ""
         backend = f"backend {name}-next\n    balance {_BALANCE[settings['balance']]}\n"
+        backend += f"    timeout queue {int(settings['queue'] * 1000)}ms\n"
+        if settings["sticky"]:
+            backend += f"    cookie {settings['sticky']} insert indirect nocache httponly attr SameSite=Lax\n"
         if settings["health"]:
             backend += (
-                f"    option httpchk GET {settings['health']}\n    http-check send hdr Host {plan.domain}\n"
+                f"    option httpchk GET {settings['health']}\n"
+                f"    http-check send hdr Host {context.plan.domain}\n"
             )
-        interval = int(settings["health_interval"] * 1000)
-        nearest = min(target.distance for target in targets)
-        for target in targets:
-            address, at = context.address(target.role, target.endpoint)
-            backup = " backup" if settings["zone_aware"] and target.distance > nearest else ""
-            backend += (
-                f"    server {target.role} {address}:{at} weight 100 check inter {interval}ms fall 2 rise 1 "
-                f"observe layer4 error-limit 1 on-error mark-down{backup}\n"
-            )
+        (targets,) = list(role.upstreams.values())[:1]
+        backend += servers(targets, context, settings)
         return Fragment(sections=f"{frontend}    default_backend {name}-next\n\n{backend}\n")

@@ -2,40 +2,132 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Literal
 
 from tierline.intent import Duration, Intent, setting
+
+FEATURES: Mapping[str, str] = {
+    "tls": "TLS 1.2 and 1.3 end here, with the local authority's certificate or your own",
+    "tls_profile": "only what Mozilla's intermediate profile allows",
+    "http2": "HTTP/2 by ALPN",
+    "http3": "HTTP/3 on the same port over UDP, told by Alt-Svc",
+    "redirect_http": "plain HTTP is sent to HTTPS",
+    "hsts": "Strict-Transport-Security",
+    "round_robin": "one after the other",
+    "least_request": "who has the fewest requests under way",
+    "consistent_hash": "by the path, moving few paths when an instance comes or goes",
+    "weights": "shares by zone",
+    "sticky": "a client stays with its instance, by a cookie",
+    "active_health": "instances asked in intervals",
+    "passive_health": "an instance that fails a request is left out",
+    "zone_aware": "the own zone first, the others when it is down",
+    "slow_start": "an instance that comes back gets its share little by little",
+    "draining": "an instance is left without a failed request",
+    "live_upstreams": "instances come and go without a failed request",
+    "connection_limit": "a bound on connections",
+    "queueing": "requests wait when every instance is at its limit",
+    "proxy_protocol": "the client's address from a PROXY header",
+    "websocket": "upgraded connections",
+    "trailers": "HTTP trailers, which gRPC needs",
+    "known_hosts": "requests for strangers' hosts are refused with 421",
+    "strict_parsing": "ambiguous requests are refused or made plain, never passed on as they are",
+    "slow_clients": "headers that trickle in are given up",
+    "trace_context": "a trace begins here or goes on, one hop per request",
+    "metrics": "counts per instance in Prometheus format, where only this user reaches them",
+    "mail": "SMTP passed through to the mail resource, TLS ended here",
+}
+"""Every feature of a load balancer, by name: what `supports`, `lacks` and the contract suite speak of."""
+
+_HOST = re.compile(r"(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*")
+
+
+def _host(value: str) -> str | None:
+    return None if _HOST.fullmatch(value) else 'host names in lower case, "*." before one for all below it'
+
+
+def _path(value: str) -> str | None:
+    return None if re.fullmatch(r"/[A-Za-z0-9._~/-]*", value) else "a plain path that begins with /"
+
+
+def _cookie(value: str) -> str | None:
+    return None if re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", value) else "letters, digits, '-' and '_'"
 
 
 class LoadBalancer(Intent):
     """Terminates TLS with HTTP/2, checks what stands behind it, and balances over it."""
 
     balance: Literal["round_robin", "least_request", "consistent_hash"] = setting(
-        "How a zone is chosen when several are near.", default="round_robin"
+        "How an instance is chosen when several are near.", default="round_robin"
     )
-    health: str | None = setting("Path of the active health check; default: connect only.", default=None)
+    weights: dict[str, int] = setting("Zone → its share of 100, where zones are equal.", factory=dict)
+    sticky: str | None = setting(
+        "Name of a cookie that keeps a client with its instance.", default=None, allowed=_cookie
+    )
+    health: str | None = setting(
+        "Path of the active health check; default: connect only.", default=None, allowed=_path
+    )
     health_interval: Duration = setting("Between two health checks.", default="500ms", above=0.1)
+    slow_start: Duration | None = setting(
+        "How long an instance that comes back gets less than its share.", default=None
+    )
     zone_aware: bool = setting("Prefer the own zone, spill over when it is down.", default=True)
     redirect_http: bool = setting("Answer plain HTTP with a redirect to HTTPS.", default=False)
     hsts: Duration | None = setting("Strict-Transport-Security max-age.", default=None)
-    max_connections: int = setting("Connections at once.", default=4096, above=1)
-    raw: str | None = setting(
-        "Engine configuration added as it is (HAProxy: into the frontend).", default=None
+    http3: bool = setting("HTTP/3 beside HTTP/2.", default=False)
+    certificate: str | None = setting(
+        "PEM file with certificate chain and key; default: one of the local authority.", default=None
     )
+    hosts: tuple[str, ...] = setting(
+        "Hosts that are answered, others get 421; default: every host.", default=(), allowed=_host
+    )
+    proxy_protocol: bool = setting("Every connection begins with a PROXY header (v1 or v2).", default=False)
+    max_connections: int = setting("Connections at once.", default=4096, above=1)
+    per_instance: int | None = setting(
+        "Requests at once per instance; the others wait in a queue.", default=None, above=1
+    )
+    queue: Duration = setting("How long a request waits in the queue before 503.", default="2s")
+    header_timeout: Duration = setting(
+        "How long a client may take to send headers.", default="10s", above=0.1
+    )
+    raw: str | None = setting(
+        "Engine configuration added as it is (HAProxy: into the frontend; nginx: into the server block; Envoy: a "
+        "JSON list of HTTP filters).",
+        default=None,
+    )
+
+    def check(self) -> None:
+        for zone, weight in self.weights.items():
+            if not 0 <= weight <= 100:
+                raise self.wrong("weights", {zone: weight}, "0 to 100")
 
     def features(self) -> dict[str, str]:
         """What this intent asks of its system, by feature, with the field that asks for it."""
         asked = {
             "tls": "LoadBalancer()",
+            "tls_profile": "LoadBalancer()",
             "http2": "LoadBalancer()",
+            "trace_context": "LoadBalancer()",
+            "strict_parsing": "LoadBalancer()",
             self.balance: f"balance={self.balance!r}",
         }
+        for feature, wanted in (
+            ("weights", self.weights),
+            ("sticky", self.sticky),
+            ("slow_start", self.slow_start),
+            ("zone_aware", self.zone_aware),
+            ("redirect_http", self.redirect_http),
+            ("hsts", self.hsts is not None),
+            ("http3", self.http3),
+            ("proxy_protocol", self.proxy_protocol),
+        ):
+            if wanted:
+                asked[feature] = f"{feature}="
         if self.health is not None:
             asked["active_health"] = f"health={self.health!r}"
-        if self.zone_aware:
-            asked["zone_aware"] = "zone_aware=True"
-        if self.hsts is not None:
-            asked["hsts"] = "hsts="
-        if self.redirect_http:
-            asked["redirect_http"] = "redirect_http=True"
+        if self.hosts:
+            asked["known_hosts"] = "hosts="
+        if self.per_instance is not None:
+            asked["queueing"] = "per_instance="
         return asked

@@ -1,0 +1,61 @@
+"""Pieces of haproxy.cfg that several roles need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tierline.engines.context import Context
+from tierline.plan.model import Role, Upstream
+
+
+def bundle(role: Role, context: Context, given: str | None) -> Path:
+    """Certificate chain and key in one file, as HAProxy wants them."""
+    if given is not None:
+        return (context.project / given).resolve()
+    host, _ = context.address(role.id, "https")
+    domain = context.plan.domain
+    chain, key = context.certificate(domain, f"*.{domain}", "localhost", host)
+    path = context.folder(context.unit_of(role.id)) / f"{role.id}.pem"
+    path.touch(mode=0o600)
+    path.write_text(chain.read_text() + key.read_text())
+    return path
+
+
+def hosts(names: Sequence[str]) -> str:
+    """An ACL's criterion: the host is one of the names, `*.` before one for all below it."""
+    patterns = "|".join(
+        name.replace(".", "\\.").replace("*\\.", "([a-z0-9-]+\\.)+") if name.startswith("*.") else
+        name.replace(".", "\\.")
+        for name in names
+    )  # fmt: skip
+    return f"req.hdr(host),host_only,lower -m reg ^({patterns})$"
+
+
+def servers(targets: Sequence[Upstream], context: Context, settings: Mapping[str, Any]) -> str:
+    """Server lines: the nearest first, the others as backup where the zone matters; weight out of 100, as a
+    part of a default weight of 1 would be 0."""
+    lines = [f"    default-server {server_options(settings)}\n"]
+    nearest = min(target.distance for target in targets)
+    if settings.get("zone_aware", True):
+        lines.append("    option allbackups\n")
+    for target in targets:
+        host, port = context.address(target.role, target.endpoint)
+        weights = settings.get("weights") or {}
+        weight = weights.get(context.plan.roles[target.role].zone, 100)
+        backup = " backup" if settings.get("zone_aware", True) and target.distance > nearest else ""
+        cookie = f" cookie {target.role}" if settings.get("sticky") else ""
+        lines.append(f"    server {target.role} {host}:{port} weight {weight}{cookie}{backup}\n")
+    return "".join(lines)
+
+
+def server_options(settings: Mapping[str, Any]) -> str:
+    """What every server of a backend has: an instance that fails one request is out until a check succeeds."""
+    interval = int(settings.get("health_interval", 0.5) * 1000)
+    found = f"check inter {interval}ms fall 2 rise 1 observe layer4 error-limit 1 on-error mark-down"
+    if settings.get("slow_start"):
+        found += f" slowstart {int(settings['slow_start'] * 1000)}ms"
+    if settings.get("per_instance"):
+        found += f" maxconn {settings['per_instance']}"
+    return found

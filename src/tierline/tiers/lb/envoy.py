@@ -1,0 +1,206 @@
+"""lb.envoy: TLS, HTTP/2 and HTTP/3, health checks and zone-aware balancing on Envoy."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tierline.engines.context import Context
+from tierline.engines.envoy import tls
+from tierline.engines.envoy.clusters import cluster, targets, thresholds
+from tierline.engines.envoy.listeners import Bind, Fragment
+from tierline.engines.envoy.routing import retry
+from tierline.plan.model import Role
+from tierline.tiers.base import System
+from tierline.tiers.lb.tier import FEATURES
+
+_TYPE = "type.googleapis.com/envoy.extensions."
+_POLICY = {"round_robin": "ROUND_ROBIN", "least_request": "LEAST_REQUEST", "consistent_hash": "RING_HASH"}
+
+
+class EnvoyLB(System):
+    title = "Envoy"
+    engine = "envoy"
+    levels = frozenset({"runs"})
+    supports = frozenset(FEATURES) - {"mail"}
+    lacks = {"mail": "not built yet"}
+    endpoints = {"http": "http", "https": "https"}
+
+    def contribute(self, role: Role, context: Context) -> Fragment:
+        settings = role.settings
+        name = next(iter(role.upstreams))
+        return Fragment(
+            role=role,
+            filters=_filters(settings),
+            virtual_hosts=_hosts(role, context, name),
+            clusters=[_cluster(name, role, context)],
+            manager=_manager(settings),
+            binds=_binds(role, context),
+        )
+
+
+def _binds(role: Role, context: Context) -> list[Bind]:
+    settings = role.settings
+    if settings["certificate"] is not None:
+        chain = key = (context.project / settings["certificate"]).resolve()
+    else:
+        host, _ = context.address(role.id, "https")
+        domain = context.plan.domain
+        chain, key = context.certificate(domain, f"*.{domain}", "localhost", host)
+    proxied: list[dict[str, Any]] = []
+    if settings["proxy_protocol"]:
+        kind = _TYPE + "filters.listener.proxy_protocol.v3.ProxyProtocol"
+        proxied = [{"name": "envoy.filters.listener.proxy_protocol", "typed_config": {"@type": kind}}]
+    inspector = {
+        "name": "envoy.filters.listener.tls_inspector",
+        "typed_config": {"@type": _TYPE + "filters.listener.tls_inspector.v3.TlsInspector"},
+    }
+    limit = {
+        "name": "envoy.filters.network.connection_limit",
+        "typed_config": {
+            "@type": _TYPE + "filters.network.connection_limit.v3.ConnectionLimit",
+            "stat_prefix": role.id,
+            "max_connections": settings["max_connections"],
+        },
+    }
+    secure = Bind(
+        endpoint="https",
+        tls=tls.downstream(chain, key),
+        filters=[*proxied, inspector],
+        network=[limit],
+        quic=tls.quic(chain, key) if settings["http3"] else None,
+    )
+    return [Bind(endpoint="http", filters=proxied, network=[limit]), secure]
+
+
+def _manager(settings: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "request_headers_timeout": f"{settings['header_timeout']:g}s",
+        "http_protocol_options": {
+            "allow_chunked_length": False,
+            # gRPC's status comes in a trailer; behind, HTTP/1.1 has them too.
+            "enable_trailers": True,
+        },
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
+    }
+
+
+def _hosts(role: Role, context: Context, name: str) -> list[dict[str, Any]]:
+    settings = role.settings
+    route: dict[str, Any] = {
+        "cluster": name,
+        # What stands behind has the deadlines; here only silence ends a request.
+        "timeout": "0s",
+        "idle_timeout": "60s",
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
+    }
+    if settings["balance"] == "consistent_hash":
+        route["hash_policy"] = [{"header": {"header_name": ":path", "regex_rewrite": _NO_QUERY}}]
+    safe = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD|OPTIONS"}}}
+    routes = [
+        {
+            "name": "next",
+            "match": {"prefix": "/", "headers": [safe]},
+            "route": {**route, "retry_policy": retry(2, True)},
+        },
+        {"name": "next", "match": {"prefix": "/"}, "route": {**route, "retry_policy": retry(2, False)}},
+    ]
+    said = []
+    if settings["hsts"] is not None:
+        said.append(_put("strict-transport-security", f"max-age={int(settings['hsts'])}"))
+    if settings["http3"]:
+        _, port = context.address(role.id, "https")
+        said.append(_put("alt-svc", f'h3=":{port}"; ma=86400'))
+    host: dict[str, Any] = {
+        "name": "all",
+        "domains": ["*"],
+        "routes": routes,
+        "response_headers_to_add": said,
+    }
+    if settings["redirect_http"]:
+        host["require_tls"] = "ALL"
+    if not settings["hosts"]:
+        return [host]
+    stranger = {
+        "name": "strangers",
+        "domains": ["*"],
+        "routes": [
+            {
+                "name": "unknown host",
+                "match": {"prefix": "/"},
+                "direct_response": {"status": 421, "body": {"inline_string": "unknown host\n"}},
+            }
+        ],
+    }
+    return [{**host, "domains": settings["hosts"]}, stranger]
+
+
+_NO_QUERY = {"pattern": {"regex": r"\?.*$"}, "substitution": ""}
+
+
+def _put(name: str, value: str) -> dict[str, Any]:
+    return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+
+
+def _cluster(name: str, role: Role, context: Context) -> dict[str, Any]:
+    settings, upstreams = role.settings, role.upstreams[name]
+    more: dict[str, Any] = {"lb_policy": _POLICY[settings["balance"]]}
+    breaker = thresholds()
+    if settings["per_instance"]:
+        # Requests wait for one of as many connections as may work at once.
+        count = len(upstreams) if not settings["zone_aware"] else sum(u.distance == 0 for u in upstreams)
+        breaker["max_connections"] = settings["per_instance"] * max(1, count)
+    more["circuit_breakers"] = {"thresholds": [breaker]}
+    options: dict[str, Any] = {
+        "@type": _TYPE + "upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": {"http_protocol_options": {"enable_trailers": True}},
+    }
+    more["typed_extension_protocol_options"] = {
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options
+    }
+    interval = f"{settings['health_interval']:g}s"
+    check: dict[str, Any] = {
+        "timeout": "0.5s",
+        "interval": interval,
+        "no_traffic_interval": interval,
+        "unhealthy_threshold": 2,
+        "healthy_threshold": 1,
+    }
+    if settings["health"]:
+        check["http_health_check"] = {"path": settings["health"], "host": context.plan.domain}
+        more["health_checks"] = [check]
+    if settings["slow_start"]:
+        kind = "round_robin_lb_config" if settings["balance"] == "round_robin" else "least_request_lb_config"
+        if settings["balance"] != "consistent_hash":
+            more[kind] = {"slow_start_config": {"slow_start_window": f"{settings['slow_start']:g}s"}}
+    return cluster(
+        name,
+        targets(upstreams, context, settings["weights"]),
+        by_distance=settings["zone_aware"],
+        **more,
+    )
+
+
+def _filters(settings: dict[str, Any]) -> list[dict[str, Any]]:
+    filters: list[dict[str, Any]] = []
+    if settings["sticky"]:
+        cookie = {"name": settings["sticky"], "path": "/"}
+        state = {
+            "name": "envoy.http.stateful_session.cookie",
+            "typed_config": {
+                "@type": _TYPE + "http.stateful_session.cookie.v3.CookieBasedSessionState",
+                "cookie": cookie,
+            },
+        }
+        filters.append(
+            {
+                "name": "envoy.filters.http.stateful_session",
+                "typed_config": {
+                    "@type": _TYPE + "filters.http.stateful_session.v3.StatefulSession",
+                    "session_state": state,
+                },
+            }
+        )
+    if settings["raw"]:
+        filters += json.loads(settings["raw"])
+    return filters

@@ -1,0 +1,461 @@
+"""What every load balancer must do, a test per feature. A system inherits it with an empty subclass; a feature
+that it declares to lack is skipped by its name."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, ClassVar
+
+import httpx
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from edge import Line, raw
+
+from tierline import LoadBalancer, Service, Stack
+from tierline.tiers.base import system
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+NEAR = {"web.a", "web.a-2"}
+FAR = {"web.b", "web.b-2"}
+
+LINES: dict[str, dict[str, Any]] = {
+    "main": {
+        "health": "/health", "health_interval": "200ms", "hsts": "1d", "redirect_http": True,
+        "hosts": ["edge.localhost", "*.edge.localhost", "localhost"], "header_timeout": "1s",
+    },
+    "least": {"balance": "least_request", "zone_aware": False},
+    "weighted": {"zone_aware": False, "weights": {"a": 75, "b": 25}},
+    "hashed": {"balance": "consistent_hash", "zone_aware": False},
+    "sticky": {"sticky": "where", "zone_aware": False, "http3": True},
+    "proxied": {"proxy_protocol": True},
+    "queued": {"per_instance": 2, "max_connections": 60, "slow_start": "2s"},
+}  # fmt: skip
+"""The lines of the suite: what each of them asks for."""
+
+
+def stack(settings: dict[str, Any]) -> Stack:
+    from tierline import Scale
+
+    return Stack(
+        "edge",
+        lb=LoadBalancer(**settings),
+        services=[Service("web", "app:app", expose=["/"], scale=Scale(2, 2))],
+        zones=["a", "b"],
+    )
+
+
+class LoadBalancerContract:
+    """Inherit it and name the system."""
+
+    system: ClassVar[str] = ""
+    lines: ClassVar[dict[str, Line]]
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def running(cls) -> Iterator[None]:
+        cls.lines = {}
+        yield
+        for line in cls.lines.values():
+            line.close()
+
+    def line(self, name: str = "main") -> Line:
+        """A line of the suite, started by the first who asks."""
+        if name not in self.lines:
+            line = Line(stack(LINES[name]), "lb", {"lb": self.system})
+            self.lines[name] = line
+            line.start()
+        return self.lines[name]
+
+    def asks(self, feature: str) -> None:
+        """Skip a feature that the system declares to lack, by its name."""
+        provider = system("lb", self.system)
+        if feature not in provider.supports:
+            assert provider.lacks.get(feature), f"{provider.title} neither supports nor lacks {feature}"
+            pytest.skip(f"lb.{self.system} lacks {feature}: {provider.lacks[feature]}")
+
+    def trust(self, line: Line) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=str(line.context.authority))
+
+    def client(self, name: str = "main", http2: bool = False) -> httpx.Client:
+        line = self.line(name)
+        host = "edge.localhost" if name == "main" else "localhost"
+        return httpx.Client(
+            base_url=line.url(endpoint="https"), verify=self.trust(line), http2=http2, trust_env=False, timeout=10,
+            headers={"host": host},
+        )  # fmt: skip
+
+    def roles(self, name: str, times: int, path: str = "/x", **headers: str) -> Counter[str]:
+        """Who answers, how often; each request on a connection of its own kind of luck."""
+        with self.client(name) as client:
+            found: Counter[str] = Counter()
+            for _ in range(times):
+                answer = client.get(path, headers=headers)
+                assert answer.status_code == 200, answer.text
+                found[answer.json()["role"]] += 1
+            return found
+
+    def settle(self, name: str, wanted: set[str]) -> None:
+        """Wait until exactly these answer."""
+        until = time.monotonic() + 8
+        while set(self.roles(name, 12)) != wanted:
+            assert time.monotonic() < until, f"it never comes to {wanted}: {self.roles(name, 12)}"
+            time.sleep(0.1)
+
+    # TLS
+
+    def handshake(self, version: ssl.TLSVersion, ciphers: str | None = None) -> tuple[str, str] | None:
+        """Protocol and cipher, or None when the handshake is refused."""
+        line = self.line()
+        context = self.trust(line)
+        context.check_hostname = True
+        with contextlib.suppress(ssl.SSLError, ValueError):
+            context.set_ciphers(ciphers or "ALL:@SECLEVEL=0")
+            context.minimum_version = context.maximum_version = version
+            with (
+                socket.create_connection(line.address(endpoint="https"), timeout=3) as sock,
+                context.wrap_socket(sock, server_hostname="edge.localhost") as secure,
+            ):
+                return str(secure.version()), str((secure.cipher() or ("",))[0])
+        return None
+
+    def test_speaks_tls_with_the_right_certificate(self) -> None:
+        self.asks("tls")
+        assert (self.handshake(ssl.TLSVersion.TLSv1_3) or ("",))[0] == "TLSv1.3"
+        assert (self.handshake(ssl.TLSVersion.TLSv1_2) or ("",))[0] == "TLSv1.2"
+        with socket.create_connection(self.line().address(endpoint="https"), timeout=3) as sock:
+            secure = self.trust(self.line()).wrap_socket(sock, server_hostname="x.edge.localhost")
+            names = {value for _, value in secure.getpeercert()["subjectAltName"]}  # type: ignore[index]
+            secure.close()
+        assert {"edge.localhost", "*.edge.localhost"} <= names
+
+    @pytest.mark.parametrize(
+        "cipher", ["ECDHE-ECDSA-AES128-SHA", "ECDHE-ECDSA-AES256-SHA384", "AES128-SHA", "AES128-GCM-SHA256"]
+    )
+    def test_refuses_old_ciphers(self, cipher: str) -> None:
+        self.asks("tls_profile")
+        assert self.handshake(ssl.TLSVersion.TLSv1_2, f"{cipher}:@SECLEVEL=0") is None
+        assert self.handshake(ssl.TLSVersion.TLSv1_2, "ECDHE-ECDSA-AES128-GCM-SHA256") is not None
+
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+    @pytest.mark.parametrize("version", ["TLSv1", "TLSv1_1"])
+    def test_refuses_old_versions(self, version: str) -> None:
+        self.asks("tls_profile")
+        assert self.handshake(ssl.TLSVersion[version]) is None
+
+    def test_speaks_http2(self) -> None:
+        self.asks("http2")
+        with self.client(http2=True) as client:
+            assert client.get("/x").http_version == "HTTP/2"
+        with self.client() as client:
+            assert client.get("/x").http_version == "HTTP/1.1"
+
+    def test_tells_of_http3(self) -> None:
+        self.asks("http3")
+        with self.client("sticky") as client:
+            _, port = self.line("sticky").address(endpoint="https")
+            assert client.get("/").headers["alt-svc"].startswith(f'h3=":{port}"')
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            # A QUIC packet of a version that nobody has is answered with the versions that there are.
+            sock.settimeout(3)
+            packet = b"\xc0\x0a\x0a\x0a\x0a\x08" + b"12345678" + b"\x08" + b"87654321" + bytes(1200)
+            sock.sendto(packet, self.line("sticky").address(endpoint="https"))
+            answer = sock.recv(1500)
+            assert answer[1:5] == bytes(4) and b"\x00\x00\x00\x01" in answer[5:]
+
+    def test_sends_plain_http_to_https(self) -> None:
+        self.asks("redirect_http")
+        answer = httpx.get(self.line().url() + "/a?b=c", headers={"host": "edge.localhost"}, trust_env=False)
+        assert answer.status_code in (301, 307, 308)
+        assert answer.headers["location"].startswith("https://edge.localhost")
+        assert answer.headers["location"].endswith("/a?b=c")
+
+    def test_hsts(self) -> None:
+        self.asks("hsts")
+        with self.client() as client:
+            assert client.get("/x").headers["strict-transport-security"].startswith("max-age=86400")
+
+    # who answers
+
+    def test_one_after_the_other(self) -> None:
+        self.asks("round_robin")
+        found = self.roles("main", 40)
+        assert set(found) <= NEAR
+        assert 15 <= found["web.a"] <= 25
+
+    def test_who_has_least_to_do(self) -> None:
+        self.asks("least_request")
+        line = self.line("least")
+        with ThreadPoolExecutor(12) as pool, self.client("least") as client:
+            slow = [pool.submit(client.get, "/slow", headers={"x-test-sleep": "1"}) for _ in range(2)]
+            time.sleep(0.2)
+            busy = {seen.role for seen in line.upstreams.seen if seen.path == "/slow"}
+            answers = list(pool.map(lambda _: client.get("/quick").json()["role"], range(60)))
+            assert all(each.result().status_code == 200 for each in slow)
+        share = sum(role in busy for role in answers) / len(answers)
+        assert share < 0.45
+
+    def test_shares_by_weight(self) -> None:
+        self.asks("weights")
+        found = self.roles("weighted", 200)
+        near = sum(found[role] for role in NEAR)
+        assert 130 <= near <= 170
+
+    def test_the_same_path_to_the_same_instance(self) -> None:
+        self.asks("consistent_hash")
+        first = {path: set(self.roles("hashed", 2, path)) for path in (f"/p/{n}" for n in range(30))}
+        assert all(len(roles) == 1 for roles in first.values())
+        assert len({role for roles in first.values() for role in roles}) >= 3
+        assert set(self.roles("hashed", 2, "/p/1?q=1")) == first["/p/1"]
+
+    def test_a_client_stays_with_its_instance(self) -> None:
+        self.asks("sticky")
+        line = self.line("sticky")
+        with self.client("sticky") as client:
+            first = client.get("/").json()["role"]
+            assert client.cookies
+            assert {client.get("/").json()["role"] for _ in range(12)} == {first}
+            line.upstreams.kill(first)
+            other = client.get("/")
+            assert other.status_code == 200 and other.json()["role"] != first
+            line.upstreams.heal(first)
+
+    # zones and health
+
+    def test_the_own_zone_first_the_others_when_it_is_down(self) -> None:
+        self.asks("zone_aware")
+        line = self.line()
+        self.settle("main", NEAR)
+        with ThreadPoolExecutor(6) as pool, self.client() as client:
+            asked = pool.map(lambda _: client.get("/x").status_code, range(400))
+            time.sleep(0.05)
+            for role in NEAR:
+                line.upstreams.kill(role)
+            failed = [status for status in asked if status != 200]
+        found = set(self.roles("main", 12))
+        for role in NEAR:
+            line.upstreams.heal(role)
+        assert failed == []
+        assert found <= FAR
+        self.settle("main", NEAR)
+
+    def test_who_fails_a_health_check_is_left_out(self) -> None:
+        self.asks("active_health")
+        line = self.line()
+        self.settle("main", NEAR)
+        line.upstreams.sick.add("web.a-2")
+        try:
+            self.settle("main", {"web.a"})
+        finally:
+            line.upstreams.sick.clear()
+        self.settle("main", NEAR)
+
+    def test_who_fails_a_request_is_left_out(self) -> None:
+        self.asks("passive_health")
+        line = self.line("least")
+        self.roles("least", 8)
+        line.upstreams.kill("web.b")
+        try:
+            assert "web.b" not in self.roles("least", 40)
+        finally:
+            line.upstreams.heal("web.b")
+
+    # limits
+
+    def test_requests_wait_when_all_are_busy(self) -> None:
+        self.asks("queueing")
+        line = self.line("queued")
+        with ThreadPoolExecutor(12) as pool, self.client("queued") as client:
+            began = time.monotonic()
+            asked = [pool.submit(client.get, "/q", headers={"x-test-sleep": "0.2"}) for _ in range(12)]
+            assert {each.result().status_code for each in asked} == {200}
+            took = time.monotonic() - began
+        # Two instances of the own zone, two at once each: three rounds.
+        assert took > 0.5, took
+        assert {seen.role for seen in line.upstreams.seen} <= NEAR
+
+    def test_a_bound_on_connections(self) -> None:
+        self.asks("connection_limit")
+        address = self.line("queued").address()
+        held = []
+        try:
+            for _ in range(80):
+                try:
+                    held.append(socket.create_connection(address, timeout=0.5))
+                except OSError:
+                    break  # it no longer accepts
+            served = 0
+            for sock in held:
+                sock.settimeout(0.02)
+                with contextlib.suppress(OSError):
+                    sock.sendall(b"GET /c HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            time.sleep(0.5)
+            for sock in held:
+                with contextlib.suppress(OSError):
+                    served += sock.recv(20).startswith(b"HTTP/1.1 200")
+            assert 40 <= served <= 60
+        finally:
+            for sock in held:
+                sock.close()
+
+    # who comes
+
+    def test_the_clients_address(self) -> None:
+        with self.client() as client:
+            seen = client.get(
+                "/x", headers={"x-forwarded-for": "6.6.6.6", "x-forwarded-proto": "gopher"}
+            ).json()
+        assert seen["headers"]["x-forwarded-for"] == "127.0.0.1"
+        assert seen["headers"]["x-forwarded-proto"] == "https"
+
+    @pytest.mark.parametrize("version", [1, 2])
+    def test_the_clients_address_from_a_proxy(self, version: int) -> None:
+        self.asks("proxy_protocol")
+        head = b"PROXY TCP4 192.0.2.7 127.0.0.1 4711 443\r\n"
+        if version == 2:
+            head = b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c" + bytes(
+                [192, 0, 2, 7, 127, 0, 0, 1, 18, 103, 1, 187]
+            )
+        request = b"GET /x HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+        assert b'"x-forwarded-for": "192.0.2.7"' in raw(self.line("proxied").address(), head + request)
+        assert b"200" not in raw(self.line("proxied").address(), request, 1)[:12]
+
+    def test_nobody_can_pretend_to_have_claims(self) -> None:
+        with self.client() as client:
+            seen = client.get("/x", headers={"x-tierline-claims": "e30", "x-tierline-consumer": "x"}).json()
+        assert not [name for name in seen["headers"] if name.startswith("x-tierline")]
+
+    def test_hosts_of_strangers(self) -> None:
+        self.asks("known_hosts")
+        before = len(self.line().upstreams.seen)
+        with self.client() as client:
+            for host in ("evil.test", "edge.localhost.evil.test", "127.0.0.1"):
+                assert client.get("/x", headers={"host": host}).status_code == 421, host
+            assert len(self.line().upstreams.seen) == before
+            for host in ("edge.localhost", "EDGE.localhost:8443", "www.edge.localhost"):
+                assert client.get("/x", headers={"host": host}).status_code == 200, host
+
+    # other protocols
+
+    def test_websockets(self) -> None:
+        self.asks("websocket")
+        line = self.line()
+        ask = (
+            b"GET /ws HTTP/1.1\r\nhost: edge.localhost\r\nconnection: Upgrade\r\nupgrade: websocket\r\n"
+            b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        with socket.create_connection(line.address(endpoint="https"), timeout=3) as sock:
+            secure = self.trust(line).wrap_socket(sock, server_hostname="edge.localhost")
+            secure.sendall(ask)
+            head = secure.recv(4096)
+            assert head.startswith(b"HTTP/1.1 101"), head
+            secure.sendall(b"ping")
+            assert secure.recv(4096).endswith(b"ping")
+
+    def test_trailers(self) -> None:
+        self.asks("trailers")
+        line = self.line()
+        done = subprocess.run(
+            ["nghttp", "-nv", "-H:authority: edge.localhost", "-H", "te: trailers", "-H", "x-test-trailer: 1",
+             line.url(endpoint="https") + "/grpc"],
+            capture_output=True, text=True, timeout=20, check=False,
+        )  # fmt: skip
+        assert "grpc-status: 0" in done.stdout, done.stdout
+
+    # what bad input gets
+
+    @pytest.mark.parametrize("kind", ["cl.te", "te.te", "cl.cl", "te-space", "obs-fold", "bare-lf", "bad-chunk",
+                                      "space-name", "nul", "no-host", "two-hosts", "header-cl"])  # fmt: skip
+    def test_ambiguous_requests_reach_nobody_as_they_are(self, kind: str) -> None:
+        self.asks("strict_parsing")
+        line = self.line("least")
+        hidden = b"GET /smuggled HTTP/1.1\r\nhost: localhost\r\n\r\n"
+        post = b"POST /bad HTTP/1.1\r\nhost: localhost\r\n"
+        data = {
+            "cl.te": post + b"content-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n" + hidden,
+            "te.te": post + b"transfer-encoding: chunked\r\ntransfer-encoding: x\r\n\r\n0\r\n\r\n" + hidden,
+            "cl.cl": post + b"content-length: 0\r\ncontent-length: 46\r\n\r\n" + hidden,
+            "te-space": post + b"transfer-encoding : chunked\r\ncontent-length: 5\r\n\r\n0\r\n\r\n" + hidden,
+            "obs-fold": b"GET /bad HTTP/1.1\r\nhost: localhost\r\nx-a: b\r\n transfer-encoding: chunked\r\n\r\n",
+            "bare-lf": b"GET /bad HTTP/1.1\nhost: localhost\ntransfer-encoding: chunked\n\n0\n\n" + hidden,
+            "bad-chunk": post
+            + b"transfer-encoding: chunked\r\n\r\nffffffffffffffff1\r\nx\r\n0\r\n\r\n"
+            + hidden,
+            "space-name": b"GET /bad HTTP/1.1\r\nhost: localhost\r\nx a: b\r\n\r\n",
+            "nul": b"GET /bad HTTP/1.1\r\nhost: localhost\r\nx-a: b\x00c\r\n\r\n",
+            "no-host": b"GET /bad HTTP/1.1\r\n\r\n",
+            "two-hosts": b"GET /bad HTTP/1.1\r\nhost: localhost\r\nhost: evil\r\n\r\n",
+            "header-cl": post + b"content-length: +4\r\n\r\nabcd",
+        }[kind]
+        before = len(line.upstreams.seen)
+        answer = raw(line.address(), data, 1)
+        seen = line.upstreams.seen[before:]
+        status = answer.split()[1] if answer else b""
+        if kind in ("cl.te", "te.te", "obs-fold", "bare-lf"):
+            # Either refused, or passed on as one plain request.
+            assert status in (b"", b"400", b"501", b"200"), answer
+            for each in seen:
+                names = [name.lower() for name, _ in each.headers]
+                assert not ("content-length" in names and "transfer-encoding" in names)
+                assert names.count("transfer-encoding") <= 1 and "\n" not in str(each.headers)
+            if status != b"200":
+                assert not seen
+        else:
+            assert status in (b"", b"400", b"501"), answer
+            assert not seen
+
+    def test_a_flood_of_headers_is_refused(self) -> None:
+        many = b"".join(b"x-%d: y\r\n" % number for number in range(3000))
+        line = self.line("least")
+        answer = raw(line.address(), b"GET /flood HTTP/1.1\r\nhost: localhost\r\n" + many + b"\r\n", 2)
+        assert not [seen for seen in line.upstreams.seen if seen.path == "/flood"]
+        assert not answer or answer.split()[1] in (b"400", b"431")
+
+    def test_slow_headers_are_given_up(self) -> None:
+        self.asks("slow_clients")
+        began = time.monotonic()
+        with socket.create_connection(self.line().address(), timeout=5) as sock:
+            sock.sendall(b"GET /slow HTTP/1.1\r\nhost: edge.localhost\r\nx-")
+            answer = sock.recv(4096)
+        assert time.monotonic() - began < 3
+        assert not answer or answer.split()[1] == b"408"
+
+    # trips and monitoring
+
+    def test_a_trace_goes_on_and_a_hop_is_told(self) -> None:
+        self.asks("trace_context")
+        line = self.line()
+        with self.client() as client:
+            given = f"00-{TRACE}-00f067aa0ba902b7-01"
+            seen = client.get("/x", headers={"traceparent": given}).json()["headers"]["traceparent"]
+            assert seen.split("-")[1] == TRACE and seen.endswith("-01")
+            (hop,) = line.hops(TRACE)
+            assert (hop.tier, hop.zone, hop.status) == ("lb", "a", 200)
+            assert hop.parent == "00f067aa0ba902b7"
+            assert 0 <= hop.duration_us < 5_000_000
+            fresh = client.get("/x").json()["headers"]["traceparent"].split("-")
+            assert len(fresh[1]) == 32 and len(fresh[2]) == 16 and fresh[1] != TRACE
+
+    def test_metrics_tell_of_each_instance(self) -> None:
+        self.asks("metrics")
+        self.roles("main", 2)
+        found = self.metrics(self.line())
+        assert "web" in found and "# TYPE" in found
+
+    def metrics(self, line: Line) -> str:
+        """What the engine tells on its own socket."""
+        for name, path in (("metrics.sock", "/metrics"), ("admin.sock", "/stats/prometheus")):
+            if (line.folder() / name).exists():
+                transport = httpx.HTTPTransport(uds=str(line.folder() / name))
+                with httpx.Client(transport=transport, base_url="http://x") as client:
+                    return client.get(path).text
+        raise AssertionError("there is no socket for metrics")

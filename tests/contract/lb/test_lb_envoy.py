@@ -1,0 +1,7 @@
+"""lb.envoy keeps the load balancer's contract."""
+
+from lb_suite import LoadBalancerContract
+
+
+class TestEnvoy(LoadBalancerContract):
+    system = "envoy"
