@@ -341,7 +341,9 @@ def test_etag_and_cache_control_come_from_the_parts() -> None:
     assert first.headers["cache-control"] == "public, max-age=10, stale-while-revalidate=60"
     assert first.headers["surrogate-key"] == "film film:7"
     assert first.headers["vary"] == "x-client"
-    again = call(film, film_id=7, headers={"if-none-match": f'"other", W/{first.headers["etag"]}'})
+    again = call(
+        film, film_id=7, headers={"if-none-match": '"other", ' + first.headers["etag"].removeprefix("W/")}
+    )
     assert (again.status, again.body) == (304, "")
     assert "content-length" not in again.headers
 

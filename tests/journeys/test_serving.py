@@ -92,3 +92,19 @@ def test_many_at_once_are_all_answered(experience: str) -> None:
             await asyncio.gather(*(client(n) for n in range(30)))
 
     asyncio.run(main())
+
+
+def test_a_head_request_tells_the_length_and_sends_nothing(experience: str) -> None:
+    host, port = experience.split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        connection.settimeout(5)
+        lengths = []
+        for method in ("GET", "HEAD"):
+            connection.sendall(f"{method} /film/7 HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            received = connection.recv(65536)
+            head, _, body = received.partition(b"\r\n\r\n")
+            lines = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+            lengths.append(lines)
+            assert bool(body) is (method == "GET")
+        assert len(lengths[0]) == 1
+        assert lengths[0] == lengths[1]

@@ -155,9 +155,9 @@ class Experience:
                 await self._remember(route.journey, request, reply)
             if status == 304:
                 body = b""
-            else:
+            elif method == "HEAD":
+                # A whole body in one message: its length is the server's to tell, except where there is none.
                 reply.append((b"content-length", b"%d" % len(body)))
-            if method == "HEAD":
                 body = b""
             await send({"type": "http.response.start", "status": status, "headers": reply})
             await send({"type": "http.response.body", "body": body})

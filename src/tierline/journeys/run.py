@@ -229,7 +229,15 @@ class Run:
             )
             self._fail(node, error, ready)
             return
-        self._put(node, value, ready)
+        # `_put`, written out: this is the way of every part.
+        self.values[node.slot] = value
+        self.left -= 1
+        if node.dependants:
+            waiting = self.waiting
+            for other in node.dependants:
+                waiting[other.index] -= 1
+                if not waiting[other.index]:
+                    ready.append(other)
         if self.listener is not None:
             self.listener(node, value, None)
 
