@@ -176,7 +176,7 @@ export AWS_REGION="${AWS::Region}"
 install -d -m 0711 /run/tierline
 secret() { aws secretsmanager get-secret-value --secret-id "$1" --query SecretString --output text | python3 -c '
 import json, sys
-text, field = sys.stdin.read().rstrip("\n"), sys.argv[1]
+text, field = sys.stdin.read().rstrip(), sys.argv[1]
 print(json.loads(text)[field] if field else text)' "$2"; }
 encoded() { python3 -c 'import sys, urllib.parse; print(urllib.parse.quote(sys.argv[1], safe=""))' "$(cat)"; }
 FUNCTIONS

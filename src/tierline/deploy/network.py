@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from tierline.deploy.template import Template
+from tierline.errors import PlanError
 from tierline.tiers.cloudformation import att, logical, ref
 
 
 def network(template: Template) -> None:
-    """Everything that is in a subnet needs it."""
+    """Everything that is in a subnet needs it. Raises PlanError for fewer than two zones, or more than six."""
+    if not 2 <= len(template.plan.zones) <= 6:
+        raise PlanError(
+            f"zones={list(template.plan.zones)}: load balancers and databases of AWS need two zones, six are the most"
+        )
     template.add(
         "network",
         "Network",

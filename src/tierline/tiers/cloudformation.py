@@ -86,11 +86,12 @@ def nearest_of(wanted: float, allowed: Iterable[int]) -> int:
     return next((value for value in values if value >= wanted), values[-1])
 
 
-def certificate(template: Template, layer: str, id: str) -> Value:
-    """A certificate of the stack's domain, proven by the zone; whoever deploys gives one where there is none."""
+def certificate(template: Template, layer: str, id: str, user: str = "") -> Value:
+    """A certificate of the stack's domain, proven by the zone; where there is none, whoever deploys gives one to
+    the layer that uses it."""
     domain = template.plan.domain
     if "dns" not in template.names:
-        return template.parameter(layer, id, f"ARN of a certificate of {domain} and *.{domain}.")
+        return template.parameter(user or layer, id, f"ARN of a certificate of {domain} and *.{domain}.")
     template.add(
         layer,
         id,

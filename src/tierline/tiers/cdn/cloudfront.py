@@ -156,7 +156,7 @@ def _distribution(roles: Sequence[Role], template: Template) -> None:
                 "IPV6Enabled": True,
                 "PriceClass": _price_class(plan.places),
                 "ViewerCertificate": {
-                    "AcmCertificateArn": certificate(template, "names", "FrontCertificate"),
+                    "AcmCertificateArn": certificate(template, "names", "FrontCertificate", user="edge"),
                     "MinimumProtocolVersion": "TLSv1.2_2021",
                     "SslSupportMethod": "sni-only",
                 },

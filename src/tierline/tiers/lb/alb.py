@@ -21,12 +21,18 @@ class ALB(System):
     levels = frozenset({"deploys"})
     supports = frozenset(
         {
-            "tls", "http2", "round_robin", "least_request", "active_health", "passive_health", "zone_aware", "hsts",
-            "redirect_http",
+            "tls", "tls_profile", "http2", "redirect_http", "hsts", "round_robin", "least_request", "sticky",
+            "active_health", "zone_aware", "slow_start", "draining", "live_upstreams", "websocket", "trailers",
+            "known_hosts", "strict_parsing",
         }
     )  # fmt: skip
     lacks = {
-        "consistent_hash": "it can tie a client to an instance by a cookie, not a path; round robin instead"
+        "consistent_hash": "it can tie a client to an instance by a cookie, not a path; round robin instead",
+        "weights": "its zones share by what their nodes receive",
+        "http3": "CloudFront in front has it",
+        "proxy_protocol": "a network load balancer has it",
+        "queueing": "it doesn't bound requests per instance",
+        "trace_context": "it passes traceparent on, but no trace begins at it and its hop is in no trip",
     }
     endpoints = {"http": "http", "https": "https"}
     stand_in = "haproxy"
@@ -44,6 +50,7 @@ class ALB(System):
                 "SecurityGroups": [template.group(role.name)],
                 "LoadBalancerAttributes": [
                     {"Key": "routing.http.drop_invalid_header_fields.enabled", "Value": "true"},
+                    {"Key": "routing.http.desync_mitigation_mode", "Value": "strictest"},
                     {"Key": "routing.http2.enabled", "Value": "true"},
                 ],
             },
@@ -52,6 +59,12 @@ class ALB(System):
         _listen(template, role, public)
         if role.settings["raw"]:
             template.note("lb: an Application Load Balancer takes no raw configuration; raw= is left out")
+        if role.settings["certificate"]:
+            template.note("lb: certificate= is for the local line; here AWS issues one for the domain")
+        if role.settings["sticky"]:
+            template.note("lb: the cookie that ties a client to its instance is called AWSALB")
+        if role.settings["slow_start"] and role.settings["balance"] == "least_request":
+            template.note("lb: least_request and slow_start don't go together; slow_start= is left out")
         if role.settings["health_interval"] < 5:
             template.note("lb: health checks every 5 s, the least that a target group has")
         told = {
@@ -60,6 +73,20 @@ class ALB(System):
         }
         for each in roles:
             template.tell(each.id, told)
+
+
+def _attributes(settings: dict[str, Any]) -> dict[str, str]:
+    """How a target group is balanced."""
+    found = {
+        "load_balancing.algorithm.type": _ALGORITHMS.get(settings["balance"], "round_robin"),
+        # The nodes of a zone use that zone's instances, and leave the name when it has none.
+        "load_balancing.cross_zone.enabled": "false" if settings["zone_aware"] else "true",
+    }
+    if settings["sticky"]:
+        found |= {"stickiness.enabled": "true", "stickiness.type": "lb_cookie"}
+    if settings["slow_start"] and settings["balance"] != "least_request":
+        found["slow_start.duration_seconds"] = str(max(30, min(900, round(settings["slow_start"]))))
+    return found
 
 
 def _admit(template: Template, name: str, public: bool) -> None:
@@ -93,29 +120,28 @@ def _admit(template: Template, name: str, public: bool) -> None:
 
 def _listen(template: Template, role: Role, public: bool) -> None:
     settings = role.settings
-    attributes = {
-        "load_balancing.algorithm.type": _ALGORITHMS.get(settings["balance"], "round_robin"),
-        # The nodes of a zone use that zone's instances, and leave the name when it has none.
-        "load_balancing.cross_zone.enabled": "false" if settings["zone_aware"] else "true",
-    }
+    attributes = _attributes(settings)
     groups = {}
     for name in role.upstreams:
         template.balanced.append((role.name, name))
         groups[name] = template.target_group(name, "public-targets", attributes, health=settings["health"])
     nothing: dict[str, Any] = {
         "Type": "fixed-response",
-        "FixedResponseConfig": {"StatusCode": "404" if public else "403", "ContentType": "text/plain"},
+        "FixedResponseConfig": {
+            "StatusCode": "403" if not public else "421" if settings["hosts"] else "404",
+            "ContentType": "text/plain",
+        },
     }
     whole = next(iter(role.upstreams), "")
     straight = len(groups) == 1 and template.names[whole][0].tier in ("cache", "gateway")
     forward = {"Type": "forward", "TargetGroupArn": ref(groups[whole])} if groups else nothing
-    default = forward if straight and public else nothing
+    default = forward if straight and public and not settings["hosts"] else nothing
     hsts = settings["hsts"]
     listeners = {
         "Secure": {
             "Port": 443,
             "Protocol": "HTTPS",
-            "SslPolicy": "ELBSecurityPolicy-TLS13-1-2-2021-06",
+            "SslPolicy": "ELBSecurityPolicy-TLS13-1-2-Res-2021-06",
             "Certificates": [{"CertificateArn": certificate(template, "apps", "Certificate")}],
             "DefaultActions": [default],
             "ListenerAttributes": [
@@ -160,7 +186,9 @@ def _rules(
             "HttpHeaderConfig": {"HttpHeaderName": "X-Front-Key", "Values": [front_key(template)]},
         }
     ]  # fmt: skip
-    wanted = [("", name) for name in groups if not public] if straight else []
+    if role.settings["hosts"]:
+        shown.append({"Field": "host-header", "HostHeaderConfig": {"Values": role.settings["hosts"]}})
+    wanted = [("", name) for name in groups if shown] if straight else []
     if not straight:
         wanted = [(pattern, name) for pattern, name in _paths(role, template) if name in groups]
     for priority, (pattern, name) in enumerate(wanted, 1):

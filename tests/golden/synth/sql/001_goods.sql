@@ -1,0 +1,1 @@
+create table goods (id bigint primary key, name text not null);
