@@ -33,14 +33,17 @@ stack = Stack("one", services=[Service("hello", "hello:app", expose=["/"])], zon
 
 
 class Bench:
-    """See the module. `files`: more files of the folder; `hello` writes hello.py."""
+    """See the module. `stack` None: the folder has one. `files`: more of the folder; `hello` writes hello.py."""
 
-    def __init__(self, folder: Path, stack: str, files: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, stack: str | None = None, files: Mapping[str, str] | None = None
+    ) -> None:
         self.folder = folder
         self.state = folder / ".tierline"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "stack.py").write_text(textwrap.dedent(stack))
-        for name, text in files.items():
+        if stack is not None:
+            (folder / "stack.py").write_text(textwrap.dedent(stack))
+        for name, text in (files or {}).items():
             (folder / (name if "." in name else f"{name}.py")).write_text(textwrap.dedent(text))
 
     def run(self, command: str, *words: str, **more: Any) -> subprocess.CompletedProcess[str]:

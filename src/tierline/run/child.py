@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -259,8 +260,16 @@ class Child:
             os.close(descriptor)
         popen.wait()
         _signal(popen.pid, signal.SIGKILL)  # what it left behind of its own group
+        deadline = loop.time() + 1.0
+        while _group(popen.pid) and loop.time() < deadline:  # they have its ports until they are gone
+            await asyncio.sleep(0.005)
         for path in self.process.leftovers:
             Path(path).unlink(missing_ok=True)
+        for folder in self.process.folders:  # sockets that it had no time to remove keep its successor away
+            with contextlib.suppress(OSError):
+                for entry in os.scandir(folder):
+                    if stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode):
+                        Path(entry).unlink(missing_ok=True)
         self._exited.set()
 
     async def stop(self) -> None:
@@ -330,6 +339,22 @@ class Child:
     def _phase(self, phase: Phase) -> None:
         self.phase = phase
         self._changed()
+
+
+def _group(leader: int) -> bool:
+    """Whether anybody of a process group still runs; who only waits to be reaped doesn't."""
+    try:
+        os.killpg(leader, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, group = path.read_text().rpartition(")")[2].split()[:3]
+            if int(group) == leader and state not in "ZX":
+                return True
+    return False
 
 
 def _signal(pid: int, number: int, group: bool = True) -> None:
