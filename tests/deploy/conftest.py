@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 from local_aws import Account, serving
 from stack_files import STACKS, synthesis
+
 from tierline.deploy.synth import Synthesis
 
 

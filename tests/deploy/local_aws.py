@@ -80,16 +80,22 @@ def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 class Account:
-    """Clients of the local server, by service and region."""
+    """Clients of the local server, by service and region; `region` where none is said."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, region: str = "eu-west-1") -> None:
         import botocore.session
 
         self._address = address
+        self.region = region
         self._session = botocore.session.Session()
         self._clients: dict[tuple[str, str], Any] = {}
 
-    def client(self, service: str, region: str = "eu-west-1") -> Any:
+    def at(self, region: str) -> Account:
+        """The same account, seen from another region."""
+        return Account(self._address, region)
+
+    def client(self, service: str, region: str = "") -> Any:
+        region = region or self.region
         if (service, region) not in self._clients:
             self._clients[service, region] = self._session.create_client(
                 service,

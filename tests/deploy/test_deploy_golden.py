@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from stack_files import GOLDEN, STACKS
+
 from workbench import TIERLINE
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 import pytest
-
 from stack_files import STACKS
+
 from tierline.deploy.checks import check
 from tierline.deploy.lint import lint
 from tierline.deploy.stacks import Stack
