@@ -15,8 +15,8 @@ from tierline.plan.model import Ref, Role
 from tierline.tiers.cloudformation import Secret, Value, logical
 
 FIRST_PORT = 8100
-INNER = "inner-balancer"
-"""The internal load balancer's name among the security groups."""
+INNER = "InnerBalancer"
+"""The internal load balancer's name among the security groups; with capitals, which no service has."""
 
 
 def host(template: Template) -> str:

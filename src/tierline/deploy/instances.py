@@ -143,4 +143,6 @@ def _scaling(template: Template, fleet: Fleet, id: str) -> None:
             "PolicyType": "TargetTrackingScaling",
             "TargetTrackingConfiguration": target,
         },
+        # Requests can be counted once the balancer sends some.
+        **({"DependsOn": f"{logical(fleet.door.name)}Listener"} if "ResourceLabel" in str(target) else {}),
     )

@@ -70,6 +70,10 @@ def synthesize(plan: Plan, project: Path) -> Synthesis:
             for ask in template.each_member:
                 ask(member)
         instances(template, fleet)
+    if template.fleets:
+        template.note(
+            "the image is yours to bake, with the engines' configuration in it: docs/deploy.md says what it holds"
+        )
     addresses.rules(template)
     found = Synthesis(stacks=stacks(template), notes=tuple(template.notes))
     problems = check(found.stacks)

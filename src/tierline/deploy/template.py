@@ -57,6 +57,7 @@ class Template:
         self.each_member: list[Callable[[Member], None]] = []
         """Asked for every service that runs on instances, when all are known."""
         self.notes: list[str] = []
+        self._groups: dict[str, str] = {}
         self._attributes: dict[tuple[str, str], Value | Secret] = {}
 
     @property
@@ -142,6 +143,8 @@ class Template:
     def group(self, name: str) -> Value:
         """The security group of a name, made when first asked for. Returns its id."""
         id = logical(name, "access")
+        if self._groups.setdefault(id, name) != name:
+            raise PlanError(f"{name} and {self._groups[id]} would both be {id} in CloudFormation: rename one")
         self.add(
             "network",
             id,
@@ -201,6 +204,8 @@ class Template:
         return [ref(logical(kind, "subnet", zone)) for zone in self.plan.zones]
 
     def availability_zone(self, zone: str) -> Value:
-        """The zone as AWS calls it: a one-letter zone is that letter, others are lettered in their order."""
-        letter = zone if len(zone) == 1 and zone.isalpha() else "abcdef"[self.plan.zones.index(zone)]
+        """The zone as AWS calls it: zones called by letters are those, others are lettered in their order."""
+        zones = self.plan.zones
+        lettered = all(len(each) == 1 and each.isalpha() for each in zones)
+        letter = zone if lettered else "abcdef"[zones.index(zone)]
         return {"Fn::Sub": f"${{AWS::Region}}{letter}"}

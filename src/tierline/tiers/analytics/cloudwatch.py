@@ -55,7 +55,7 @@ class CloudWatch(System):
                 "data",
                 logical(member.name, "logs"),
                 "AWS::Logs::LogGroup",
-                {"LogGroupName": f"/{template.plan.stack}/{member.name}", "RetentionInDays": days},
+                {"RetentionInDays": days},
                 keep="Retain",
             )
             template.grant(

@@ -21,4 +21,4 @@ class NginxOnEC2(NginxCache):
     stand_in = "nginx"
 
     def deploy(self, roles: Sequence[Role], template: Template) -> None:
-        template.fleet("edge").run(roles, scale={"min": 1, "max": 4, "cpu": 0.6})
+        template.fleet("Edge").run(roles, scale={"min": 1, "max": 4, "cpu": 0.6})

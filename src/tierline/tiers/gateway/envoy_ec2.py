@@ -42,4 +42,4 @@ class EnvoyOnEC2(EnvoyGateway):
                 "the gateway's tokens need a key of yours: put the private one (PEM) into the secret SigningKey of the "
                 f"data stack, give its public part, with the kid {template.plan.stack}, to the apps stack as Jwks"
             )
-        template.fleet("edge").run(roles, scale={"min": 1, "max": 4, "cpu": 0.6}, environment=environment)
+        template.fleet("Edge").run(roles, scale={"min": 1, "max": 4, "cpu": 0.6}, environment=environment)

@@ -22,7 +22,7 @@ class ALB(System):
     supports = frozenset(
         {
             "tls", "tls_profile", "http2", "redirect_http", "hsts", "round_robin", "least_request", "sticky",
-            "active_health", "zone_aware", "slow_start", "draining", "live_upstreams", "websocket", "trailers",
+            "active_health", "zone_aware", "slow_start", "draining", "live_upstreams", "websocket",
             "known_hosts", "strict_parsing",
         }
     )  # fmt: skip
@@ -31,6 +31,7 @@ class ALB(System):
         "weights": "its zones share by what their nodes receive",
         "http3": "CloudFront in front has it",
         "proxy_protocol": "a network load balancer has it",
+        "trailers": "it speaks HTTP/1.1 to the instances",
         "queueing": "it doesn't bound requests per instance",
         "trace_context": "it passes traceparent on, but no trace begins at it and its hop is in no trip",
     }
@@ -62,7 +63,9 @@ class ALB(System):
         if role.settings["certificate"]:
             template.note("lb: certificate= is for the local line; here AWS issues one for the domain")
         if role.settings["sticky"]:
-            template.note("lb: the cookie that ties a client to its instance is called AWSALB")
+            template.note(
+                "lb: the cookie that ties a client to its instance is AWSALB, and zones aren't preferred"
+            )
         if role.settings["slow_start"] and role.settings["balance"] == "least_request":
             template.note("lb: least_request and slow_start don't go together; slow_start= is left out")
         if role.settings["health_interval"] < 5:
@@ -80,7 +83,10 @@ def _attributes(settings: dict[str, Any]) -> dict[str, str]:
     found = {
         "load_balancing.algorithm.type": _ALGORITHMS.get(settings["balance"], "round_robin"),
         # The nodes of a zone use that zone's instances, and leave the name when it has none.
-        "load_balancing.cross_zone.enabled": "false" if settings["zone_aware"] else "true",
+        # Cookies work across zones only.
+        "load_balancing.cross_zone.enabled": "false"
+        if settings["zone_aware"] and not settings["sticky"]
+        else "true",
     }
     if settings["sticky"]:
         found |= {"stickiness.enabled": "true", "stickiness.type": "lb_cookie"}
