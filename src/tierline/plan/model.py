@@ -100,6 +100,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     lineup: dict[str, str]
     entry: tuple[str, ...]
     """Roles that clients connect to: the first tier of the path after dns."""
+    fusion: bool = True
     units: tuple[Unit, ...]
     losses: tuple[Loss, ...] = ()
     notes: tuple[str, ...] = ()

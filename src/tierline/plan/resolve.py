@@ -35,6 +35,7 @@ def resolve(stack: Stack, lineup: Mapping[str, str], *, fusion: bool = True) -> 
         places=line.places,
         lineup={slot: system for slot, system in sorted(lineup.items()) if slot in line.used},
         entry=tuple(role.id for role in roles if role.name == entry),
+        fusion=fusion,
         units=fuse(stack, roles, fusion=fusion),
         losses=losses(stack, line),
         notes=_notes(stack, line, roles),

@@ -41,11 +41,14 @@ class Addresses:
         return {f"{role}/{endpoint}": f"{host}:{port}" for (role, endpoint), (host, port) in self.items()}
 
 
-def choose(plan: Plan, state: State, given: Mapping[str, int] | None = None) -> Addresses:
+def choose(
+    plan: Plan, state: State, given: Mapping[str, int] | None = None, *, keep: Addresses | None = None
+) -> Addresses:  # fmt: skip
     """Addresses for every endpoint.
 
     given: public ports by name (`https`, `http`, `dns`); a given one that is taken is an error that names its
     owner where that can be known, one that isn't given is chosen free.
+    keep: the addresses of the line that runs now; they stay what they are.
     """
     before: dict[str, str] = {}
     path = state.root / "ports.json"
@@ -54,14 +57,20 @@ def choose(plan: Plan, state: State, given: Mapping[str, int] | None = None) -> 
             before = msgspec.json.decode(path.read_bytes())
     found: dict[tuple[str, str], tuple[str, int]] = {}
     hosts = _entry_hosts(plan)
-    taken: set[int] = set()
+    kept = dict(keep.items()) if keep is not None else {}
+    taken: set[int] = {port for _, port in kept.values()}
     # Two stacks that start at the same moment look for free ports in different places.
     start = 20100 + zlib.crc32(str(state.root).encode()) % 11000
+    endpoints = {(role.id, endpoint.name) for role in plan.roles.values() for endpoint in role.endpoints}
+    found.update({key: address for key, address in kept.items() if key in endpoints})
     for name in ("https", "http"):
         group = [
             (role, name) for role in plan.entry if any(e.name == name for e in plan.roles[role].endpoints)
         ]
-        if group:
+        settled = next((found[key][1] for key in group if key in found), 0)
+        if settled:
+            found.update({key: (hosts[key[0]], settled) for key in group if key not in found})
+        elif group:
             last = _port(before.get(f"{group[0][0]}/{name}"))
             port = _public(name, [hosts[role] for role, _ in group], given, last, taken)
             found.update({key: (hosts[key[0]], port) for key in group})

@@ -211,6 +211,13 @@ class Child:
         for path in step.rewinds:
             shutil.rmtree(path, ignore_errors=True)
 
+    async def rewrite(self, files: dict[str, str]) -> None:
+        """Replace files of the running process. Raises EngineError when its checker refuses them."""
+        self._write(files)
+        if self.process.check:
+            await self._check()
+        self._accepted = dict(self.process.files)
+
     async def _check(self) -> None:
         process = await asyncio.create_subprocess_exec(
             *self._argv(self.process.check, self.process.unprivileged),

@@ -59,14 +59,33 @@ def ordered(plan: Plan, listed: list[Process]) -> list[Process]:
                     found |= behind(upstream.role)
         return found
 
-    result = []
+    waits: dict[str, set[str]] = {}
     for process in listed:
-        waits = set(process.after)
+        waits[process.name] = set(process.after)
         for role in process.roles:
             if roles[role].tier in ("dns", "cdn", "lb", "cache"):
-                waits |= behind(role)
-        waits.discard(process.name)
-        result.append(msgspec.structs.replace(process, after=tuple(sorted(waits))))
+                waits[process.name] |= behind(role)
+        waits[process.name].discard(process.name)
+
+    def leads(start: str, end: str) -> bool:
+        """Whether one process waits for another, however far behind it."""
+        seen: set[str] = set()
+        left = [start]
+        while left:
+            each = left.pop()
+            if each == end:
+                return True
+            if each not in seen:
+                seen.add(each)
+                left += waits.get(each, ())
+        return False
+
+    result = []
+    for process in listed:
+        # One engine may stand both before and behind another (balancer and gateway around a cache): the front
+        # doesn't wait for what waits for its back.
+        waits[process.name] -= {each for each in waits[process.name] if leads(each, process.name)}
+        result.append(msgspec.structs.replace(process, after=tuple(sorted(waits[process.name]))))
     return result
 
 
@@ -112,7 +131,7 @@ class Line:
         self.context = LocalContext(self.plan, self.state, self.addresses)
         listed = ordered(self.plan, processes(self.plan, self.context))
         names = {process.name for process in listed}
-        self.children = {process.name: Child(process, self.state, self._on_change) for process in listed}
+        self.children = {process.name: Child(process, self.state, self.changed) for process in listed}
         for process in listed:
             for name in process.after:
                 if name not in names:
@@ -123,8 +142,7 @@ class Line:
         self._start_guardian()
         self._save()
         for child in self.children.values():
-            before = [self.children[name] for name in child.process.after]
-            self._tasks.append(asyncio.create_task(child.run(before)))
+            self.launch(child)
         ready = asyncio.create_task(self._all_ready())
         failed = asyncio.create_task(self._first_failure())
         try:
@@ -137,6 +155,17 @@ class Line:
         self.ready_in = time.time() - self.began
         self.phase = "ready"
         self._save()
+
+    def launch(self, child: Child) -> None:
+        """Keep a process running from now on, once those before it are ready."""
+        before = [self.children[name] for name in child.process.after]
+        self._tasks.append(asyncio.create_task(child.run(before)))
+
+    async def drop(self, child: Child) -> None:
+        """Stop a process for good."""
+        await child.stop()
+        self.children.pop(child.process.name, None)
+        self.changed()
 
     async def _all_ready(self) -> None:
         for child in self.children.values():
@@ -189,6 +218,7 @@ class Line:
 
     def status(self) -> dict[str, Any]:
         """What `tierline status --json` prints."""
+        roles = self.plan.roles  # a process that is on its way out may play none of them
         return {
             "stack": self.plan.stack,
             "domain": self.plan.domain,
@@ -199,6 +229,7 @@ class Line:
             "since": self.began,
             "ready_in": round(self.ready_in, 3),
             "lineup": self.plan.lineup,
+            "fusion": self.plan.fusion,
             "urls": self.urls(),
             "addresses": self.addresses.data(),
             "processes": [
@@ -206,7 +237,7 @@ class Line:
                     "name": child.process.name,
                     "engine": child.process.engine,
                     "roles": list(child.process.roles),
-                    "tiers": [self.plan.roles[role].tier for role in child.process.roles],
+                    "tiers": [roles[role].tier for role in child.process.roles if role in roles],
                     "zone": child.process.zone or child.process.region,
                     "pid": child.pid if child.phase in ("starting", "ready") else 0,
                     "phase": child.phase,
@@ -240,7 +271,7 @@ class Line:
                     found["mail"] = "http://{}:{}/?token={}".format(*at, self.state.secret("mailbox.token"))
         return found
 
-    def _on_change(self) -> None:
+    def changed(self) -> None:
         self._changed.set()
         pids = {pid for child in self.children.values() for pid in child.pids}
         come, gone = pids - self._known.keys(), self._known.keys() - pids

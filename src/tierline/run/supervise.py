@@ -9,9 +9,14 @@ import signal
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
+
 from tierline.errors import RunError
 from tierline.plan.model import Plan
+from tierline.plan.scaling import scaled
 from tierline.run import control
+from tierline.run.change import change
+from tierline.run.change import ready as became_ready
 from tierline.run.child import Child
 from tierline.run.line import Line, sweep
 from tierline.run.state import State
@@ -99,17 +104,21 @@ def _handler(line: Line, stop: asyncio.Event) -> control.Handler:
         children = line.named(request["name"])
         for child in children:  # one after the other: whoever else plays the role goes on answering
             await child.restart()
-            await back(child)
+            await became_ready(child)
         return {"restarted": [{"name": child.process.name, "pid": child.pid} for child in children]}
 
-    async def back(child: Child) -> None:
-        deadline = asyncio.get_running_loop().time() + child.process.ready_timeout + 5
-        while not child.ready.is_set():
-            if child.phase == "failed":
-                raise RunError(f"{child.process.name}: {child.problem}")
-            if asyncio.get_running_loop().time() > deadline:
-                raise RunError(f"{child.process.name} did not become ready\n{child.tail()}")
-            await asyncio.sleep(0.01)
+    changing = asyncio.Lock()
+
+    async def scale(request: dict[str, Any]) -> dict[str, Any]:
+        async with changing:
+            plan = scaled(line.plan, request["service"], int(request["instances"]))
+            return msgspec.to_builtins(await change(line, plan))  # type: ignore[no-any-return]
+
+    async def apply(request: dict[str, Any]) -> dict[str, Any]:
+        """Another plan, made by the command that asks: the stack file may have changed."""
+        async with changing:
+            plan = msgspec.convert(request["plan"], Plan)
+            return msgspec.to_builtins(await change(line, plan))  # type: ignore[no-any-return]
 
     def chosen(request: dict[str, Any]) -> list[Child]:
         what, name = request["what"], request["name"]
@@ -118,8 +127,13 @@ def _handler(line: Line, stop: asyncio.Event) -> control.Handler:
         if what == "zone":
             found = [child for child in line.children.values() if child.process.zone == name]
         else:
-            found = [child for child in line.children.values() if child.process.region == name and not child.process.zone
-                     and child.process.engine not in ("answers", "telemetry")]  # fmt: skip
+            # A region of clients is its place: the point of presence that stands there.
+            places = {
+                role.id
+                for role in line.plan.roles.values()
+                if role.slot == "cdn" and role.region == name and not role.zone
+            }
+            found = [child for child in line.children.values() if places.intersection(child.process.roles)]
         if not found:
             raise RunError(f"no process is in {what} {name!r}")
         return found
@@ -156,7 +170,7 @@ def _handler(line: Line, stop: asyncio.Event) -> control.Handler:
 
     actions = {
         "status": status, "down": down, "restart": restart, "kill": kill, "heal": heal, "hang": hang, "token": token,
-        "purge": purge,
+        "purge": purge, "scale": scale, "apply": apply,
     }  # fmt: skip
 
     async def handle(request: dict[str, Any]) -> dict[str, Any]:

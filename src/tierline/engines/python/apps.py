@@ -93,7 +93,11 @@ def _journeys(told: App, config: Config, neighbours: Sequence[Loaded]) -> Any:
     services: dict[str, Any] = {}
     for name, addresses in told.services.items():
         if name in here:
-            services[name] = InProcess(here[name].inner, name, zone=config.zone)
+            # Its lifespan has been started here already, in its own environment.
+            neighbour = here[name]
+            services[name] = InProcess(
+                neighbour.inner, name, zone=config.zone, lifespan=False, state=neighbour.state
+            )
         else:
             services[name] = HTTP(list(addresses), name=name)
     sessions = told.env.get("SESSION_STORE")

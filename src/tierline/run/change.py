@@ -1,0 +1,153 @@
+"""Changing a running line: another plan, applied without failing a request.
+
+    new processes start and answer → who sends requests is told, back to front → old ones drain and stop
+
+A process whose files changed applies them in its own way: an engine that watches its files sees them replaced,
+another gets a signal once its checker has accepted them, the rest restart one after the other. A configuration
+that is refused is put back, and the line goes on as it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tierline.engines.base import Process
+from tierline.errors import EngineError, RunError
+from tierline.plan.model import Plan
+from tierline.run.addresses import choose
+from tierline.run.child import Child
+from tierline.run.context import LocalContext
+
+if TYPE_CHECKING:
+    from tierline.run.line import Line
+
+_DRAIN = 0.5
+"""Seconds between telling those in front and stopping an instance: what was under way arrives."""
+_BACK_TO_FRONT = ("python", "envoy", "nginx", "haproxy", "traefik", "varnish", "answers")
+
+
+class Changed(msgspec.Struct):
+    """Names of processes, by what happened to them."""
+
+    added: list[str]
+    told: list[str]
+    restarted: list[str]
+    removed: list[str]
+
+
+async def change(line: Line, plan: Plan) -> Changed:
+    """Make the line what the plan says. Raises TierlineError when the plan can't be run or is refused; the line
+    then is as it was."""
+    from tierline.run.line import ordered, processes
+
+    addresses = choose(plan, line.state, keep=line.addresses)
+    context = LocalContext(plan, line.state, addresses)
+    wanted = {process.name: process for process in ordered(plan, processes(plan, context))}
+    added = [name for name in wanted if name not in line.children]
+    removed = [name for name in line.children if name not in wanted]
+    touched = [
+        name for name, process in wanted.items()
+        if name in line.children and _differs(line.children[name].process, process)
+    ]  # fmt: skip
+    newcomers = {name: Child(wanted[name], line.state, line.changed) for name in added}
+    was = line.plan, line.addresses, line.context
+    line.plan, line.addresses, line.context = plan, addresses, context
+    try:
+        await _start(line, newcomers)
+    except RunError:
+        line.plan, line.addresses, line.context = was
+        raise
+    told, restarted = [], []
+    undo: list[tuple[Child, Process]] = []
+    try:
+        for name in sorted(touched, key=lambda name: _rank(wanted[name])):
+            child, before = line.children[name], line.children[name].process
+            undo.append((child, before))
+            if await _apply(child, wanted[name]):
+                told.append(name)
+            else:
+                restarted.append(name)
+    except (EngineError, RunError):
+        for child, before in reversed(undo):
+            await _apply(child, before)
+        for child in newcomers.values():
+            await line.drop(child)
+        line.plan, line.addresses, line.context = was
+        raise
+    if removed:
+        await asyncio.sleep(_DRAIN)
+    for name in removed:
+        await line.drop(line.children[name])
+    line.changed()
+    return Changed(added=added, told=told, restarted=restarted, removed=removed)
+
+
+async def _start(line: Line, newcomers: dict[str, Child]) -> None:
+    for name, child in newcomers.items():
+        line.children[name] = child
+    for child in newcomers.values():
+        line.launch(child)
+    try:
+        for child in newcomers.values():
+            await ready(child)
+    except RunError:
+        for child in newcomers.values():
+            await line.drop(child)
+        raise
+
+
+async def ready(child: Child) -> None:
+    """Wait until a process answers. Raises RunError when it failed or takes too long."""
+    deadline = asyncio.get_running_loop().time() + child.process.ready_timeout + 5
+    while not child.ready.is_set():
+        if child.phase == "failed":
+            raise RunError(f"{child.process.name}: {child.problem}")
+        if asyncio.get_running_loop().time() > deadline:
+            raise RunError(f"{child.process.name} did not become ready\n{child.tail()}")
+        await asyncio.sleep(0.01)
+
+
+async def _apply(child: Child, process: Process) -> bool:
+    """Bring one process to its new description; True when it went on running meanwhile."""
+    before, child.process = child.process, process
+    live = process.reload != "none" and _settled(before) == _settled(process)
+    if process.reload == "files" and live:
+        # Only what the engine watches may change under it: the rest is read once, at its start.
+        live = all(
+            "bootstrap" not in path and not path.endswith("envoy.json") for path in _changed(before, process)
+        )
+    if not live:
+        await child.restart()
+        await ready(child)
+        return False
+    try:
+        await child.rewrite(_changed(before, process))
+    except EngineError:
+        child.process = before
+        await child.rewrite(_changed(process, before))
+        raise
+    if process.reload in ("HUP", "USR2") and child.pids:
+        os.kill(child.pid, getattr(signal, f"SIG{process.reload}"))
+    return True
+
+
+def _changed(before: Process, after: Process) -> dict[str, str]:
+    return {path: text for path, text in after.files.items() if before.files.get(path) != text}
+
+
+def _settled(process: Process) -> tuple[object, ...]:
+    """What only a restart can change."""
+    return (process.argv, process.env, process.cwd, process.stdout)
+
+
+def _differs(before: Process, after: Process) -> bool:
+    return before.files != after.files or _settled(before) != _settled(after)
+
+
+def _rank(process: Process) -> int:
+    return _BACK_TO_FRONT.index(process.engine) if process.engine in _BACK_TO_FRONT else -1
