@@ -51,7 +51,9 @@ def _hop(raw: dict[str, Any]) -> Hop:
         raw["d"] = int(raw["e"]) - raw["b"]
     if "tp" in raw:  # Envoy passes the trace context through: its own span is told apart by its parent
         _, raw["t"], raw["p"], _ = str(raw["tp"]).split("-")
-        raw["i"] = f"{int(raw['p'], 16) ^ 0x6761746577617900:016x}"
+        # Envoy may play two tiers of one request: each has a span of its own.
+        tier = int.from_bytes(str(raw["T"]).encode()[:8].ljust(8, b"\0"), "big")
+        raw["i"] = f"{int(raw['p'], 16) ^ tier:016x}"
         raw["d"] = int(raw["d"]) if str(raw["d"]).isdigit() else 0
     verdict = str(raw.get("v", ""))
     if raw.get("y") == "envoy":
