@@ -76,6 +76,17 @@ def test_a_scale_without_room_has_no_policy_and_can_still_be_updated(synthesize_
     assert rolling["MinInstancesInService"] == 1
 
 
+def test_requests_that_cannot_be_counted_are_told(synthesize_text: Make) -> None:
+    made = synthesize_text(
+        'one = Service("one", "m:a", expose=["/"], scale=Scale(1, 3, rps=9))\n'
+        'stack = Stack("s", services=[one], lb=LoadBalancer())'
+    )
+    (policy,) = resources(made, "AWS::AutoScaling::ScalingPolicy").values()
+    metric = policy["TargetTrackingConfiguration"]["PredefinedMetricSpecification"]["PredefinedMetricType"]
+    assert metric == "ASGAverageCPUUtilization"
+    assert any("CPU is followed" in note for note in made.notes)
+
+
 def test_zones_are_lettered_when_they_are_not_letters(synthesized: Make) -> None:
     subnets = resources(synthesized("plain"), "AWS::EC2::Subnet")
     assert subnets["PrivateSubnetNorth"]["AvailabilityZone"] == {"Fn::Sub": "${AWS::Region}a"}

@@ -123,7 +123,8 @@ def _scaling(template: Template, fleet: Fleet, id: str) -> None:
         "PredefinedMetricSpecification": {"PredefinedMetricType": "ASGAverageCPUUtilization"},
         "TargetValue": round(100 * float(fleet.scale.get("cpu") or 0.6), 1),
     }
-    if fleet.scale.get("rps") and inner in fleet.targets:
+    by_requests = bool(fleet.scale.get("rps")) and inner in fleet.targets
+    if by_requests:
         # The metric counts per target and minute.
         target = {
             "PredefinedMetricSpecification": {
@@ -134,6 +135,12 @@ def _scaling(template: Template, fleet: Fleet, id: str) -> None:
             },
             "TargetValue": round(60 * float(fleet.scale["rps"]), 1),
         }
+    elif fleet.scale.get("rps"):
+        template.note(
+            f"{fleet.name}: rps= counts at the internal load balancer, which nobody uses; CPU is followed"
+        )
+    # Requests can be counted once the balancer sends some.
+    later: dict[str, Any] = {"DependsOn": f"{logical(fleet.door.name)}Listener"} if by_requests else {}
     template.add(
         "apps",
         f"{id}Scaling",
@@ -143,6 +150,5 @@ def _scaling(template: Template, fleet: Fleet, id: str) -> None:
             "PolicyType": "TargetTrackingScaling",
             "TargetTrackingConfiguration": target,
         },
-        # Requests can be counted once the balancer sends some.
-        **({"DependsOn": f"{logical(fleet.door.name)}Listener"} if "ResourceLabel" in str(target) else {}),
+        **later,
     )
