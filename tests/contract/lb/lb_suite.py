@@ -4,10 +4,12 @@ that it declares to lack is skipped by its name."""
 from __future__ import annotations
 
 import contextlib
+import importlib
 import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -16,12 +18,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import httpx
+import msgspec
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from edge import Line, raw
+from edge import Line, free, raw
 
 from tierline import LoadBalancer, Service, Stack
+from tierline.engines.target import Target
 from tierline.tiers.base import system
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -268,6 +272,71 @@ class LoadBalancerContract:
             assert "web.b" not in self.roles("least", 40)
         finally:
             line.upstreams.heal("web.b")
+
+    def test_instances_change_under_load(self) -> None:
+        """Twelve changes while clients ask all the time: a new instance, its weight, draining, away again."""
+        self.asks("live_upstreams")
+        self.asks("draining")
+        line = self.line("weighted")
+        provider = system("lb", self.system)
+        live = importlib.import_module(f"tierline.engines.{provider.engine}.live")
+        backend = {"haproxy": "lb-a-next"}.get(provider.engine, "web")
+        first = [
+            Target(name=role, host=host, port=port)
+            for role in sorted(NEAR | FAR)
+            for host, port in [line.addresses[(role, "http")]]
+        ]
+        port = free()
+        line.upstreams.start("web.new", "127.0.0.1", port)
+        new = Target(name="web.new", host="127.0.0.1", port=port)
+        stop = threading.Event()
+
+        def asking() -> list[int]:
+            found = []
+            with self.client("weighted") as client:
+                while not stop.is_set():
+                    found.append(client.get("/live", headers={"x-test-sleep": "0.005"}).status_code)
+            return found
+
+        with ThreadPoolExecutor(4) as pool:
+            asked = [pool.submit(asking) for _ in range(4)]
+            for _ in range(3):
+                for wanted in (
+                    [*first, new],
+                    [*first, msgspec.structs.replace(new, weight=10)],
+                    [*first[:-1], msgspec.structs.replace(first[-1], draining=True), new],
+                    first,
+                ):
+                    live.instances(line.folder(), backend, wanted)
+                    time.sleep(0.25)
+            stop.set()
+            statuses = Counter(status for each in asked for status in each.result())
+        assert set(statuses) == {200}, statuses
+        assert sum(statuses.values()) > 100
+        assert [seen for seen in line.upstreams.of("web.new") if seen.path == "/live"]
+
+    def test_a_drained_instance_gets_nothing_new(self) -> None:
+        self.asks("draining")
+        line = self.line("least")
+        provider = system("lb", self.system)
+        live = importlib.import_module(f"tierline.engines.{provider.engine}.live")
+        backend = {"haproxy": "lb-a-next"}.get(provider.engine, "web")
+        every = [
+            Target(name=role, host=line.addresses[(role, "http")][0], port=line.addresses[(role, "http")][1])
+            for role in sorted(NEAR | FAR)
+        ]
+        with ThreadPoolExecutor(1) as pool, self.client("least") as client:
+            before = len(line.upstreams.seen)
+            slow = pool.submit(client.get, "/drain", headers={"x-test-sleep": "1"})
+            while len(line.upstreams.seen) == before:
+                time.sleep(0.01)
+            gone = line.upstreams.seen[-1].role
+            live.instances(line.folder(), backend, [msgspec.structs.replace(each, draining=each.name == gone)
+                                                    for each in every])  # fmt: skip
+            time.sleep(0.3)
+            assert gone not in self.roles("least", 30)
+            assert slow.result().status_code == 200
+        live.instances(line.folder(), backend, every)
 
     # limits
 

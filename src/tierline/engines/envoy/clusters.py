@@ -5,20 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from tierline.engines.context import Context
+from tierline.engines.target import Target
 from tierline.plan.model import Upstream
-
-
-class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """One instance, as a live change names it (engines/envoy/live.py)."""
-
-    host: str
-    port: int
-    distance: int = 0
-    weight: int = 100
-    draining: bool = False
 
 
 def targets(upstreams: Sequence[Upstream], context: Context, weights: Mapping[str, int] = {}) -> list[Target]:
@@ -28,7 +17,7 @@ def targets(upstreams: Sequence[Upstream], context: Context, weights: Mapping[st
         host, port = context.address(each.role, each.endpoint)
         zone = context.plan.roles[each.role].zone
         weight = weights.get(each.role, weights.get(zone, 100))
-        found.append(Target(host=host, port=port, distance=each.distance, weight=weight))
+        found.append(Target(name=each.role, host=host, port=port, distance=each.distance, weight=weight))
     return found
 
 
