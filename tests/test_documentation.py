@@ -21,7 +21,11 @@ def settings() -> str:
     lines = []
     for name in sorted(INTENTS, key=lambda name: (name != "Stack", name)):
         intent = getattr(tierline, name)
-        lines += [f"\n## {name}\n", (intent.__doc__ or "").strip().split("\n\n")[0].replace("\n    ", "\n"), ""]
+        lines += [
+            f"\n## {name}\n",
+            (intent.__doc__ or "").strip().split("\n\n")[0].replace("\n    ", "\n"),
+            "",
+        ]
         fields = _annotated(intent)
         if fields:
             lines += ["| field | value | default | |", "|---|---|---|---|"]
@@ -36,11 +40,14 @@ def test_every_setting_is_in_the_documentation(request: pytest.FixtureRequest) -
     path = DOCS / "stack.md"
     text = path.read_text()
     expected = re.sub(
-        r"(<!-- settings -->\n).*(<!-- /settings -->)", lambda m: m[1] + settings() + m[2], text, flags=re.DOTALL
+        r"(<!-- settings -->\n).*(<!-- /settings -->)",
+        lambda m: m[1] + settings() + m[2],
+        text,
+        flags=re.DOTALL,
     )
     if request.config.getoption("--regenerate"):
         path.write_text(expected)
-    assert path.read_text() == expected, "pytest --regenerate tests/test_docs.py"
+    assert path.read_text() == expected, "pytest --regenerate tests/test_documentation.py"
 
 
 def test_links_between_pages_lead_somewhere() -> None:
