@@ -92,6 +92,8 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     stop_timeout: float = 1.0
     reload: Literal["none", "HUP", "USR2", "files"] = "none"
     """How a changed file is applied while running: a signal, or `files` when the engine watches them."""
+    live: tuple[str, ...] | None = None
+    """Which of `files` can change while it runs; None: all of them. Another file's change is a restart."""
 
 
 class Engine(Protocol):

@@ -116,11 +116,8 @@ async def _apply(child: Child, process: Process) -> bool:
     """Bring one process to its new description; True when it went on running meanwhile."""
     before, child.process = child.process, process
     live = process.reload != "none" and _settled(before) == _settled(process)
-    if process.reload == "files" and live:
-        # Only what the engine watches may change under it: the rest is read once, at its start.
-        live = all(
-            "bootstrap" not in path and not path.endswith("envoy.json") for path in _changed(before, process)
-        )
+    if live and process.live is not None:
+        live = set(_changed(before, process)) <= set(process.live)
     if not live:
         await child.restart()
         await ready(child)

@@ -48,6 +48,7 @@ class Envoy:
         )  # fmt: skip
         host, port = context.address(unit.roles[0].id, "http")
         bootstrap = _bootstrap(unit, fragments, context)
+        live = watched_files(fragments, folder, context.plan.entry)
         return [
             Process(
                 name=unit.id,
@@ -59,7 +60,7 @@ class Envoy:
                 roles=tuple(role.id for role in unit.roles),
                 files={
                     str(config): json.dumps(bootstrap, indent=1),
-                    **watched_files(fragments, folder, context.plan.entry),
+                    **live,
                 },
                 folders=(str(folder),),
                 writes=tuple(str(context.hops(role.id)) for role in unit.roles),
@@ -67,6 +68,7 @@ class Envoy:
                 ready=Probe(kind="tcp", target=f"{host}:{port}"),
                 ready_timeout=20.0,
                 reload="files",
+                live=tuple(live),
             )
         ]
 

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import uvloop
 
-from tierline.engines.python.apps import Loaded, load
+from tierline.engines.python.apps import Loaded, load, told_again
 from tierline.engines.python.config import Config
 from tierline.engines.python.environment import agreed, environment
 from tierline.engines.python.serve import Servers
@@ -43,6 +43,7 @@ async def run(config: Config) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, told_again, config)
     serving = asyncio.create_task(servers.serve(stop))
     done: set[Any]
     done, _ = await asyncio.wait(

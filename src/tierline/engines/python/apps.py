@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import importlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from tierline.engines.python.config import App, Config
+import msgspec
+
+from tierline.engines.python.config import App, Config, Services
 from tierline.engines.python.traced import Traced
 
 
@@ -83,15 +86,32 @@ def _attribute(target: str) -> Any:
     return found
 
 
+elsewhere: dict[str, Any] = {}
+"""The journeys' connections to services in other processes, by name."""
+
+
+def read_services(config: Config) -> Services:
+    """Whom the journeys call, as the file says now."""
+    return msgspec.json.decode(Path(config.services).read_bytes(), type=Services)
+
+
+def told_again(config: Config) -> None:
+    """SIGHUP: instances came or went. Connections to those that stay are kept."""
+    for name, addresses in read_services(config).items():
+        if name in elsewhere:
+            elsewhere[name].set_addresses(list(addresses))
+
+
 def _journeys(told: App, config: Config, neighbours: Sequence[Loaded]) -> Any:
     from tierline.journeys import HTTP, InProcess, SessionStore, build
     from tierline.stack import load as load_stack
     from tierline.tiers.client.tier import Web
 
     stack, _ = load_stack(config.stack)
+    calls = read_services(config)
     here = {each.told.name: each for each in neighbours}
     services: dict[str, Any] = {}
-    for name, addresses in told.services.items():
+    for name, addresses in calls.items():
         if name in here:
             # Its lifespan has been started here already, in its own environment.
             neighbour = here[name]
@@ -99,7 +119,7 @@ def _journeys(told: App, config: Config, neighbours: Sequence[Loaded]) -> Any:
                 neighbour.inner, name, zone=config.zone, lifespan=False, state=neighbour.state
             )
         else:
-            services[name] = HTTP(list(addresses), name=name)
+            services[name] = elsewhere[name] = HTTP(list(addresses), name=name)
     sessions = told.env.get("SESSION_STORE")
     return build(
         stack.journeys,

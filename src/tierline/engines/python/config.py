@@ -19,8 +19,6 @@ class App(msgspec.Struct, kw_only=True, frozen=True):
     command: tuple[str, ...] = ()
     health: str = "/health"
     env: dict[str, str] = {}
-    services: dict[str, tuple[tuple[str, int], ...]] = {}
-    """For journeys: (URL, distance) of each service, nearest first."""
     source: str = ""
     """For a function: the queue, topic or stream."""
     source_kind: str = ""
@@ -38,5 +36,18 @@ class Config(msgspec.Struct, kw_only=True, frozen=True):
     stack: str
     hops: str
     apps: tuple[App, ...]
+    services: str = ""
+    """File with a Services document: the one thing that can change while the process runs (SIGHUP)."""
     resources: dict[str, tuple[str, str]] = {}
     """`host:port` → the role that listens there and its system: a hop can say which replica answered."""
+
+
+Services = dict[str, tuple[tuple[str, int], ...]]
+"""For journeys: (URL, distance) of each service's instances, nearest first."""
+
+
+class Journeys(msgspec.Struct, kw_only=True, frozen=True):
+    """The fragment of a journeys role: the application, and whom it calls."""
+
+    app: App
+    services: Services

@@ -10,7 +10,7 @@ import msgspec
 
 from tierline.engines.base import Binary, Probe, Process
 from tierline.engines.context import Context
-from tierline.engines.python.config import App, Config
+from tierline.engines.python.config import App, Config, Journeys, Services
 from tierline.plan.model import Unit
 from tierline.tiers.base import system
 
@@ -27,12 +27,14 @@ class Python:
         return platform.python_version()
 
     def processes(self, unit: Unit, context: Context) -> list[Process]:
-        apps: list[App] = [system(role.slot, role.system).contribute(role, context) for role in unit.roles]
+        fragments = [system(role.slot, role.system).contribute(role, context) for role in unit.roles]
+        apps: list[App] = [each.app if isinstance(each, Journeys) else each for each in fragments]
+        services: Services = next((each.services for each in fragments if isinstance(each, Journeys)), {})
         after = tuple(dict.fromkeys(context.unit_of(need) for role in unit.roles for need in role.needs))
         if apps[0].kind == "command":
             return [self._command(unit, apps[0], after, context)]
         folder = context.folder(unit.id)
-        config = folder / "apps.json"
+        config, calls = folder / "apps.json", folder / "services.json"
         resources = {
             f"{host}:{port}": (role.id, role.system)
             for role in context.plan.roles.values()
@@ -42,7 +44,7 @@ class Python:
         }
         told = Config(
             unit=unit.id, region=unit.region, zone=unit.zone, project=str(context.project), stack=str(context.stack),
-            hops=str(context.hops(unit.id)), apps=tuple(apps), resources=resources,
+            hops=str(context.hops(unit.id)), apps=tuple(apps), services=str(calls), resources=resources,
         )  # fmt: skip
         return [
             Process(
@@ -54,7 +56,12 @@ class Python:
                 region=unit.region,
                 zone=unit.zone,
                 roles=tuple(role.id for role in unit.roles),
-                files={str(config): msgspec.json.format(msgspec.json.encode(told)).decode()},
+                files={
+                    str(config): msgspec.json.format(msgspec.json.encode(told)).decode(),
+                    str(calls): msgspec.json.format(msgspec.json.encode(services)).decode(),
+                },
+                reload="HUP",
+                live=(str(calls),),
                 after=after,
                 ready=Probe(kind="tcp", target=f"{apps[-1].host}:{apps[-1].port}"),
                 ready_timeout=30.0,

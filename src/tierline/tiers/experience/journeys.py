@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from tierline.engines.context import Context
-from tierline.engines.python.config import App
+from tierline.engines.python.config import App, Journeys
 from tierline.plan.model import Role, Upstream
 from tierline.tiers.base import System
 
 
-class Journeys(System):
+class JourneysExperience(System):
     title = "tierline journeys"
     engine = "python"
     levels = frozenset({"runs"})
     endpoints = {"http": "http"}
 
-    def contribute(self, role: Role, context: Context) -> App:
+    def contribute(self, role: Role, context: Context) -> Journeys:
         host, port = context.address(role.id, "http")
         services = {
             name: tuple((_url(context, target), target.distance) for target in targets)
             for name, targets in role.upstreams.items()
         }
         environment = {variable: context.text(text) for variable, text in role.environment.items()}
-        return App(
-            name="experience", kind="journeys", host=host, port=port, services=services, env=environment
-        )
+        app = App(name="experience", kind="journeys", host=host, port=port, env=environment)
+        return Journeys(app=app, services=services)
 
 
 def _url(context: Context, target: Upstream) -> str:
