@@ -36,8 +36,8 @@ _SPACES = re.compile(r"\s+")
 def hop(line: bytes) -> Hop | None:
     """The hop of one line; None for one that can't be read (a torn line, a stranger's)."""
     try:
-        raw: dict[str, Any] = _decode(line)
-        return _hop(raw)
+        raw: Any = _decode(line)
+        return _hop(raw) if isinstance(raw, dict) else None
     except (msgspec.DecodeError, ValueError, TypeError, KeyError, IndexError):
         return None
 

@@ -45,6 +45,9 @@ class Telemetry:
         self._recent: OrderedDict[str, list[Hop]] = OrderedDict()
         self._landing: list[Hop] = []
         self._totals: Counter[tuple[str, str, str, int, str]] = Counter()
+        self._reader.resume(self._store.offsets())
+        for *key, number in self._store.totals():
+            self._totals[tuple(key)] = number  # type: ignore[index]
 
     async def follow(self) -> None:
         """Read for ever; land what was read once a second."""
@@ -78,7 +81,7 @@ class Telemetry:
             self._totals[tuple(key)] += number  # type: ignore[index]
         landing, self._landing = self._landing, []
         if landing or counts:
-            self._store.add(landing, counts)
+            self._store.add(landing, counts, self._reader.offsets())
 
     def close(self) -> None:
         for hop in self._reader.poll():

@@ -24,10 +24,13 @@ class Reader:
         self._read: dict[str, int] = {}
         self._counts: Counter[bytes] = Counter()
 
-    def skip(self) -> None:
-        """Begin at the end of what is there: it was read by the process before."""
-        for path in self._folder.glob("*.jsonl"):
-            self._read[path.name] = path.stat().st_size
+    def resume(self, offsets: dict[str, int]) -> None:
+        """Go on where the process before had landed everything."""
+        self._read.update(offsets)
+
+    def offsets(self) -> dict[str, int]:
+        """How far each file was read."""
+        return dict(self._read)
 
     def poll(self) -> list[Hop]:
         """Hops appended since the last poll. Lines of requests that aren't sampled are only counted."""

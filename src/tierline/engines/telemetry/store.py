@@ -19,11 +19,12 @@ create table if not exists hops (
 create table if not exists counts (
     time timestamp, tier varchar, system varchar, zone varchar, status integer, verdict varchar, requests bigint
 );
+create table if not exists landed (file varchar, bytes bigint);
 """
 
 
 class Store:
-    """The warehouse's landing: `hops` in detail, `counts` complete."""
+    """The warehouse's landing: `hops` in detail, `counts` complete, `landed` how far each hop file is in them."""
 
     def __init__(self, path: Path) -> None:
         import duckdb
@@ -36,8 +37,10 @@ class Store:
         self._db = duckdb.connect(str(path), config=config)
         self._db.execute(_TABLES)
 
-    def add(self, hops: list[Hop], counts: list[tuple[str, str, str, int, str, int]]) -> None:
-        """One transaction for all of it."""
+    def add(
+        self, hops: list[Hop], counts: list[tuple[str, str, str, int, str, int]], offsets: dict[str, int]
+    ) -> None:
+        """One transaction for all of it: after a crash nothing is missing and nothing is there twice."""
         self._db.execute("begin")
         if hops:
             rows = [
@@ -51,14 +54,31 @@ class Store:
         if counts:
             now = _timestamp(time.time_ns() // 1000)
             self._copy("counts", [(now, *row) for row in counts])
+        self._db.execute("delete from landed")
+        self._db.execute(
+            "insert into landed select unnest(?), unnest(?)", (list(offsets), list(offsets.values()))
+        )
         self._db.execute("commit")
+
+    def offsets(self) -> dict[str, int]:
+        """How far each hop file has landed."""
+        return dict(self.rows("select file, bytes from landed"))
+
+    def totals(self) -> list[tuple[str, str, str, int, str, int]]:
+        """(tier, system, zone, status, verdict, how many) of all requests."""
+        return self.rows(
+            "select tier, system, zone, status, coalesce(verdict, ''), sum(requests)::bigint from counts group by all"
+        )
 
     def _copy(self, table: str, rows: list[tuple[Any, ...]]) -> None:
         text = io.StringIO()
         csv.writer(text, quoting=csv.QUOTE_ALL).writerows(rows)
         path = self._folder / f".{table}.csv"
         path.write_text(text.getvalue())
-        self._db.execute(f"copy {table} from '{path}' (format csv, header false, quote '\"', escape '\"')")
+        quoted = str(path).replace("'", "''")
+        self._db.execute(
+            f"copy {table} from '{quoted}' (format csv, header false, quote '\"', escape '\"', nullstr '\\N')"
+        )
         path.unlink()
 
     def rows(self, query: str, given: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

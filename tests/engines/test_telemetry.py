@@ -1,0 +1,198 @@
+"""Hops from files and from OTLP land once each, whatever happens in between."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tierline.engines.telemetry import otlp
+from tierline.engines.telemetry import reader as reading
+from tierline.engines.telemetry.__main__ import Telemetry
+from tierline.engines.telemetry.reader import Reader
+from tierline.trips.hop import Hop
+
+
+def line(trace: int = 1, flags: str = "01", status: int = 200, **more: Any) -> str:
+    told = {
+        "f": flags,
+        "s": status,
+        "t": f"{trace:032x}",
+        "i": f"{trace:016x}",
+        "T": "cdn",
+        "y": "nginx",
+        "z": "a",
+        **more,
+    }
+    return json.dumps(told) + "\n"
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> dict[str, Any]:
+    (tmp_path / "hops").mkdir()
+    return {
+        "hops": str(tmp_path / "hops"), "database": str(tmp_path / "hops.duckdb"), "token": "secret",
+        "retention": 3600.0, "state": str(tmp_path),
+    }  # fmt: skip
+
+
+def poll(telemetry: Telemetry) -> None:
+    for hop in telemetry._reader.poll():
+        telemetry._keep(hop)
+
+
+def requests(telemetry: Telemetry) -> int:
+    return sum(each["requests"] for each in telemetry._counts())
+
+
+# Reading -----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_appended_is_read_once_and_a_torn_line_when_it_is_whole(tmp_path: Path) -> None:
+    reader, file = Reader(tmp_path), tmp_path / "edge.jsonl"
+    file.write_text(line(1))
+    assert [hop.trace for hop in reader.poll()] == [f"{1:032x}"]
+    assert reader.poll() == []
+    whole = line(2)
+    with file.open("a") as more:
+        more.write(whole[:20])
+        more.flush()
+        assert reader.poll() == []
+        more.write(whole[20:])
+    assert [hop.trace for hop in reader.poll()] == [f"{2:032x}"]
+
+
+def test_lines_of_strangers_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "edge.jsonl").write_bytes(
+        b"nonsense\n\xff\xfe\n[]\n3\n" + line(1).encode() + b'{"f": "01", "s": {}}\n'
+    )
+    assert len(Reader(tmp_path).poll()) == 1
+
+
+def test_every_request_is_counted_and_only_sampled_ones_and_failures_are_kept(tmp_path: Path) -> None:
+    reader = Reader(tmp_path)
+    (tmp_path / "edge.jsonl").write_text(
+        line(1)
+        + line(2, "00") * 3
+        + line(3, "00", 503)
+        + '{"f":"00","s":200,"T":"cdn","y":"nginx","z":"a","c":40}\n'
+    )
+    assert [(hop.trace[-1], hop.status) for hop in reader.poll()] == [("1", 200), ("3", 503)]
+    assert {key[3]: number for *key, number in reader.counts()} == {200: 44, 503: 1}
+    assert reader.counts() == []
+
+
+def test_a_file_that_has_grown_large_is_cut_and_read_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_MOST", 1000)
+    reader, file = Reader(tmp_path), tmp_path / "edge.jsonl"
+    file.write_text(line(1) * 20)
+    assert len(reader.poll()) == 20
+    assert file.stat().st_size == 0
+    with file.open("a") as more:
+        more.write(line(2))
+    assert len(reader.poll()) == 1
+
+
+# Landing -----------------------------------------------------------------------------------------------------
+
+
+def test_a_telemetry_that_starts_again_lands_nothing_twice_and_misses_nothing(told: dict[str, Any]) -> None:
+    file = Path(told["hops"]) / "edge.jsonl"
+    file.write_text(line(1) + line(2))
+    first = Telemetry(told)
+    poll(first)
+    first.land()
+    with file.open("a") as more:
+        more.write(line(3))
+    poll(first)  # read, but the process is killed before it lands
+    first._store.close()
+
+    second = Telemetry(told)
+    poll(second)
+    second.land()
+    assert requests(second) == 3
+    assert second._store.rows("select count(*), count(distinct trace) from hops") == [(3, 3)]
+    second.close()
+    third = Telemetry(told)
+    poll(third)
+    third.land()
+    assert requests(third) == 3
+    third.close()
+
+
+def test_a_trip_is_found_in_memory_and_in_the_database(told: dict[str, Any]) -> None:
+    (Path(told["hops"]) / "edge.jsonl").write_text(
+        line(7, n="GET /", v="HIT", a={"k": 'quote " and , comma'})
+    )
+    first = Telemetry(told)
+    poll(first)
+    first.land()
+    (fresh,) = first._trip(f"{7:032x}")
+    first.close()
+    second = Telemetry(told)
+    (stored,) = second._trip(f"{7:032x}")
+    second.close()
+    assert msgspec.convert(stored, Hop) == msgspec.convert(fresh, Hop), "what was empty stays empty"
+    for found in (fresh, stored):
+        assert (found["T"], found["n"], found["v"], found["a"]) == (
+            "cdn",
+            "GET /",
+            "hit",
+            {"k": 'quote " and , comma'},
+        )
+
+
+def test_details_are_forgotten_after_their_time_and_counts_are_not(told: dict[str, Any]) -> None:
+    telemetry = Telemetry(told)
+    (Path(told["hops"]) / "edge.jsonl").write_text(line(1, b=1_000_000, d=5))
+    poll(telemetry)
+    telemetry.land()
+    telemetry._store.forget(3600)
+    assert telemetry._store.rows("select count(*) from hops") == [(0,)]
+    assert requests(telemetry) == 1
+    telemetry.close()
+
+
+# OTLP --------------------------------------------------------------------------------------------------------
+
+
+def spans(*listed: dict[str, Any], service: str = "web") -> bytes:
+    about = {"attributes": [{"key": "service.name", "value": {"stringValue": service}}]}
+    return json.dumps(
+        {"resourceSpans": [{"resource": about, "scopeSpans": [{"spans": list(listed)}]}]}
+    ).encode()
+
+
+SPAN: dict[str, Any] = {
+    "traceId": "ab" * 16, "spanId": "cd" * 8, "parentSpanId": "ef" * 8, "name": "render",
+    "startTimeUnixNano": "1000000", "endTimeUnixNano": "4000000",
+    "attributes": [{"key": "n", "value": {"intValue": "3"}}], "status": {"code": 2},
+}  # fmt: skip
+
+
+def test_a_span_becomes_a_hop() -> None:
+    (hop,) = otlp.hops(spans(SPAN))
+    assert hop == Hop(
+        trace="ab" * 16, span="cd" * 8, parent="ef" * 8, tier="feature", system="web", start_us=1000,
+        duration_us=3000, status=1, verdict="span", name="render", attributes={"n": "3"},
+    )  # fmt: skip
+
+
+def test_ids_may_come_as_base64() -> None:
+    trace = base64.b64encode(bytes.fromhex("ab" * 16)).decode()
+    (hop,) = otlp.hops(spans({**SPAN, "traceId": trace}))
+    assert hop.trace == "ab" * 16
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"nonsense", b"[]", b'{"resourceSpans": 3}', spans({}), spans({**SPAN, "traceId": "zz"})]
+)
+def test_what_is_no_export_request_is_refused(body: bytes) -> None:
+    with pytest.raises((ValueError, KeyError, TypeError, AttributeError)):
+        otlp.hops(body)
