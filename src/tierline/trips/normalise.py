@@ -36,9 +36,9 @@ _SPACES = re.compile(r"\s+")
 def hop(line: bytes) -> Hop | None:
     """The hop of one line; None for one that can't be read (a torn line, a stranger's)."""
     try:
-        raw: Any = _decode(line)
-        return _hop(raw) if isinstance(raw, dict) else None
-    except (msgspec.DecodeError, ValueError, TypeError, KeyError, IndexError):
+        raw: dict[str, Any] = _decode(line)
+        return _hop(raw)
+    except (msgspec.DecodeError, ValueError, TypeError, KeyError, IndexError, AttributeError):
         return None
 
 
@@ -49,8 +49,9 @@ def _hop(raw: dict[str, Any]) -> Hop:
     elif "e" in raw:  # HAProxy: the beginning and the end, in microseconds
         raw["b"] = int(raw["b"] or raw["e"])
         raw["d"] = int(raw["e"]) - raw["b"]
-    if "tp" in raw:  # Envoy passes the trace context through: its own span is told apart by its parent
-        _, raw["t"], raw["p"], _ = str(raw["tp"]).split("-")
+    if "tp" in raw:  # Envoy and Squid pass the trace context through: their span is told apart by its parent
+        _, raw["t"], raw["p"], flags = str(raw["tp"]).split("-")
+        raw.setdefault("f", flags)
         # Envoy may play two tiers of one request: each has a span of its own.
         tier = int.from_bytes(str(raw["T"]).encode()[:8].ljust(8, b"\0"), "big")
         raw["i"] = f"{int(raw['p'], 16) ^ tier:016x}"
