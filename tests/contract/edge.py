@@ -133,7 +133,7 @@ class Line:
         unit = next(u for u in self.plan.units if u.id == self.context.unit_of(f"{self.tier}.{zone}"))
         for process in engine(unit.engine).processes(unit, self.context):
             for name, text in process.files.items():
-                if Path(name).read_text() != text:
+                if not Path(name).exists() or Path(name).read_text() != text:
                     write(Path(name), text)
                     _give(Path(name), process)
             if process.reload in ("HUP", "USR2"):

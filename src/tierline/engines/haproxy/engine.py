@@ -15,6 +15,10 @@ class Fragment(msgspec.Struct, kw_only=True):
     """What a role adds: whole frontend and backend sections."""
 
     sections: str
+    files: dict[str, str] = {}
+    """Files that the sections name: keys, maps."""
+    counters: int = 0
+    """Stick counters that one request needs."""
 
 
 class HAProxy:
@@ -43,19 +47,23 @@ class HAProxy:
             Process(
                 name=unit.id,
                 engine=self.name,
-                argv=(program, "-db", "-f", str(config)),
+                # A master keeps the listeners while workers with the old and the new configuration change over.
+                argv=(program, "-W", "-db", "-f", str(config)),
                 cwd=str(folder),
                 region=unit.region,
                 zone=unit.zone,
                 roles=tuple(role.id for role in unit.roles),
-                files={str(config): document(unit, fragments)},
+                files={
+                    str(config): document(unit, fragments),
+                    **{path: text for fragment in fragments for path, text in fragment.files.items()},
+                },
                 check=(program, "-c", "-f", str(config)),
                 ready=Probe(kind="tcp", target=f"{host}:{port}"),
                 folders=(str(folder),),
                 unprivileged=True,
                 stdout=str(context.hops(unit.roles[0].id)),
                 stop_signal="TERM",
-                reload="none",
+                reload="USR2",
             )
         ]
 
@@ -66,12 +74,15 @@ def document(unit: Unit, fragments: list[Fragment]) -> str:
 # Written by tierline for {unit.id}.
 global
     # Relative to the unit's folder: only this user can reach it.
-    stats socket unix@admin.sock mode 600 level admin
+    stats socket unix@admin.sock mode 600 level admin expose-fd listeners
+    # Workers that were replaced end what is under way, no longer.
+    hard-stop-after 30s
     nbthread 1
     maxconn 8192
     # Hops go to standard output, which is the unit's hop file.
     log fd@1 format raw local0
     tune.bufsize 32768
+    tune.stick-counters {max(3, sum(fragment.counters for fragment in fragments))}
     # Mozilla's intermediate profile: the defaults don't pass it.
     ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets
     ssl-default-bind-ciphers ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:\

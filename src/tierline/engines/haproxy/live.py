@@ -38,7 +38,8 @@ def instances(folder: Path, name: str, wanted: Sequence[Target]) -> None:
         server = f"{name}/{each.name}"
         if each.name not in known:
             backup = " backup" if each.distance > nearest else ""
-            options = f"weight {max(1, each.weight)} {server_options({})}{backup}"
+            # Connections that idle would keep it from being taken away again.
+            options = f"weight {max(1, each.weight)} {server_options({})} pool-purge-delay 200ms{backup}"
             ask(folder, f"add server {server} {each.host}:{each.port} {options}")
             ask(folder, f"enable health {server}")
         ask(folder, f"set server {server} weight {each.weight}")

@@ -1,0 +1,225 @@
+"""Who calls, what they may and how often, as rules of an HAProxy frontend.
+
+The order of a gateway's rules, and why:
+
+    1. paths          what could walk around a rule by its spelling is gone before any rule looks
+    2. preflight      a browser's question carries no token
+    3. addresses      who may come at all costs nothing to know
+    4. limits         before signatures are checked, so that a flood of bad tokens costs little
+    5. size           too large is refused before it is read
+    6. keys, tokens   who it is
+    7. access         what they may
+    8. quotas         what they may still do today
+    9. routes         where it goes
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from tierline.errors import EngineError
+
+TITLES = {
+    400: "Bad request", 401: "Valid credentials are needed", 403: "Forbidden", 404: "No such route",
+    408: "Request timeout", 411: "A length is needed", 413: "The request is too large", 429: "Too many requests",
+    500: "Internal error", 502: "The service broke off", 503: "Nobody behind answers",
+    504: "The service took too long",
+}  # fmt: skip
+
+
+def problem(status: int, detail: str = "") -> str:
+    """A problem document (RFC 9457) as a log-format string, in quotes."""
+    told = f',"detail":"{detail}"' if detail else ""
+    body = (
+        f'"type":"about:blank","status":{status},"title":"{TITLES[status]}"{told},"trace":"%[var(txn.trace)]"'
+    )
+    return f"'{{{body}}}'"
+
+
+def errors() -> str:
+    """HAProxy's own refusals as problem documents."""
+    return "".join(
+        f"    http-error status {status} content-type application/problem+json lf-string {problem(status)}\n"
+        for status in (400, 408, 500, 502, 503, 504)
+    )
+
+
+def refuse(status: int, why: str, condition: str, headers: str = "") -> str:
+    """Answer with a problem document when the condition holds, and say so in the hop."""
+    return (
+        f'    http-request set-var(txn.verdict) str("refused: {why}") if {condition}\n'
+        f"    http-request return status {status} content-type application/problem+json "
+        f"lf-string {problem(status, why)}{headers} if {condition}\n"
+    )
+
+
+def cors(origins: list[str]) -> str:
+    """Preflights answered, origins checked."""
+    allowed = " ".join(origins)
+    known = "{ var(txn.origin) -m found }"
+    said = (
+        'hdr access-control-allow-methods "GET, HEAD, POST, PUT, PATCH, DELETE" hdr access-control-allow-headers '
+        '"authorization, content-type, x-client, x-app-version, idempotency-key, api-version" '
+        "hdr access-control-max-age 600"
+    )
+    return f"""\
+    http-request set-var(txn.origin) req.hdr(origin) if {{ req.hdr(origin) -m str {allowed} }}
+    http-request set-var(txn.verdict) str(preflight) if METH_OPTIONS {known} {{ req.hdr(access-control-request-method) -m found }}
+    http-request return status 204 {said} if METH_OPTIONS {known} {{ req.hdr(access-control-request-method) -m found }}
+    http-after-response set-header access-control-allow-origin %[var(txn.origin)] if {known}
+    http-after-response add-header vary origin if {known}
+"""
+
+
+def tokens(auth: dict[str, Any], jwks: str, match: str, folder: Path) -> tuple[str, dict[str, str]]:
+    """Rules that check tokens (needed where `match` is the path, elsewhere optional), and the files of keys."""
+    skew = int(auth["clock_skew"])
+    lines = """\
+    acl has_token req.hdr(authorization) -m beg -i "bearer "
+    http-request set-var(txn.bearer) http_auth_bearer if has_token
+    http-request set-var(txn.alg) var(txn.bearer),jwt_header_query('$.alg') if has_token
+    http-request set-var(txn.kid) var(txn.bearer),jwt_header_query('$.kid') if has_token
+"""
+    files = {}
+    for number, (kid, algorithm, pem) in enumerate(_keys(jwks)):
+        path = folder / f"key-{number}.pem"
+        files[str(path)] = pem
+        named = f" {{ var(txn.kid) -m str '{kid}' }}" if kid else ""
+        lines += (
+            f'    http-request set-var(txn.signed) var(txn.bearer),jwt_verify("{algorithm}","{path}") '
+            f"if has_token {{ var(txn.alg) -m str {algorithm} }}{named}\n"
+        )
+    payload = "var(txn.bearer),jwt_payload_query"
+    lines += f"""\
+    http-request set-var(txn.now) date()
+    http-request set-var(txn.exp) {payload}('$.exp','int') if has_token
+    http-request set-var(txn.nbf) {payload}('$.nbf','int') if has_token
+    acl signed var(txn.signed) -m int eq 1
+    acl issued {payload}('$.iss') -m str '{auth["issuer"]}'
+    acl for_us {payload}('$.aud') -m str '{auth["audience"]}'
+    # A list of audiences: the query knows single values only.
+    acl for_us var(txn.bearer),word(2,.),ub64dec -m reg '"aud"[ ]*:[ ]*\[[^]]*"{re.escape(auth["audience"])}"'
+    acl expires var(txn.exp) -m found
+    acl expired var(txn.exp),sub(txn.now) -m int lt -{skew}
+    acl early var(txn.nbf) -m found
+    acl early_now var(txn.nbf),sub(txn.now) -m int gt {skew}
+    acl needs_token path -m reg '^{match}$'
+    http-request set-var(txn.good) bool(true) if signed issued for_us expires !expired !early
+    http-request set-var(txn.good) bool(true) if signed issued for_us expires !expired early !early_now
+    acl good var(txn.good) -m bool
+"""
+    lines += refuse(401, "token", "has_token !good", ' hdr www-authenticate "Bearer error=invalid_token"')
+    lines += refuse(401, "no token", "needs_token !has_token", " hdr www-authenticate Bearer")
+    lines += f"""\
+    http-request set-header x-tierline-claims %[var(txn.bearer),word(2,.)] if good
+    http-request set-var(txn.subject) {payload}('$.sub') if good
+    http-request set-header x-tierline-subject %[var(txn.subject)] if good {{ var(txn.subject) -m found }}
+"""
+    return lines, files
+
+
+def _keys(jwks: str) -> list[tuple[str, str, str]]:
+    """Key id, algorithm and PEM of each key of a set that HAProxy can check with."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+    curves: dict[str, ec.EllipticCurve] = {
+        "P-256": ec.SECP256R1(),
+        "P-384": ec.SECP384R1(),
+        "P-521": ec.SECP521R1(),
+    }
+    usual = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
+    found = []
+    for key in json.loads(jwks)["keys"]:
+        public: Any
+        if key["kty"] == "EC" and key["crv"] in curves:
+            numbers = ec.EllipticCurvePublicNumbers(_number(key["x"]), _number(key["y"]), curves[key["crv"]])
+            public, algorithm = numbers.public_key(), usual[key["crv"]]
+        elif key["kty"] == "RSA":
+            public = rsa.RSAPublicNumbers(_number(key["e"]), _number(key["n"])).public_key()
+            algorithm = key.get("alg", "RS256")
+        else:
+            raise EngineError(f"HAProxy can't check tokens with a key of kind {key['kty']}: use EC or RSA")
+        pem = public.public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        ).decode()
+        found.append((str(key.get("kid", "")), str(algorithm), pem))
+    return found
+
+
+def _number(text: str) -> int:
+    import base64
+
+    return int.from_bytes(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), "big")
+
+
+def keys(header: str, keys: dict[str, str], match: str, folder: Path) -> tuple[str, dict[str, str]]:
+    """Rules that know consumers by their key where `match` is the path, and the file of keys."""
+    path = folder / "keys.map"
+    text = "".join(f"{key} {consumer}\n" for consumer, key in keys.items())
+    lines = f"""\
+    acl needs_key path -m reg '^{match}$'
+    http-request set-var(txn.consumer) req.hdr({header}),map_str({path}) if needs_key
+"""
+    lines += refuse(401, "key", "needs_key !{ var(txn.consumer) -m found }")
+    lines += f"""\
+    http-request del-header {header} if needs_key
+    http-request set-header x-tierline-consumer %[var(txn.consumer)] if needs_key
+"""
+    return lines, {str(path): text}
+
+
+def access(rule: dict[str, Any], number: int) -> str:
+    """Rules of `{match, methods, claims, scopes, addresses}`: 403 for who fails one of the conditions."""
+    lines = f"    acl access{number} path -m reg '^{rule['match']}$'\n"
+    asked = f"access{number}"
+    if rule["methods"]:
+        asked += f" {{ method {' '.join(rule['methods'])} }}"
+    payload = "var(txn.bearer),jwt_payload_query"
+    for claim, value in rule["claims"].items():
+        lines += refuse(403, "access", f"{asked} !{{ {payload}('$.{claim}') -m str '{value}' }}")
+    for scope in rule["scopes"]:
+        quoted = scope.replace(".", "\\.")
+        lines += refuse(403, "access", f"{asked} !{{ {payload}('$.scope') -m reg '(^| ){quoted}( |$)' }}")
+    if rule["addresses"]:
+        lines += refuse(403, "access", f"{asked} !{{ var(txn.client) -m ip {' '.join(rule['addresses'])} }}")
+    return lines
+
+
+def limit(number: int, table: str, given: dict[str, Any]) -> tuple[str, str]:
+    """Rules and the table of a limit `{requests, per, burst, key, match, when}`. A burst is what the same rate
+    gives in a longer interval."""
+    most = given["burst"] or given["requests"]
+    window = given["per"] * most / given["requests"]
+    milliseconds = max(1, int(window * 1000))
+    rules = "    "
+    condition = f" if {{ path -m reg '^{given['match']}$' }}" if given["match"] else ""
+    if given.get("when"):
+        condition = f" if {given['when']}"
+    rules += f"http-request track-sc{number} {given['key']} table {table}{condition}\n"
+    wait = max(1, round(given["per"]))
+    over = f"{{ sc_gpc0_rate({number}) ge {most} }}"
+    said = f" hdr retry-after {wait} hdr ratelimit-limit {most} hdr ratelimit-remaining 0 hdr ratelimit-reset {wait}"
+    rules += refuse(429, "rate limit", over, said)
+    rules += (
+        f"    http-request sc-inc-gpc0({number})\n"
+        f"    http-request set-var(txn.most) int({most}) if {{ sc_tracked({number}) }}\n"
+        f"    http-request set-var(txn.left) sc_gpc0_rate({number}),neg,add({most}) if {{ sc_tracked({number}) }}\n"
+        f"    http-request set-var(txn.reset) int({wait}) if {{ sc_tracked({number}) }}\n"
+    )
+    table = (
+        f"backend {table}\n    stick-table type string len 64 size 20k expire {2 * milliseconds}ms "
+        f"store gpc0,gpc0_rate({milliseconds}ms)\n\n"
+    )
+    return rules, table
+
+
+LEFT = """\
+    http-after-response set-header ratelimit-limit %[var(txn.most)] if { var(txn.left) -m found }
+    http-after-response set-header ratelimit-remaining %[var(txn.left)] if { var(txn.left) -m found }
+    http-after-response set-header ratelimit-reset %[var(txn.reset)] if { var(txn.left) -m found }
+"""
+"""What is left of the limit that was looked at last."""

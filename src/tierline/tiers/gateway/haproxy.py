@@ -1,0 +1,207 @@
+"""gateway.haproxy: routes, tokens, keys, limits and access on HAProxy."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from tierline.engines.context import Context
+from tierline.engines.haproxy import callers
+from tierline.engines.haproxy.engine import Fragment, trace
+from tierline.engines.haproxy.parts import hosts, servers
+from tierline.plan.model import Role
+from tierline.tiers.base import System
+from tierline.tiers.gateway.routes import Routed, api_keys, routes, token_paths, under
+from tierline.tiers.gateway.tier import FEATURES
+
+_ODD = r"{ path -m reg -i '(/\.\.?(/|$)|//|%2e|%2f|%5c|%00)' }"
+"""Spellings of a path that could walk around a rule."""
+
+
+class HAProxyGateway(System):
+    title = "HAProxy"
+    engine = "haproxy"
+    levels = frozenset({"runs"})
+    supports = frozenset(FEATURES) - {"mirror", "retry_budget"}
+    lacks = {
+        "mirror": "HAProxy has no way to copy requests without a helper program; use gateway=envoy",
+        "retry_budget": "retries are bounded per request only; use gateway=envoy",
+    }
+    endpoints = {"http": "http"}
+
+    def contribute(self, role: Role, context: Context) -> Fragment:
+        settings, name = role.settings, role.id.replace(".", "-")
+        host, port = context.address(role.id, "http")
+        entry = role.id in context.plan.entry
+        forwarded = "http-request set-header X-Forwarded-For %[src]" if entry else "option forwardfor if-none"
+        rules, tables, files, counters = _policies(role, context, name)
+        table = routes(role, context.plan)
+        # fmt: off
+        frontend = f"""\
+frontend {name}
+    bind {host}:{port}
+{callers.errors()}\
+    {forwarded}
+{trace(role)}\
+    http-request set-var(txn.verdict) str(allowed)
+    http-request set-var(txn.client) {"src" if entry else "req.hdr_ip(x-forwarded-for,-1)"}
+{callers.refuse(400, "path", _ODD)}\
+{rules}\
+{"".join(_route(number, route) for number, route in enumerate(table))}\
+{callers.refuse(404, "no route", "!{ var(txn.up) -m found }")}\
+{_changes(settings["request"], settings["response"], "")}\
+{"".join(_breaker(name, up, settings["concurrency"]) for up in role.upstreams)}\
+{"    " + settings["raw"] + chr(10) if settings["raw"] else ""}\
+    use_backend {name}-%[var(txn.up)]
+
+"""
+        # fmt: on
+        for up, targets in role.upstreams.items():
+            frontend += (
+                f"backend {name}-{up}\n    balance leastconn\n    retries {settings['retries'] + 2}\n"
+                f"    timeout server {int(settings['timeout'] * 1000)}ms\n"
+                "    retry-on conn-failure empty-response 0rtt-rejected 503\n"
+                + "".join(_deadline(number, route, settings) for number, route in enumerate(table))
+                + servers(targets, context, {})
+                + "\n"
+            )
+        return Fragment(sections=frontend + tables, files=files, counters=counters)
+
+
+def _policies(role: Role, context: Context, name: str) -> tuple[str, str, dict[str, str], int]:
+    """Rules in their order (see engines/haproxy/callers.py), tables, files and how many counters there are."""
+    settings, folder = role.settings, context.folder(context.unit_of(role.id))
+    files: dict[str, str] = {}
+    access = [{**rule, "match": under(rule["paths"], settings)} for rule in settings["access"]]
+    early = [rule for rule in access if not rule["claims"] and not rule["scopes"]]
+    limits = [_limit(each, settings) for each in settings["limits"]]
+    before = [each for each in limits if each["by"] != "consumer"]
+    after = [each for each in limits if each["by"] == "consumer"] + _quotas(settings["keys"])
+    rules = callers.cors(settings["cors"]) if settings["cors"] else ""
+    rules += "".join(callers.access(rule, number) for number, rule in enumerate(early))
+    tables, counters = "", 0
+    for each in before:
+        more, table = callers.limit(counters, f"{name}-limit-{counters}", each)
+        rules, tables, counters = rules + more, tables + table, counters + 1
+    most = settings["max_body"]
+    rules += callers.refuse(413, "too large", f"{{ req.hdr_val(content-length) gt {most} }}")
+    rules += callers.refuse(411, "no length", "{ req.hdr(transfer-encoding) -m found }")
+    if settings["keys"]:
+        keys = settings["keys"]
+        made, found = callers.keys(
+            keys["header"], api_keys(keys, context), under(keys["paths"], settings), folder
+        )
+        rules, files = rules + made, {**files, **found}
+        rules += _consumer_plans(keys)
+    if settings["auth"]:
+        jwks = context.attribute_of(role.name, "jwks")
+        match = under(token_paths({**settings, "version_by": "header"}), settings)
+        made, found = callers.tokens(settings["auth"], jwks, match, folder)
+        rules, files = rules + made, {**files, **found}
+        rules += (
+            "    http-request set-var(txn.consumer) var(txn.subject) unless { var(txn.consumer) -m found }\n"
+        )
+    late = [rule for rule in access if rule not in early]
+    rules += "".join(callers.access(rule, len(early) + number) for number, rule in enumerate(late))
+    for each in after:
+        more, table = callers.limit(counters, f"{name}-limit-{counters}", each)
+        rules, tables, counters = rules + more, tables + table, counters + 1
+    return rules + (callers.LEFT if counters else ""), tables, files, counters
+
+
+def _limit(limit: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    key = {"all": "str(all)", "client": "var(txn.client)", "consumer": "var(txn.consumer)"}[limit["by"]]
+    return {**limit, "key": key, "match": under(limit["paths"], settings) if limit["paths"] else None}
+
+
+def _quotas(keys: dict[str, Any] | None) -> list[dict[str, Any]]:
+    plans = keys["plans"] if keys else []
+    return [
+        {
+            **plan, "burst": None, "match": None, "key": "var(txn.consumer)",
+            "when": f"{{ var(txn.plan) -m str {plan['name']} }}",
+        }
+        for plan in plans
+    ]  # fmt: skip
+
+
+def _consumer_plans(keys: dict[str, Any]) -> str:
+    return "".join(
+        f"    http-request set-var(txn.plan) str({plan}) if {{ var(txn.consumer) -m str {consumer} }}\n"
+        for consumer, plan in keys["consumers"].items()
+        if plan
+    )
+
+
+def _route(number: int, route: Routed) -> str:
+    """One route: its conditions, and what happens when it is the first that fits."""
+    name = f"r{number}"
+    if route.match == "exact":
+        lines = f"    acl {name} path {route.path}\n"
+    elif route.match == "template":
+        lines = f"    acl {name} path -m reg '^{route.pattern}$'\n"
+    elif route.path == "/":
+        lines = f"    acl {name} path_beg /\n"
+    else:
+        lines = f"    acl {name} path {route.path}\n    acl {name} path_beg {route.path}/\n"
+    asked = name
+    if route.methods:
+        asked += f" {{ method {' '.join(route.methods)} }}"
+    if route.hosts:
+        asked += f" {{ {hosts(route.hosts)} }}"
+    for header, value in route.headers.items():
+        asked += f" {{ req.hdr({header}) -m str '{value}' }}"
+    mine = f"{{ var(txn.route) -m str {name} }}"
+    lines += (
+        f"    http-request set-var(txn.route) str({name}) if {asked} !{{ var(txn.route) -m found }}\n"
+        f"    http-request set-var(txn.up) str({route.upstream}) if {mine}\n"
+    )
+    if route.canary:
+        to = f"http-request set-var(txn.up) str({route.canary['to']}) if {mine}"
+        if route.canary["weight"]:
+            lines += f"    {to} {{ rand(100) lt {route.canary['weight']} }}\n"
+        if route.canary["header"]:
+            lines += f"    {to} {{ req.hdr({route.canary['header']}) -m found }}\n"
+    if route.rewrite is not None:
+        lines += f"    http-request replace-path {_rewrite(route)} if {mine}\n"
+    return lines + _changes(route.request, route.response, f" if {mine}")
+
+
+def _rewrite(route: Routed) -> str:
+    quoted = re.escape(route.cut if route.match == "template" else route.path).replace("\\-", "-")
+    if route.match == "template":
+        return f"'^{quoted}(.*)$' '\\1'"
+    if route.rewrite == "/":
+        return f"'^{quoted}/?(.*)$' '/\\1'"
+    return f"'^{quoted}(.*)$' '{route.rewrite}\\1'"
+
+
+def _changes(request: dict[str, str | None], response: dict[str, str | None], condition: str) -> str:
+    lines = ""
+    for kind, given in (("http-request", request), ("http-after-response", response)):
+        for header, value in given.items():
+            what = f"del-header {header}" if value is None else f"set-header {header} {_quoted(value)}"
+            lines += f"    {kind} {what}{condition}\n"
+    return lines
+
+
+def _quoted(value: str) -> str:
+    """A value as a log-format string: quotes of its own are for the configuration, these are for the header."""
+    return "'" + value.replace("%", "%%") + "'"
+
+
+def _breaker(name: str, up: str, concurrency: int | None) -> str:
+    if not concurrency:
+        return ""
+    asked = f"{{ var(txn.up) -m str {up} }} {{ be_conn({name}-{up}) ge {concurrency} }}"
+    return callers.refuse(503, "too many at once", asked)
+
+
+def _deadline(number: int, route: Routed, settings: dict[str, Any]) -> str:
+    mine = f"{{ var(txn.route) -m str r{number} }}"
+    lines = ""
+    if route.timeout != settings["timeout"]:
+        lines += f"    http-request set-timeout server {int(route.timeout * 1000)}ms if {mine}\n"
+    if route.retries == 0:
+        lines += f"    http-request disable-l7-retry if {mine}\n"
+    return lines
