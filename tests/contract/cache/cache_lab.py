@@ -141,7 +141,7 @@ async def read_headers(reader: asyncio.StreamReader) -> list[tuple[str, str]]:
 async def read_body(reader: asyncio.StreamReader, length: str | None, coding: str | None) -> bytes:
     if coding is not None and "chunked" in coding:
         body = b""
-        while size := int((await reader.readline()).split(b";")[0] or b"0", 16):
+        while size := int((await reader.readline()).split(b";")[0], 16):
             body += await reader.readexactly(size)
             await reader.readline()
         while (await reader.readline()) not in (b"\r\n", b"\n", b""):
@@ -181,12 +181,23 @@ async def raw(
             with contextlib.suppress(ConnectionError):
                 writer.write(sent)
                 await writer.drain()
-                while (response := await read_response(reader, method)) is not None:
+                while (response := await _next(reader, method, 2 if found else within)) is not None:
                     if response.status >= 200:
                         found.append(response)
         finally:
             writer.close()
     return found
+
+
+async def _next(reader: asyncio.StreamReader, method: str, silence: float) -> Response | None:
+    """The next response. After the first one, a server that keeps the connection open in silence has ended."""
+    try:
+        async with asyncio.timeout(silence):
+            return await read_response(reader, method)
+    except TimeoutError:
+        if silence > 2:
+            raise
+        return None
 
 
 async def read_response(reader: asyncio.StreamReader, method: str) -> Response | None:

@@ -1,0 +1,101 @@
+"""Apache Traffic Server as an engine: one role, in a run root of its own."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+import msgspec
+
+from tierline.engines import binaries
+from tierline.engines.base import Binary, Probe, Process, Step
+from tierline.engines.context import Context
+from tierline.plan.model import Unit
+from tierline.tiers.base import system
+
+
+class Fragment(msgspec.Struct, kw_only=True):
+    """What a role adds: files of the configuration folder by name, and bounds."""
+
+    files: dict[str, str]
+    disk: int
+    entry: bool
+
+
+_HERE = Path("/proc/self/cwd")
+"""The unit's folder, as the program sees it: it asks `access()`, which doesn't know the right to pass through
+closed folders that the process has."""
+_MODULES = "/usr/lib/trafficserver/modules"
+
+
+class TrafficServer:
+    """See the module."""
+
+    name = "trafficserver"
+
+    def binary(self) -> Binary:
+        return binaries.find(
+            "trafficserver", commands=("traffic_server",), install="apt-get install trafficserver"
+        )
+
+    def version(self) -> str:
+        return binaries.version(self.binary().path, "-V")
+
+    def processes(self, unit: Unit, context: Context) -> list[Process]:
+        (role,) = unit.roles
+        fragment: Fragment = system(role.slot, role.system).contribute(role, context)
+        folder = context.folder(unit.id)
+        hops = context.hops(role.id)
+        etc = folder / "etc"
+        host, port = context.address(role.id, "http")
+        script = (resources.files(__package__) / "cache.lua").read_text()
+        root = folder / "runroot.yaml"
+        files = {
+            root: _run_root(),
+            etc / "storage.config": f"{_HERE}/cache {max(fragment.disk >> 20, 16)}M\n",
+            etc / "cache.lua": script,
+            etc
+            / "ip_allow.yaml": "ip_allow:\n  - apply: in\n    ip_addrs: 127.0.0.1\n    action: allow\n    methods: ALL\n",
+            etc / "plugin.config": "",
+            **{etc / name: text for name, text in fragment.files.items()},
+        }
+        return [
+            Process(
+                name=unit.id,
+                engine=self.name,
+                argv=(self.binary().path, f"--run-root={_HERE}/runroot.yaml"),
+                cwd=str(folder),
+                region=unit.region,
+                zone=unit.zone,
+                roles=(role.id,),
+                files={str(path): text for path, text in files.items()},
+                folders=tuple(str(folder / name) for name in ("", "etc", "cache", "run", "share", "logs")),
+                writes=(str(hops),),
+                unprivileged=True,
+                before_start=(
+                    Step(
+                        argv=("ln", "-f", str(hops), str(folder / "logs" / hops.name)),
+                        about="leading its log to the line's hops",
+                    ),
+                ),
+                ready=Probe(kind="tcp", target=f"{host}:{port}"),
+                ready_timeout=30.0,
+                stop_signal="TERM",
+                stop_timeout=3.0,
+            )
+        ]
+
+
+def _run_root() -> str:
+    binary = Path("/usr")
+    places = {
+        "prefix": _HERE, "exec_prefix": binary, "bindir": binary / "bin", "sbindir": binary / "sbin",
+        "sysconfdir": _HERE / "etc", "datadir": _HERE / "share", "includedir": binary / "include",
+        "libdir": binary / "lib/trafficserver", "libexecdir": _MODULES, "localstatedir": _HERE / "run",
+        "runtimedir": _HERE / "run", "logdir": _HERE / "logs", "mandir": binary / "share/man",
+        "infodir": binary / "share/info", "cachedir": _HERE / "cache",
+    }  # fmt: skip
+    return "".join(f"{name}: {place}\n" for name, place in places.items())
+
+
+ENGINE = TrafficServer()

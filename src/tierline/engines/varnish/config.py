@@ -1,0 +1,352 @@
+"""VCL: Varnish with RFC 9111's finer points, which its built-in VCL leaves out.
+
+How stale copies are served: an object's grace is the longer of stale-while-revalidate and stale-if-error. A hit
+that is stale beyond the first is looked up again without grace (a miss, which revalidates), and when the origin
+fails then, once more with it.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from tierline.engines.context import Context
+from tierline.plan.model import Role, Upstream
+
+POISON = (
+    "Forwarded", "X-Host", "X-Original-URL", "X-Rewrite-URL", "X-HTTP-Method-Override", "X-Forwarded-Host",
+    "X-Forwarded-Port", "X-Forwarded-Prefix", "Proxy", "Proxy-Connection", "Keep-Alive", "TE", "x-tierline-claims",
+)  # fmt: skip
+"""What ends here, and what no key holds: a stranger could have others get what it makes of an answer."""
+
+
+class Cache(msgspec.Struct, kw_only=True):
+    """What one cache does."""
+
+    tier: str
+    label: str
+    entry: bool
+    obey: bool
+    stale_while_revalidate: float
+    stale_if_error: float
+    forwarded: str
+    """Who the client is: a VCL expression."""
+    raw: str
+
+
+def vcl(cache: Cache, targets: tuple[Upstream, ...], context: Context) -> str:
+    """The whole VCL."""
+    backends, choice = "", ""
+    for number, target in enumerate(targets[:4]):
+        host, port = context.address(target.role, target.endpoint)
+        backends += f"""\
+backend next{number} {{  # {target.role}
+    .host = "{host}"; .port = "{port}"; .connect_timeout = 1s; .first_byte_timeout = 30s; .between_bytes_timeout = 30s;
+}}
+"""
+        if number:
+            choice += f"    if (bereq.retries == {number}) {{ set bereq.backend = next{number}; }}\n"
+    strip = "".join(f"    unset req.http.{name};\n" for name in POISON)
+    obey = _OBEY if cache.obey else ""
+    hide = "    unset resp.http.Surrogate-Key;\n" if cache.entry else ""
+    return f"""\
+vcl 4.1;
+import blob;
+import std;
+{backends}
+sub vcl_recv {{
+    if (req.restarts == 0) {{
+        # W3C trace context: the trace goes on, or begins here; one in a hundred is kept in detail.
+        unset req.http.X-Tl;
+        set req.http.X-Tl-Span = blob.transcode(encoding=HEX,
+            encoded="" + std.integer(real=std.random(10000000, 99999999)));
+        if (req.http.traceparent !~ "^00-[0-9a-f]{{32}}-[0-9a-f]{{16}}-[0-9a-f]{{2}}$") {{
+            set req.http.traceparent = "00-" + blob.transcode(encoding=HEX,
+                encoded="" + std.integer(real=std.random(10000000, 99999999))
+                + std.integer(real=std.random(10000000, 99999999))) + "--00";
+            if (std.random(0, 100) < 1) {{ set req.http.traceparent = regsub(req.http.traceparent, "00$", "01"); }}
+        }}
+        set req.http.X-Tl-From = req.http.traceparent;
+        set req.http.traceparent = regsub(req.http.traceparent, "-[^-]*-(..)$", "-" + req.http.X-Tl-Span + "-\\1");
+        unset req.http.X-Tl-Always;
+        unset req.http.X-Tl-Grace;
+        unset req.http.X-Tl-Sie;
+        unset req.http.X-Tl-Verdict;
+{strip}\
+        set req.http.X-Forwarded-For = {cache.forwarded};
+        if (req.http.Host) {{ set req.http.Host = std.tolower(req.http.Host); }}
+    }}
+    std.log("tlt:" + regsub(req.http.X-Tl-From, "^00-([^-]*)-.*", "\\1"));
+    std.log("tlp:" + regsub(req.http.X-Tl-From, "^00-[^-]*-([^-]*)-.*", "\\1"));
+    std.log("tlf:" + regsub(req.http.X-Tl-From, ".*-", ""));
+    std.log("tls:" + req.http.X-Tl-Span);
+    if ((!req.http.Host && req.proto == "HTTP/1.1") || (req.http.Host && req.http.Host !~ "^[a-z0-9._:\[\]-]+$")) {{
+        return (synth(400));
+    }}
+    if (req.http.Range && req.http.Range !~ "^bytes=") {{ unset req.http.Range; }}
+    if (req.method == "PURGE" || req.method == "BAN" || req.method == "PURGEKEY") {{ return (synth(405)); }}
+    if (req.method == "PRI") {{ return (synth(405)); }}
+    set req.grace = 30d;
+    if (req.http.X-Tl-Grace == "no") {{ set req.grace = 0s; }}
+    set req.hash_always_miss = (req.http.X-Tl-Always == "yes");
+    if (req.method != "GET" && req.method != "HEAD") {{ return (pass); }}
+    # If-Match is the origin's to judge, and a body is not part of the key.
+    if (req.http.If-Match || req.http.If-Unmodified-Since || req.http.Transfer-Encoding
+        || std.integer(req.http.Content-Length, 0) > 0) {{ return (pass); }}
+{obey}\
+{cache.raw}
+    return (hash);
+}}
+
+sub vcl_hash {{
+    hash_data(req.url);
+    hash_data(req.http.Host);
+    # A redirect to HTTPS is not for who came by HTTPS; answers to credentials have copies of their own.
+    hash_data(req.http.X-Forwarded-Proto);
+    if (req.http.Authorization) {{ hash_data("authorized"); }}
+    return (lookup);
+}}
+
+sub vcl_hit {{
+    # Varnish compares with one entity tag alone.
+    if (obj.http.ETag && (req.http.If-None-Match == "*"
+        || std.strstr(req.http.If-None-Match, regsub(obj.http.ETag, "^W/", "")))) {{
+        set req.http.If-None-Match = obj.http.ETag;
+    }}
+    if (obj.ttl > 0s) {{
+{_OBEY_HIT if cache.obey else ""}\
+        return (deliver);
+    }}
+    if (obj.ttl + std.duration(obj.http.X-Tl-Swr, 0s) > 0s || req.http.X-Tl-Sie == "now") {{
+        set req.http.X-Tl-Verdict = "stale";
+        return (deliver);
+    }}
+    if (obj.ttl + std.duration(obj.http.X-Tl-Sie, 0s) > 0s) {{ set req.http.X-Tl-Sie = "may"; }}
+    set req.http.X-Tl-Grace = "no";
+    return (restart);
+}}
+
+sub vcl_miss {{
+    if (req.http.Cache-Control ~ "(?i)only-if-cached") {{ return (synth(504)); }}
+    return (fetch);
+}}
+
+sub vcl_pass {{
+    if (req.http.Cache-Control ~ "(?i)only-if-cached" && req.method == "GET") {{ return (synth(504)); }}
+    return (fetch);
+}}
+
+sub vcl_backend_fetch {{
+{choice}\
+    unset bereq.http.X-Tl-Span;
+    unset bereq.http.X-Tl-Grace;
+    unset bereq.http.X-Tl-Always;
+    unset bereq.http.X-Tl-From;
+    if (bereq.http.Via) {{ set bereq.http.Via = bereq.http.Via + ", 1.1 tierline"; }}
+    else {{ set bereq.http.Via = "1.1 tierline"; }}
+    return (fetch);
+}}
+
+sub vcl_backend_response {{
+    set beresp.grace = 0s;
+    set beresp.keep = 0s;
+    unset beresp.http.X-Tl-Swr;
+    unset beresp.http.X-Tl-Sie;
+    unset beresp.http.X-Tl-Older;
+    set beresp.http.X-Tl-Path = regsub(bereq.url, "\\?.*", "");
+    set beresp.http.X-Tl-Host = bereq.http.Host;
+    if (beresp.http.Surrogate-Control ~ "ESI/1.0") {{
+        set beresp.do_esi = true;
+        unset beresp.http.Surrogate-Control;
+    }}
+    if (bereq.method != "GET" && bereq.method != "HEAD") {{
+        set beresp.uncacheable = true;
+        set beresp.ttl = 0s;
+        return (deliver);
+    }}
+    if ((beresp.status == 502 || beresp.status == 503) && bereq.retries < {min(1, len(targets) - 1)}) {{ return (retry); }}
+    # An error takes no copy's place while that may stand in.
+    if (beresp.status >= 500 && (bereq.is_bgfetch || bereq.http.X-Tl-Sie == "may")) {{ return (abandon); }}
+    std.collect(beresp.http.Cache-Control);
+    std.collect(beresp.http.Vary);
+    # Directives without quoted arguments, so that words inside of those are not taken for directives.
+    set beresp.http.X-Tl-Cc = "," + regsuball(regsuball(std.tolower(beresp.http.Cache-Control),
+        {{"=\\s*"(\\d+)""}}, "=\\1"), {{"=\\s*"[^"]*""}}, "") + ",";
+    set beresp.http.X-Tl-Cc = regsuball(beresp.http.X-Tl-Cc, "\\s", "");
+    # How long it is fresh: from when it was made.
+    set beresp.http.X-Tl-Explicit = "yes";
+    if (beresp.http.X-Tl-Cc ~ ",s-maxage=") {{
+        set beresp.ttl = std.duration(regsub(beresp.http.X-Tl-Cc, "^.*?,s-maxage=(\\d+),.*$", "\\1s"), 0s);
+    }} elsif (beresp.http.X-Tl-Cc ~ ",max-age=") {{
+        set beresp.ttl = std.duration(regsub(beresp.http.X-Tl-Cc, "^.*?,max-age=(\\d+),.*$", "\\1s"), 0s);
+    }} elsif (beresp.http.Expires) {{
+        set beresp.ttl = std.time(beresp.http.Expires, now - 1s) - std.time(beresp.http.Date, now);
+    }} else {{
+        set beresp.http.X-Tl-Explicit = "no";
+        set beresp.ttl = 0s;
+        if (beresp.http.Last-Modified && "" + beresp.status ~ "^(200|203|204|300|301|308|404|405|410|414|501)$") {{
+            set beresp.ttl = (std.time(beresp.http.Date, now) - std.time(beresp.http.Last-Modified, now)) / 10;
+            if (beresp.ttl > 1d) {{ set beresp.ttl = 1d; }}
+        }}
+    }}
+    if (beresp.http.X-Tl-Cc ~ ",no-cache[,=]") {{
+        set beresp.http.X-Tl-Explicit = "yes";
+        set beresp.ttl = 0s;
+    }}
+    if (std.time(beresp.http.Date, now) + beresp.age + 1s < now) {{
+        set beresp.http.X-Tl-Older = "" + (now - std.time(beresp.http.Date, now) - beresp.age);
+        set beresp.ttl = beresp.ttl - (now - std.time(beresp.http.Date, now));
+    }} else {{
+        set beresp.ttl = beresp.ttl - beresp.age;
+    }}
+    # May it be kept?
+    if (beresp.status == 206
+        || (beresp.http.X-Tl-Cc ~ ",no-store," && beresp.http.X-Tl-Cc !~ ",must-understand,")
+        || beresp.http.X-Tl-Cc ~ ",private[,=]" || beresp.http.Vary ~ "(^|,)\\s*\\*"
+        || ((beresp.http.Set-Cookie || bereq.http.Authorization) && beresp.http.X-Tl-Cc !~ ",(public,|s-maxage=)")
+        || (beresp.http.X-Tl-Explicit == "no" && beresp.ttl <= 0s)) {{
+        set beresp.uncacheable = true;
+        # Others needn't wait for each other. An error may be over soon, and a stale copy may stand in.
+        set beresp.ttl = 60s;
+        if (beresp.status >= 500) {{ set beresp.ttl = 0s; }}
+        return (deliver);
+    }}
+    # How long it may be served stale.
+    if (beresp.http.X-Tl-Cc !~ ",(no-cache|must-revalidate|proxy-revalidate)[,=]") {{
+        if (beresp.http.X-Tl-Cc ~ ",stale-while-revalidate=\\d") {{
+            set beresp.http.X-Tl-Swr = regsub(beresp.http.X-Tl-Cc, "^.*,stale-while-revalidate=(\\d+).*$", "\\1s");
+        }} elsif (beresp.http.X-Tl-Cc !~ ",s-maxage=") {{
+            set beresp.http.X-Tl-Swr = "{cache.stale_while_revalidate:g}s";
+        }}
+        if (beresp.http.X-Tl-Cc ~ ",stale-if-error=\\d") {{
+            set beresp.http.X-Tl-Sie = regsub(beresp.http.X-Tl-Cc, "^.*,stale-if-error=(\\d+).*$", "\\1s");
+        }} elsif (beresp.http.X-Tl-Cc !~ ",s-maxage=") {{
+            set beresp.http.X-Tl-Sie = "{cache.stale_if_error:g}s";
+        }}
+    }}
+    set beresp.grace = std.duration(beresp.http.X-Tl-Swr, 0s);
+    if (std.duration(beresp.http.X-Tl-Sie, 0s) > beresp.grace) {{
+        set beresp.grace = std.duration(beresp.http.X-Tl-Sie, 0s);
+    }}
+    unset beresp.http.X-Tl-Cc;
+    if (beresp.http.ETag || beresp.http.Last-Modified) {{ set beresp.keep = 1d; }}
+    # Varnish doesn't validate a copy that never was fresh.
+    if (beresp.ttl <= 0s) {{ set beresp.ttl = 1ms; }}
+    if (beresp.ttl + beresp.grace + beresp.keep < 1ms) {{
+        set beresp.uncacheable = true;
+        set beresp.ttl = 60s;
+    }}
+    return (deliver);
+}}
+
+sub vcl_backend_error {{
+    if ((bereq.method == "GET" || bereq.method == "HEAD") && bereq.retries < {min(1, len(targets) - 1)}) {{ return (retry); }}
+    set beresp.ttl = 0s;
+    set beresp.grace = 0s;
+    set beresp.http.Content-Type = "text/plain";
+    synthetic("502: nobody behind answers" + {{"
+"}});
+    set beresp.status = 502;
+    return (deliver);
+}}
+
+sub vcl_deliver {{
+    if (resp.status >= 500 && req.http.X-Tl-Sie == "may") {{
+        set req.http.X-Tl-Sie = "now";
+        unset req.http.X-Tl-Grace;
+        return (restart);
+    }}
+    if (req.method != "GET" && req.method != "HEAD" && req.method != "OPTIONS" && req.method != "TRACE"
+        && resp.status < 400) {{
+        call invalidate;
+    }}
+    if (resp.http.X-Tl-Older) {{
+        set resp.http.Age = std.integer(resp.http.Age, 0) + std.integer(real=std.real(resp.http.X-Tl-Older, 0.0));
+    }}
+    if (obj.hits > 0) {{
+        set resp.http.X-Tl-Say = "hit";
+        if (req.http.X-Tl-Verdict == "stale") {{ std.log("tlv:stale"); }} else {{ std.log("tlv:hit"); }}
+    }} else {{
+        if (obj.uncacheable) {{ std.log("tlv:pass"); }} else {{ std.log("tlv:miss"); }}
+        set resp.http.X-Tl-Say = "fwd=uri-miss";
+        # A response that was just fetched has the Age that it came with, or none.
+        if (resp.http.Age == "0") {{ unset resp.http.Age; }}
+    }}
+    set resp.http.Cache-Status = "{cache.label}; " + resp.http.X-Tl-Say;
+{_X_CACHE.format(label=cache.label) if cache.tier == "cdn" else ""}\
+    unset resp.http.X-Tl-Say;
+    unset resp.http.X-Varnish;
+    unset resp.http.Via;
+{"".join(f"    unset resp.http.X-Tl-{name};{chr(10)}" for name in ("Path", "Host", "Swr", "Sie", "Older", "Cc", "Explicit"))}\
+{hide}\
+    return (deliver);
+}}
+
+# An unsafe method changed something: its target, and what the answer points to on the same host.
+sub invalidate {{
+    std.ban("obj.http.X-Tl-Path == " + regsub(req.url, "\\?.*", "") + " && obj.http.X-Tl-Host == " + req.http.Host);
+    call invalidate_location;
+    set resp.http.X-Tl-Say = resp.http.Location;
+    set resp.http.Location = resp.http.Content-Location;
+    call invalidate_location;
+    set resp.http.Location = resp.http.X-Tl-Say;
+    if (!resp.http.Location || resp.http.Location == "") {{ unset resp.http.Location; }}
+}}
+
+sub invalidate_location {{
+    if (resp.http.Location ~ "^/[^/]"
+        || regsub(std.tolower(resp.http.Location), "^https?://([^/]*)/.*$", "\\1") == req.http.Host) {{
+        std.ban("obj.http.X-Tl-Path == " + regsub(regsub(resp.http.Location, "^https?://[^/]*", ""), "\\?.*", "")
+            + " && obj.http.X-Tl-Host == " + req.http.Host);
+    }}
+}}
+
+sub vcl_synth {{
+    if (resp.status >= 500 && req.http.X-Tl-Sie == "may") {{
+        set req.http.X-Tl-Sie = "now";
+        unset req.http.X-Tl-Grace;
+        return (restart);
+    }}
+    std.log("tlv:refused");
+    set resp.http.Content-Type = "text/plain";
+    set resp.http.X-Varnish = "";
+    unset resp.http.X-Varnish;
+    synthetic(resp.status + {{"
+"}});
+    return (deliver);
+}}
+"""
+
+
+_OBEY = """\
+    if (req.restarts == 0) {
+        if (req.http.Cache-Control ~ "(?i)no-store") { return (pass); }
+        if (req.http.Cache-Control ~ "(?i)(no-cache|max-age=0+([^0-9]|$))"
+            || (!req.http.Cache-Control && req.http.Pragma ~ "(?i)no-cache")) { set req.hash_always_miss = true; }
+    }
+"""
+
+_OBEY_HIT = """\
+        if ((req.http.Cache-Control ~ "(?i)max-age=[0-9]"
+                && obj.age > std.duration(regsub(req.http.Cache-Control, "(?i)^.*max-age=([0-9]+).*$", "\\1s"), 1y))
+            || (req.http.Cache-Control ~ "(?i)min-fresh=[0-9]"
+                && obj.ttl < std.duration(regsub(req.http.Cache-Control, "(?i)^.*min-fresh=([0-9]+).*$", "\\1s"), 0s))) {
+            set req.http.X-Tl-Always = "yes";
+            return (restart);
+        }
+"""
+
+_X_CACHE = """\
+    if (obj.hits > 0) {{ set resp.http.X-Cache = "HIT from {label}"; }}
+    else {{ set resp.http.X-Cache = "MISS from {label}"; }}
+"""
+
+
+def hop(role: Role) -> str:
+    """varnishncsa's format of a hop: the end and the duration, in seconds."""
+    place = role.zone or role.region
+    return (
+        '{"f":"%{VCL_Log:tlf}x","s":%s,"t":"%{VCL_Log:tlt}x","i":"%{VCL_Log:tls}x","p":"%{VCL_Log:tlp}x",'
+        f'"T":"{role.tier}","y":"varnish","z":"{place}",'
+        '"E":%{VSL:Timestamp:Resp[1]}x,"D":%{VSL:Timestamp:Resp[2]}x,"v":"%{VCL_Log:tlv}x",'
+        '"n":"%m %U","a":{"http.response.body.size":%b}}'
+    )

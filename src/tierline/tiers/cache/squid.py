@@ -1,0 +1,120 @@
+"""cache.squid: the shared HTTP cache on Squid, as an accelerator."""
+
+from __future__ import annotations
+
+from tierline.engines.context import Context
+from tierline.engines.squid.engine import Fragment
+from tierline.plan.model import Role
+from tierline.tiers.base import System
+
+_POISON = (
+    "Forwarded", "X-Host", "X-Original-URL", "X-Rewrite-URL", "X-HTTP-Method-Override", "X-Forwarded-Host",
+    "X-Forwarded-Port", "X-Forwarded-Prefix", "Proxy", "Proxy-Connection", "x-tierline-claims",
+)  # fmt: skip
+
+_ERRORS = (400, 403, 404, 405, 414, 500, 501, 503)
+
+
+class SquidCache(System):
+    title = "Squid"
+    engine = "squid"
+    levels = frozenset({"runs"})
+    supports = frozenset({"freshness", "validation", "vary", "collapsing", "ranges", "invalidation"})
+    lacks = {
+        "stale_while_revalidate": "Squid doesn't know it; use varnish or nginx",
+        "stale_if_error": "Squid doesn't know it; use varnish or nginx",
+        "fragments": "Debian's Squid has no ESI; use varnish",
+        "purge_path": "Squid purges one URL at a time, no queries and no variants; use varnish or nginx",
+        "purge_prefix": "Squid purges one URL at a time; use varnish or nginx",
+        "purge_tag": "Squid knows no tags; use varnish or nginx",
+        # Of the table of RFC 9111, by the names in tests/contract/cache:
+        "smuggle-cl-te": "Squid believes the chunks and goes on with the connection: no client may reach it directly",
+        "smuggle-te-tab": "Squid unfolds Transfer-Encoding and goes on: no client may reach it directly",
+        "bad-two-hosts": "Squid takes the first of two hosts",
+        "max-age-words": "Squid ignores a max-age that is no number",
+        "max-age-negative": "Squid ignores a negative max-age",
+        "max-age-quoted": "Squid ignores a quoted max-age",
+        "directive-case": "Squid's directives are lower-case",
+        "must-understand": "Squid doesn't know must-understand",
+        "status-204": "Squid doesn't store 204 with max-age",
+        **{f"status-{n}": "Squid keeps errors for negative_ttl, which is 0" for n in _ERRORS},
+        "vary-several": "Squid forgets one variant for the other",
+        "validate-age": "Squid's Age goes on after a 304",
+        "client-304-fields": "Squid's 304 lacks ETag and Vary",
+        "client-if-match": "Squid answers If-Match itself",
+        "stale-if-error": "Squid doesn't know stale-if-error",
+        "stale-if-error-gone": "Squid doesn't know stale-if-error",
+        "stale-while-revalidate": "Squid doesn't know stale-while-revalidate",
+        "range-outside": "Squid answers a range outside with the whole",
+    }
+    endpoints = {"http": "http"}
+
+    def contribute(self, role: Role, context: Context) -> Fragment:
+        settings = role.settings
+        host, port = context.address(role.id, "http")
+        folder = context.folder(context.unit_of(role.id))
+        (targets,) = list(role.upstreams.values())[:1]
+        peers = ""
+        for number, target in enumerate(targets):
+            address, at = context.address(target.role, target.endpoint)
+            peers += (
+                f"cache_peer {address} parent {at} 0 no-query no-digest no-netdb-exchange originserver "
+                f"name=next{number} connect-timeout=1 connect-fail-limit=1\n"
+            )
+        entry = role.id in context.plan.entry
+        inner = any(other.tier == "cdn" for other in context.plan.roles.values())
+        hop = f'"T":"cache","y":"squid","z":"{role.zone or role.region}","v":"%Ss"'
+        stripped = "".join(f"request_header_access {name} deny all\n" for name in _POISON)
+        obey = "" if settings["client_control"] else " ignore-reload"
+        return Fragment(
+            lines=f"""\
+# Written by tierline for {role.id}.
+http_port {host}:{port} accel vhost{"" if settings["client_control"] else " ignore-cc"}
+{peers}\
+visible_hostname tierline
+pid_filename {folder}/squid.pid
+coredump_dir {folder}
+cache_log /dev/stderr
+netdb_filename none
+pinger_enable off
+icp_port 0
+htcp_port 0
+snmp_port 0
+shutdown_lifetime 0 seconds
+cache_mem {max(settings["memory"], settings["disk"]) >> 20} MB
+maximum_object_size_in_memory 64 MB
+memory_cache_shared off
+workers 1
+never_direct allow all
+acl purges method PURGE
+acl others method BAN PURGEKEY
+http_access deny purges
+http_access deny others
+http_access allow all
+# Nothing is fresh that the origin didn't call so; a tenth of its age when it is long unmodified.
+refresh_pattern . 0 10% 1440{obey}
+collapsed_forwarding on
+request_header_max_size 64 KB
+request_timeout 10 seconds
+read_timeout 30 seconds
+connect_timeout 1 second
+forward_max_tries 2
+max_stale 0 seconds
+refresh_all_ims off
+vary_ignore_expire off
+via on
+forwarded_for {"truncate" if entry else "transparent"}
+httpd_suppress_version_string on
+range_offset_limit none
+quick_abort_min -1 KB
+negative_ttl 0 seconds
+{stripped}\
+{"" if inner else "reply_header_access Surrogate-Key deny all"}
+acl traced req_header traceparent ^00-
+logformat hop {{"tp":"%{{traceparent}}>h","s":%>Hs,{hop},"E":"%ts.%03tu","D":"%tre-3","q":1000,"n":"%rm %>rp"}}
+logformat count {{"f":"00","s":%>Hs,{hop}}}
+access_log stdio:{context.hops(role.id)} logformat=hop traced
+access_log stdio:{context.hops(role.id)} logformat=count !traced
+{settings["raw"] or ""}
+"""
+        )

@@ -1,0 +1,58 @@
+"""cache.varnish: the shared HTTP cache on Varnish, with a VCL that knows RFC 9111."""
+
+from __future__ import annotations
+
+from tierline.engines.context import Context
+from tierline.engines.varnish import admin
+from tierline.engines.varnish.config import Cache, hop, vcl
+from tierline.engines.varnish.engine import Fragment
+from tierline.plan.model import Role
+from tierline.tiers.base import System
+from tierline.tiers.cache.tier import Purge
+
+
+class VarnishCache(System):
+    title = "Varnish"
+    engine = "varnish"
+    levels = frozenset({"runs"})
+    supports = frozenset(
+        {
+            "freshness", "validation", "vary", "stale_while_revalidate", "stale_if_error", "collapsing", "ranges",
+            "invalidation", "client_control", "fragments", "purge_path", "purge_prefix", "purge_tag",
+        }
+    )  # fmt: skip
+    lacks = {
+        "purge-on-its-way": "a ban doesn't reach what its origin hasn't answered yet; nginx's purge does",
+        # Of the table of RFC 9111, by the names in tests/contract/cache:
+        "ask-max-stale": "Varnish keeps no stale copies that their origin doesn't allow",
+        "authorization-must-revalidate": "frameworks add must-revalidate unasked: only public and s-maxage count",
+    }
+    endpoints = {"http": "http", "admin": "tcp"}
+
+    def contribute(self, role: Role, context: Context) -> Fragment:
+        settings = role.settings
+        (targets,) = list(role.upstreams.values())[:1]
+        cache = Cache(
+            tier="cache",
+            label="tierline-cache",
+            entry=all(other.tier != "cdn" for other in context.plan.roles.values()),
+            obey=settings["client_control"],
+            stale_while_revalidate=settings["stale_while_revalidate"],
+            stale_if_error=settings["stale_if_error"],
+            # Behind another tier the client's address is what that tier says; Varnish adds its own peer's.
+            forwarded="client.ip"
+            if role.id in context.plan.entry
+            else 'regsub(req.http.X-Forwarded-For, ",[^,]*$", "")',
+            raw=settings["raw"] or "",
+        )
+        return Fragment(vcl=vcl(cache, targets, context), memory=settings["memory"], hop=hop(role))
+
+    def purge(self, role: Role, context: Context, order: Purge) -> int:
+        bans = [f"obj.http.X-Tl-Path == {path}" for path in order.paths]
+        for prefix in order.prefixes:
+            bans.append(f"obj.http.X-Tl-Path ~ ^{admin.pattern(prefix.rstrip('/'))}(/|$)")
+        for tag in order.tags:
+            bans.append(f"obj.http.Surrogate-Key ~ (^|[[:space:],]){admin.pattern(tag)}([[:space:],]|$)")
+        commands = [("ban", *ban.split(" ", 2)) for ban in bans]
+        admin.run(context.address(role.id, "admin"), context.secret("varnish.admin"), commands)
+        return len(bans)
