@@ -1,0 +1,161 @@
+"""lb.nginx: TLS termination, HTTP/2 and balancing on nginx."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tierline.engines.context import Context
+from tierline.engines.nginx.config import TLS, Fragment, hop_format, hop_log, ident
+from tierline.plan.model import Role
+from tierline.tiers.base import System
+from tierline.tiers.lb.tier import FEATURES
+
+_LACKS = {
+    "http3": "this build of nginx has no QUIC; use lb=envoy",
+    "active_health": "nginx without its commercial part leaves out who failed a request, it doesn't ask",
+    "slow_start": "only nginx's commercial part has it; use lb=haproxy or lb=envoy",
+    "draining": "only by a reload, which closes idle connections; use lb=haproxy or lb=envoy",
+    "live_upstreams": "only by a reload, which closes idle connections; use lb=haproxy or lb=envoy",
+    "connection_limit": "nginx counts requests per key, and connections only for the whole process",
+    "queueing": "nginx without its commercial part refuses, it doesn't queue; use lb=haproxy or lb=envoy",
+    "metrics": "this build of nginx has no status module; its hops are counted by telemetry",
+    "mail": "not built yet",
+}
+
+
+class NginxLB(System):
+    title = "nginx"
+    engine = "nginx"
+    levels = frozenset({"runs"})
+    supports = frozenset(FEATURES) - frozenset(_LACKS)
+    lacks = _LACKS
+    endpoints = {"http": "http", "https": "https"}
+
+    def contribute(self, role: Role, context: Context) -> Fragment:
+        settings, name = role.settings, ident(role)
+        host, port = context.address(role.id, "http")
+        _, tls_port = context.address(role.id, "https")
+        if settings["certificate"] is not None:
+            chain = key = (context.project / settings["certificate"]).resolve()
+        else:
+            domain = context.plan.domain
+            chain, key = context.certificate(domain, f"*.{domain}", "localhost", host)
+        proxied = " proxy_protocol" if settings["proxy_protocol"] else ""
+        strangers = bool(settings["hosts"])
+        default = "" if strangers else " default_server"
+        names = " ".join(settings["hosts"]) if strangers else "_"
+        listening = f"""\
+        listen {host}:{port}{default}{proxied};
+        listen {host}:{tls_port} ssl{default}{proxied};
+        http2 on;
+        ssl_certificate {chain};
+        ssl_certificate_key {key};
+        client_header_timeout {max(1, math.ceil(settings["header_timeout"]))}s;
+{hop_log(role, context, f"${name}_verdict")}"""
+        redirect = (
+            "        if ($scheme = http) { return 308 https://$host$request_uri; }\n"
+            if settings["redirect_http"]
+            else ""
+        )
+        hsts = (
+            f"            add_header Strict-Transport-Security ${name}_hsts always;\n"
+            if settings["hsts"] is not None
+            else ""
+        )
+        servers = f"""\
+    server {{
+{listening}\
+        server_name {names};
+        # A large upload is the gateway's to judge.
+        client_max_body_size 0;
+{redirect}\
+        location / {{
+{hsts}\
+{_pass_on(role, context, name)}\
+            proxy_pass http://{name}_next;
+        }}
+{settings["raw"] or ""}
+    }}
+"""
+        if strangers:
+            servers += f"""\
+    server {{
+{listening.replace(f":{port}", f":{port} default_server").replace(" ssl", " ssl default_server", 1)}\
+        return 421;
+    }}
+"""
+        return Fragment(http=_http(role, context, name), servers=servers)
+
+
+def _http(role: Role, context: Context, name: str) -> str:
+    settings = role.settings
+    hsts = int(settings["hsts"]) if settings["hsts"] is not None else 0
+    return (
+        hop_format(role, f"${name}_verdict", "lb")
+        + TLS
+        + f"""\
+    map $status:$ssl_protocol ${name}_verdict {{
+        ~^421 "refused: unknown host";
+        "~^[^:]+:TLSv(?<{name}_tls>.+)$" "tls ${name}_tls $server_protocol";
+        default http;
+    }}
+    map $https ${name}_hsts {{ on "max-age={hsts}"; default ""; }}
+    # An upgrade goes on as one; else trailers are asked for, which gRPC's status comes in.
+    map $http_upgrade ${name}_connection {{ "" te; default upgrade; }}
+    map $http_upgrade ${name}_te {{ "" trailers; default ""; }}
+"""
+        + _upstream(role, context, name)
+    )
+
+
+def _upstream(role: Role, context: Context, name: str) -> str:
+    settings = role.settings
+    (targets,) = list(role.upstreams.values())[:1]
+    how = {
+        "round_robin": "",
+        "least_request": "        least_conn;\n",
+        "consistent_hash": "        hash $uri consistent;\n",
+    }
+    nearest = min(target.distance for target in targets)
+    lines = how[settings["balance"]]
+    for target in targets:
+        host, port = context.address(target.role, target.endpoint)
+        weight = settings["weights"].get(context.plan.roles[target.role].zone, 100)
+        far = settings["zone_aware"] and target.distance > nearest
+        # Balancing by hash knows no backups: the others share the ring.
+        backup = " backup" if far and settings["balance"] != "consistent_hash" else ""
+        most = f" max_conns={settings['per_instance']}" if settings["per_instance"] else ""
+        share = " down" if weight == 0 else f" weight={weight}"
+        lines += f"        server {host}:{port}{share} max_fails=1 fail_timeout=1s{most}{backup};\n"
+    if settings["sticky"]:
+        lines += f"        sticky cookie {settings['sticky']} path=/ httponly samesite=lax;\n"
+    return (
+        f"    upstream {name}_next {{\n        zone {name}_next 128k;\n{lines}        keepalive 64;\n    }}\n"
+    )
+
+
+def _pass_on(role: Role, context: Context, name: str) -> str:
+    entry = role.id in context.plan.entry
+    client: Any = "$proxy_protocol_addr" if role.settings["proxy_protocol"] else "$remote_addr"
+    forwarded = client if entry else "$http_x_forwarded_for"
+    return f"""\
+            proxy_set_header Connection ${name}_connection;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header TE ${name}_te;
+            proxy_pass_trailers on;
+            proxy_set_header Host $http_host;
+            proxy_set_header X-Forwarded-For {forwarded};
+            proxy_set_header X-Forwarded-Proto $scheme;
+            proxy_set_header traceparent 00-$tl_trace-$tl_span-$tl_flags;
+            proxy_set_header x-tierline-claims "";
+            proxy_set_header x-tierline-subject "";
+            proxy_set_header x-tierline-consumer "";
+            proxy_request_buffering off;
+            proxy_connect_timeout 500ms;
+            proxy_read_timeout 60s;
+            # Only what the next tier never saw, or a safe method, is tried again.
+            proxy_next_upstream error timeout http_502 http_503;
+            proxy_next_upstream_tries 4;
+            proxy_next_upstream_timeout 5s;
+"""
