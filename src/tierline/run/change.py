@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _DRAIN = 0.5
 """Seconds between telling those in front and stopping an instance: what was under way arrives."""
+_NOTICED = 0.6
 _BACK_TO_FRONT = ("python", "envoy", "nginx", "haproxy", "traefik", "varnish", "answers")
 
 
@@ -101,6 +102,14 @@ async def _start(line: Line, newcomers: dict[str, Child]) -> None:
         raise
 
 
+async def restart(child: Child) -> None:
+    """Restart a process; returns when it answers and those in front have noticed: their checks come twice a
+    second, and until then they send nothing to it. Raises RunError."""
+    await child.restart()
+    await ready(child)
+    await asyncio.sleep(_NOTICED)
+
+
 async def ready(child: Child) -> None:
     """Wait until a process answers. Raises RunError when it failed or takes too long."""
     deadline = asyncio.get_running_loop().time() + child.process.ready_timeout + 5
@@ -119,8 +128,7 @@ async def _apply(child: Child, process: Process) -> bool:
     if live and process.live is not None:
         live = set(_changed(before, process)) <= set(process.live)
     if not live:
-        await child.restart()
-        await ready(child)
+        await restart(child)
         return False
     try:
         await child.rewrite(_changed(before, process))

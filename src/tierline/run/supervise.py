@@ -16,7 +16,7 @@ from tierline.plan.model import Plan
 from tierline.plan.scaling import scaled
 from tierline.run import control
 from tierline.run.change import change
-from tierline.run.change import ready as became_ready
+from tierline.run.change import restart as restart_one
 from tierline.run.child import Child
 from tierline.run.line import Line, sweep
 from tierline.run.state import State
@@ -103,8 +103,7 @@ def _handler(line: Line, stop: asyncio.Event) -> control.Handler:
     async def restart(request: dict[str, Any]) -> dict[str, Any]:
         children = line.named(request["name"])
         for child in children:  # one after the other: whoever else plays the role goes on answering
-            await child.restart()
-            await became_ready(child)
+            await restart_one(child)
         return {"restarted": [{"name": child.process.name, "pid": child.pid} for child in children]}
 
     changing = asyncio.Lock()
