@@ -52,7 +52,28 @@ AWS: Mapping[str, str] = {
     "analytics": "cloudwatch",
 }
 
-LINEUPS: Mapping[str, Mapping[str, str]] = {"embedded": EMBEDDED, "aws": AWS}
+POPULAR: Mapping[str, str] = {
+    **EMBEDDED,
+    "lb": "nginx",
+    "cache": "varnish",
+    "gateway": "haproxy",
+}
+"""What many teams run."""
+
+ALTERNATE: Mapping[str, str] = {
+    **EMBEDDED,
+    "lb": "traefik",
+    "cache": "trafficserver",
+    "gateway": "envoy",
+}
+"""Other engines for the same tiers."""
+
+LINEUPS: Mapping[str, Mapping[str, str]] = {
+    "embedded": EMBEDDED,
+    "popular": POPULAR,
+    "alternate": ALTERNATE,
+    "aws": AWS,
+}
 
 # Systems of the table that have no provider yet: they keep their row in `tierline systems` until they do.
 PLANNED: Mapping[str, tuple[str, ...]] = {

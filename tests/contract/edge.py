@@ -128,6 +128,12 @@ class Line:
             assert time.monotonic() < until, self.log(process.name)
             time.sleep(0.02)
 
+        while (
+            process.ready.kind == "exec"
+            and subprocess.run(process.ready.argv, capture_output=True).returncode
+        ):
+            assert time.monotonic() < until, self.log(process.name)
+
     def reload(self, zone: str = "a") -> None:
         """Write the unit's files again and tell its engine, as the supervisor does."""
         unit = next(u for u in self.plan.units if u.id == self.context.unit_of(f"{self.tier}.{zone}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from typing import Any
 
@@ -42,7 +43,28 @@ def hop(line: bytes) -> Hop | None:
         return None
 
 
+def _traefik(raw: dict[str, Any]) -> dict[str, Any]:
+    """Traefik's access log has names of its own; the router's is the role's."""
+    _, trace, parent, flags = str(raw["request_Traceparent"]).split("-")
+    tier, _, place = str(raw["RouterName"]).partition("@")[0].partition(".")
+    began = datetime.datetime.fromisoformat(str(raw["StartUTC"])[:26].rstrip("Z") + "+00:00")
+    span = int(parent, 16) ^ int.from_bytes(tier.encode()[:8].ljust(8, b"\0"), "big")
+    secure = f"tls {raw['TLSVersion']} " if raw.get("TLSVersion") else ""
+    return {
+        "f": flags, "s": raw["DownstreamStatus"], "t": trace, "i": f"{span:016x}", "p": parent, "T": tier,
+        "y": "traefik", "z": place.partition(".")[0], "b": round(began.timestamp() * 1e6),
+        "d": int(raw["Duration"]) // 1000, "v": f"{secure}{raw['RequestProtocol']}",
+        "n": f"{raw['RequestMethod']} {str(raw['RequestPath']).partition('?')[0]}",
+        "a": {
+            "server.address": str(raw.get("ServiceAddr", "")), "network.protocol.version": raw["RequestProtocol"],
+            "http.response.body.size": raw.get("DownstreamContentSize", 0),
+        },
+    }  # fmt: skip
+
+
 def _hop(raw: dict[str, Any]) -> Hop:
+    if "RouterName" in raw:
+        raw = _traefik(raw)
     if "E" in raw:  # nginx: the end and the duration, in seconds
         raw["d"] = round(float(raw["D"]) * 1e6)
         raw["b"] = round(float(raw["E"]) * 1e6) - raw["d"]

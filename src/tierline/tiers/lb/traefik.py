@@ -1,0 +1,179 @@
+"""lb.traefik: TLS termination, HTTP/2 and balancing on Traefik."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tierline.engines.context import Context
+from tierline.engines.traefik.engine import Fragment
+from tierline.plan.model import Role, Upstream
+from tierline.tiers.base import System
+from tierline.tiers.lb.tier import FEATURES
+
+_LACKS = {
+    "consistent_hash": "Traefik hashes the client's address, not the path; use lb=haproxy or lb=envoy",
+    "seamless": "what is under way to an instance that dies is not tried again; use lb=haproxy or lb=envoy",
+    "slow_start": "Traefik has none; use lb=haproxy or lb=envoy",
+    "connection_limit": "Traefik counts requests, not connections; use lb=haproxy or lb=envoy",
+    "queueing": "Traefik refuses what is over its limit, it doesn't queue; use lb=haproxy or lb=envoy",
+    "proxy_protocol": "Traefik takes a PROXY header but also lets in who sends none; use lb=haproxy or lb=envoy",
+    "trace_begin": "Traefik passes traces on; it begins them only with an exporter of its own",
+    "metrics": "Traefik's metrics need a port of their own, not a socket; its hops are counted by telemetry",
+    "mail": "not built yet",
+}
+
+
+class TraefikLB(System):
+    title = "Traefik"
+    engine = "traefik"
+    levels = frozenset({"runs"})
+    supports = frozenset(FEATURES) - frozenset(_LACKS)
+    lacks = _LACKS
+    endpoints = {"http": "http", "https": "https"}
+
+    def contribute(self, role: Role, context: Context) -> Fragment:
+        settings = role.settings
+        if settings["certificate"] is not None:
+            chain = key = (context.project / settings["certificate"]).resolve()
+        else:
+            host, _ = context.address(role.id, "https")
+            domain = context.plan.domain
+            chain, key = context.certificate(domain, f"*.{domain}", "localhost", host)
+        files = {"certFile": str(chain), "keyFile": str(key)}
+        return Fragment(
+            entry_points=_entry_points(role, context),
+            http=_http(role, context),
+            tls={
+                "certificates": [files],
+                "stores": {"default": {"defaultCertificate": files}},
+                "options": {"default": _PROFILE},
+            },
+        )
+
+
+_PROFILE = {
+    "minVersion": "VersionTLS12",
+    "cipherSuites": [
+        "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+        "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+        "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+    ],
+    "curvePreferences": ["X25519", "CurveP256", "CurveP384"],
+}  # fmt: skip
+"""Mozilla's intermediate profile: Traefik's own default has older ciphers."""
+
+
+def _entry_points(role: Role, context: Context) -> dict[str, Any]:
+    settings = role.settings
+    entry = role.id in context.plan.entry
+    found = {}
+    for name in ("http", "https"):
+        host, port = context.address(role.id, name)
+        point: dict[str, Any] = {
+            "address": f"{host}:{port}",
+            # Behind the entry, the tiers in front have said who the client is.
+            "forwardedHeaders": {"insecure": not entry, "notAppendXForwardedFor": not entry},
+            "transport": {
+                "respondingTimeouts": {
+                    "readTimeout": f"{settings['header_timeout']:g}s",
+                    "idleTimeout": "75s",
+                },
+                "lifeCycle": {"graceTimeOut": "1s"},
+            },
+            "http": {"maxHeaderBytes": 16384},
+        }
+        if name == "https":
+            point["http"]["tls"] = {}
+            if settings["http3"]:
+                point["http3"] = {"advertisedPort": port}
+        found[f"{role.id}-{name}"] = point
+    return found
+
+
+def _http(role: Role, context: Context) -> dict[str, Any]:
+    settings = role.settings
+    (targets,) = list(role.upstreams.values())[:1]
+    rule = "PathPrefix(`/`)"
+    if settings["hosts"]:
+        rule = " || ".join(_host(each) for each in settings["hosts"])
+    # Only the line itself says such things.
+    gone = {f"x-tierline-{word}": "" for word in ("claims", "subject", "consumer")}
+    headers: dict[str, Any] = {"customRequestHeaders": gone}
+    if settings["hsts"] is not None:
+        headers["stsSeconds"] = int(settings["hsts"])
+    middlewares: dict[str, Any] = {
+        f"{role.id}-headers": {"headers": headers},
+        # Only what nobody has answered, of methods that change nothing.
+        f"{role.id}-retry": {"retry": {"attempts": 4, "initialInterval": "10ms"}},
+    }
+    chain = [f"{role.id}-headers", f"{role.id}-retry"]
+    plain = chain
+    if settings["redirect_http"]:
+        middlewares[f"{role.id}-secure"] = {"redirectScheme": {"scheme": "https", "permanent": True}}
+        plain = [f"{role.id}-secure"]
+    router = {"rule": rule, "service": f"{role.id}-next"}
+    return {
+        "routers": {
+            role.id: {**router, "entryPoints": [f"{role.id}-https"], "middlewares": chain, "tls": {}},
+            f"{role.id}.plain": {**router, "entryPoints": [f"{role.id}-http"], "middlewares": plain},
+        },
+        "middlewares": middlewares,
+        "services": _services(role, targets, context),
+        "serversTransports": {
+            f"{role.id}-next": {
+                "maxIdleConnsPerHost": 64,
+                "forwardingTimeouts": {"dialTimeout": "500ms", "idleConnTimeout": "60s"},
+            }
+        },
+    }
+
+
+def _host(name: str) -> str:
+    if not name.startswith("*."):
+        return f"Host(`{name}`)"
+    below = name[2:].replace(".", "\\.")
+    return f"HostRegexp(`^[a-z0-9-]+(\\.[a-z0-9-]+)*\\.{below}$`)"
+
+
+def _services(role: Role, targets: Sequence[Upstream], context: Context) -> dict[str, Any]:
+    """One service, or the own zone's with the others to take over, which needs a health check."""
+    settings = role.settings
+    nearest = min(target.distance for target in targets)
+    near = [target for target in targets if target.distance == nearest]
+    far = [target for target in targets if target.distance > nearest]
+    if not (settings["zone_aware"] and settings["health"] and far):
+        return {f"{role.id}-next": _service(role, targets, context)}
+    return {
+        f"{role.id}-next": {
+            "failover": {"service": f"{role.id}-near", "fallback": f"{role.id}-far", "healthCheck": {}}
+        },
+        f"{role.id}-near": _service(role, near, context),
+        f"{role.id}-far": _service(role, far, context),
+    }
+
+
+def _service(role: Role, targets: Sequence[Upstream], context: Context) -> dict[str, Any]:
+    settings = role.settings
+    servers = []
+    for target in targets:
+        host, port = context.address(target.role, target.endpoint)
+        weight = settings["weights"].get(context.plan.roles[target.role].zone, 100)
+        if weight:
+            servers.append({"url": f"http://{host}:{port}", "weight": weight})
+    balancer: dict[str, Any] = {
+        "servers": servers,
+        "strategy": "p2c" if settings["balance"] == "least_request" else "wrr",
+        "serversTransport": f"{role.id}-next",
+        "passiveHealthCheck": {"failureWindow": "1s", "maxFailedAttempts": 1},
+    }
+    if settings["health"]:
+        balancer["healthCheck"] = {
+            "path": settings["health"],
+            "hostname": context.plan.domain,
+            "interval": f"{settings['health_interval']:g}s",
+            "timeout": "500ms",
+        }
+    if settings["sticky"]:
+        balancer["sticky"] = {"cookie": {"name": settings["sticky"], "httpOnly": True, "sameSite": "lax"}}
+    return {"loadBalancer": balancer}
