@@ -22,6 +22,18 @@ class Fragment(msgspec.Struct, kw_only=True):
     entry: bool
 
 
+_LEAD = """
+import os, socket, sys, time
+host, port, log, hops = sys.argv[1:]
+while not os.path.exists(log):
+    with socket.create_connection((host, int(port)), 2) as client:
+        client.sendall(b"PURGE / HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n")
+        client.recv(100)
+    time.sleep(0.2)
+os.link(log, hops + ".new")
+os.replace(hops + ".new", hops)
+"""
+"""It begins its log with the first request: one that it refuses. Then its log becomes the line's."""
 _HERE = Path("/proc/self/cwd")
 """The unit's folder, as the program sees it: it asks `access()`, which doesn't know the right to pass through
 closed folders that the process has."""
@@ -50,6 +62,7 @@ class TrafficServer:
         host, port = context.address(role.id, "http")
         script = (resources.files(__package__) / "cache.lua").read_text()
         root = folder / "runroot.yaml"
+        log = str(folder / "logs" / hops.name)
         files = {
             root: _run_root(),
             etc / "storage.config": f"{_HERE}/cache {max(fragment.disk >> 20, 16)}M\n",
@@ -70,12 +83,13 @@ class TrafficServer:
                 roles=(role.id,),
                 files={str(path): text for path, text in files.items()},
                 folders=tuple(str(folder / name) for name in ("", "etc", "cache", "run", "share", "logs")),
-                writes=(str(hops),),
                 unprivileged=True,
-                before_start=(
+                # It writes only into logs that it began itself.
+                after_ready=(
                     Step(
-                        argv=("ln", "-f", str(hops), str(folder / "logs" / hops.name)),
+                        argv=(context.python, "-I", "-S", "-c", _LEAD, host, str(port), log, str(hops)),
                         about="leading its log to the line's hops",
+                        timeout=10.0,
                     ),
                 ),
                 ready=Probe(kind="tcp", target=f"{host}:{port}"),

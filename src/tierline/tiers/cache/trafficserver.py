@@ -87,6 +87,7 @@ class TrafficServerCache(System):
             "http.strict_uri_parsing": "INT 1",
             "log.logging_enabled": "INT 2",
             "log.max_secs_per_buffer": "INT 1",
+            "log.periodic_tasks_interval": "INT 1",
             "log.rolling_enabled": "INT 0",
             "log.max_space_mb_for_logs": "INT 1000",
             "log.max_space_mb_headroom": "INT 10",
@@ -96,7 +97,7 @@ class TrafficServerCache(System):
         hop = (
             '{"f":"%<{X-Tl-F}cqh>","s":%<pssc>,"t":"%<{X-Tl-T}cqh>","i":"%<{X-Tl-S}cqh>","p":"%<{X-Tl-P}cqh>",'
             f'"T":"cache","y":"trafficserver","z":"{place}","E":%<cqtq>,"D":%<ttms>e-3,"q":1000,"v":"%<crc>",'
-            '"n":"%<cqhm> %<cqup>","a":{"http.response.body.size":%<pscl>}}'
+            '"n":"%<cqhm> /%<cqup>","a":{"http.response.body.size":%<pscl>}}'
         )
         files = {
             "records.config": "".join(
