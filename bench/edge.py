@@ -1,0 +1,236 @@
+"""What a request costs that no cache may answer: CPU of balancer, cache and gateway together, with a token to
+check, a rate limit and CORS, against a chain that a person would write by hand: nginx → Varnish → nginx.
+
+Both chains stand before the same kind of origin, get the same requests over TLS and HTTP/2, and take turns.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jwt
+import psutil
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tierline.engines.nginx.engine import ENGINE as NGINX
+
+ROUNDS = 3
+REQUESTS = 4000
+BIN = Path(sys.executable).parent
+
+STACK = """\
+from tierline import *
+stack = Stack(
+    "edge", zones=["a"], lb=LoadBalancer(), cache=HTTPCache(),
+    gateway=Gateway(
+        auth=JWT(issuer="issuer", audience="us", paths=["/"], jwks="keys.json"), cors=["https://app.test"],
+        limits=[RateLimit(1000000, by="client")],
+    ),
+    services=[Service("origin", command=["python", "origin.py"], expose=["/"])],
+)
+"""
+ORIGIN = """\
+import os, pathlib, sys
+port = os.environ.get("PORT") or sys.argv[1]
+folder = pathlib.Path(f"origin-{port}").resolve()
+folder.mkdir(exist_ok=True)
+(folder / "nginx.conf").write_text(f'''
+daemon off; pid {folder}/pid; error_log stderr error; worker_processes 1; events {{ worker_connections 1024; }}
+http {{ access_log off; keepalive_requests 1000000; client_body_temp_path {folder}/b; proxy_temp_path {folder}/p;
+fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+server {{ listen 127.0.0.1:{port}; location / {{ default_type application/json; add_header Cache-Control no-store;
+return 200 '{"x" * 600}'; }} }} }}''')
+os.execv(%r, [%r, "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf")])
+"""
+FRONT = """\
+daemon off; pid {f}/front.pid; error_log stderr error; worker_processes 1; events {{ worker_connections 1024; }}
+http {{ {temp} log_format j escape=json '{{"s":$status,"u":"$request_uri","t":$request_time}}';
+access_log {f}/front.log j buffer=32k flush=1s; keepalive_requests 1000000;
+upstream next {{ server 127.0.0.1:{varnish}; keepalive 64; }}
+server {{ listen 127.0.0.1:{port} ssl; http2 on; ssl_certificate {chain}; ssl_certificate_key {key};
+ssl_protocols TLSv1.2 TLSv1.3;
+location / {{ proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host;
+proxy_set_header X-Forwarded-For $remote_addr; proxy_pass http://next; }} }} }}
+"""
+BACK = """\
+daemon off; pid {f}/back.pid; error_log stderr error; worker_processes 1; events {{ worker_connections 1024; }}
+http {{ {temp} log_format j escape=json '{{"s":$status,"u":"$request_uri","t":$request_time}}';
+access_log {f}/back.log j buffer=32k flush=1s; keepalive_requests 1000000;
+limit_req_zone $http_x_forwarded_for zone=c:1m rate=100000r/s;
+map $http_origin $cors {{ default ""; "https://app.test" $http_origin; }}
+upstream next {{ server 127.0.0.1:{origin}; keepalive 64; }}
+server {{ listen 127.0.0.1:{port};
+location / {{ auth_jwt "us"; auth_jwt_key_file {f}/keys.json; auth_jwt_validate_exp on;
+limit_req zone=c burst=10000 nodelay; add_header Access-Control-Allow-Origin $cors always;
+proxy_http_version 1.1; proxy_set_header Connection ""; proxy_pass http://next; }} }} }}
+"""
+
+
+def run() -> list[dict[str, Any]]:
+    if shutil.which("h2load") is None or shutil.which("varnishd") is None:
+        return [_row("uncacheable request through the edge", 0, 0, "needs h2load and varnishd", False)]
+    with tempfile.TemporaryDirectory(prefix="tierline-bench-") as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        return _run(folder)
+
+
+def _run(folder: Path) -> list[dict[str, Any]]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    public = {
+        **json.loads(jwt.get_algorithm_by_name("ES256").to_jwk(key.public_key())),
+        "kid": "k",
+        "alg": "ES256",
+    }
+    claims = {"iss": "issuer", "aud": "us", "sub": "u", "exp": int(time.time()) + 3600}
+    token = jwt.encode(claims, key, "ES256", headers={"kid": "k"})
+    program = NGINX.binary().path
+    chains: dict[str, tuple[str, Callable[[], list[int]]]] = {}
+    ours = {"embedded": [], "lb=envoy": ["lb=envoy"], "gateway=haproxy": ["gateway=haproxy"]}
+    stacks = []
+    hand: list[subprocess.Popen[bytes]] = []
+    try:
+        for number, (label, uses) in enumerate(ours.items()):
+            stack = folder / f"stack{number}"
+            stack.mkdir()
+            (stack / "stack.py").write_text(STACK)
+            (stack / "origin.py").write_text(ORIGIN.replace("%r", repr(program)))
+            (stack / "keys.json").write_text(json.dumps({"keys": [public]}))
+            stacks.append(stack)
+            options = [part for use in uses for part in ("--use", use)]
+            _tierline("up", str(stack), "--detach", *options)
+            told = json.loads(_tierline("status", str(stack), "--json"))
+            chains[label] = (told["urls"]["https"], lambda told=told: _edge(told))
+        hand = _by_hand(folder, stacks[0], program, {"keys": [public]})
+        chains["by hand"] = (f"https://127.0.0.1:{_PORT['front']}/", lambda: [each.pid for each in hand[1:]])
+        for url, _ in chains.values():
+            _load(url, token, 400)
+        costs: dict[str, list[float]] = {label: [] for label in chains}
+        for _ in range(ROUNDS):
+            for label, (url, pids) in chains.items():
+                before = _cpu(pids())
+                _load(url, token, REQUESTS)
+                costs[label].append((_cpu(pids()) - before) / REQUESTS * 1e6)
+    finally:
+        for process in hand:
+            for each in [*psutil.Process(process.pid).children(recursive=True), process]:
+                each.kill()
+            process.wait()
+        for stack in stacks:
+            _tierline("down", str(stack), "--volumes")
+    middle = {label: statistics.median(values) for label, values in costs.items()}
+    return [
+        _row(
+            f"CPU per uncacheable request with an ES256 token, {label}", middle[label], middle["by hand"],
+            f"nginx → Varnish → nginx {middle['by hand']:.0f} µs",
+            middle[label] <= middle["by hand"] * (0.5 if label != "embedded" else 1.0),
+            "at most 1.0" if label == "embedded" else "at most 0.5",
+        )
+        for label in ours
+    ]  # fmt: skip
+
+
+_PORT: dict[str, int] = {}
+
+
+def _by_hand(folder: Path, stack: Path, program: str, keys: Any) -> list[subprocess.Popen[bytes]]:
+    """The origin first, then the chain, each as its manual says."""
+    for name in ("front", "varnish", "back", "origin"):
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", 0))
+            _PORT[name] = sock.getsockname()[1]
+    (chain,) = [path for path in (stack / ".tierline/authority").glob("*.pem") if path.name != "ca.pem"][:1]
+    (folder / "keys.json").write_text(json.dumps(keys))
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    temp = " ".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
+    common = {"f": folder, "temp": temp, "chain": chain, "key": chain.with_suffix(".key")}
+    (folder / "front.conf").write_text(FRONT.format(port=_PORT["front"], varnish=_PORT["varnish"], **common))
+    (folder / "back.conf").write_text(BACK.format(port=_PORT["back"], origin=_PORT["origin"], **common))
+    (folder / "v.vcl").write_text(
+        f'vcl 4.1; backend default {{ .host = "127.0.0.1"; .port = "{_PORT["back"]}"; }}\n'
+    )
+    varnish = ["varnishd", "-F", "-n", f"{folder}/v", "-a", f"127.0.0.1:{_PORT['varnish']}", "-f", f"{folder}/v.vcl",
+               "-s", "malloc,64m"]  # fmt: skip
+    commands = [
+        [sys.executable, str(stack / "origin.py"), str(_PORT["origin"])],
+        [program, "-e", "stderr", "-p", str(folder), "-c", str(folder / "front.conf")],
+        varnish,
+        [program, "-e", "stderr", "-p", str(folder), "-c", str(folder / "back.conf")],
+    ]
+    log = (folder / "by-hand.log").open("wb")
+    started = [
+        subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env={"PATH": os.environ["PATH"]})
+        for command in commands
+    ]
+    until = time.monotonic() + 15
+    for port in _PORT.values():
+        while True:
+            with socket.socket() as sock:
+                if sock.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            if time.monotonic() > until:
+                raise RuntimeError((folder / "by-hand.log").read_text(errors="replace"))
+            time.sleep(0.05)
+    return started
+
+
+def _edge(told: dict[str, Any]) -> list[int]:
+    tiers = ("lb.", "cache.", "gateway.")
+    return [
+        process["pid"]
+        for process in told["processes"]
+        if any(role.startswith(tiers) for role in process["roles"])
+    ]
+
+
+def _cpu(pids: list[int]) -> float:
+    """Seconds of CPU of processes and their children."""
+    total = 0.0
+    for pid in pids:
+        parent = psutil.Process(pid)
+        for each in [parent, *parent.children(recursive=True)]:
+            times = each.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def _load(url: str, token: str, requests: int) -> None:
+    done = subprocess.run(
+        ["h2load", "-n", str(requests), "-c", "8", "-m", "4", "-H", f"authorization: Bearer {token}", "-H",
+         "origin: https://app.test", url + "x"],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    if f"{requests} 2xx" not in done.stdout:
+        raise RuntimeError(f"{url}: not every request succeeded\n{done.stdout}")
+
+
+def _row(name: str, value: float, base: float, against: str, holds: bool, goal: str = "") -> dict[str, Any]:
+    ratio = round(value / base, 2) if base else None
+    return {
+        "name": name, "value": round(value, 1), "unit": "µs", "against": against, "ratio": ratio, "goal": goal,
+        "holds": holds,
+    }  # fmt: skip
+
+
+def _tierline(*args: str) -> str:
+    done = subprocess.run(
+        [str(BIN / "tierline"), *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        text=True, timeout=90, check=False,
+    )  # fmt: skip
+    return done.stdout
+
+
+if __name__ == "__main__":
+    for row in run():
+        print(row)
