@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tierline.stack import Stack
     from tierline.tiers.analytics.tier import Telemetry
     from tierline.tiers.cache.tier import HTTPCache
-    from tierline.tiers.cdn.tier import CDN
+    from tierline.tiers.cdn.tier import CDN, CDNRule
     from tierline.tiers.client.tier import Affiliate, Mobile, Visit, Web
     from tierline.tiers.core.tier import Cache, Sessions
     from tierline.tiers.dns.tier import (
@@ -51,7 +51,7 @@ _HOMES = {
     "tierline.tiers.dns.tier": (
         "DNS", "Simple", "Multivalue", "Latency", "Weighted", "Geography", "Failover", "Record",
     ),
-    "tierline.tiers.cdn.tier": ("CDN",),
+    "tierline.tiers.cdn.tier": ("CDN", "CDNRule"),
     "tierline.tiers.lb.tier": ("LoadBalancer",),
     "tierline.tiers.cache.tier": ("HTTPCache",),
     "tierline.tiers.gateway.tier": (
@@ -68,7 +68,7 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "CDN", "DNS", "HTML", "JWT", "APIKeys", "Access", "Affiliate", "Bucket", "Cache", "Canary",
+    "CDN", "DNS", "HTML", "JWT", "APIKeys", "Access", "Affiliate", "Bucket", "CDNRule", "Cache", "Canary",
     "Failover", "Function", "Gateway", "Geography", "HTTPCache", "Journey", "Latency", "LoadBalancer",
     "Mail", "Mirror", "Mobile", "Multivalue", "PartCache", "Queue", "Quota", "RateLimit", "Record",
     "Relational", "Route", "Scale", "Service", "Sessions", "Simple", "Stack", "Stream", "Table",

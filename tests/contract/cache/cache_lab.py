@@ -77,7 +77,9 @@ class Origin:
             self._server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ValueError):
+        with contextlib.suppress(
+            ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError, ValueError
+        ):
             while (request := await read_request(reader)) is not None:
                 key = request.target.split("?")[0].strip("/").split("/")[0]
                 seen = self.seen[key]

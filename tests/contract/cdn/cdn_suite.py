@@ -16,19 +16,19 @@ from purge_suite import TRYINGS
 from table_abuse import ABUSE
 
 from tierline.tiers.base import system
-from tierline.tiers.cdn.tier import SIGNING_KEY, Rule, sign
+from tierline.tiers.cdn.tier import SIGNING_KEY, CDNRule, sign
 
 PLACES = ("eu-west-1", "us-east-1")
 RULES = (
-    Rule("/ttl/", ttl="1m"),
-    Rule("/query/", query=("page",)),
-    Rule("/noquery/", query=()),
-    Rule("/device/", by=("device",)),
-    Rule("/language/", by=("language",)),
-    Rule("/client/", by=("client",)),
-    Rule("/signed/", signed=True),
-    Rule("/embedded/", sites=("friend.test",)),
-    Rule("/inside/", networks=("192.0.2.0/24",)),
+    CDNRule("/ttl/", ttl="1m"),
+    CDNRule("/query/", query=("page",)),
+    CDNRule("/noquery/", query=()),
+    CDNRule("/device/", by=("device",)),
+    CDNRule("/language/", by=("language",)),
+    CDNRule("/client/", by=("client",)),
+    CDNRule("/signed/", signed=True),
+    CDNRule("/embedded/", sites=("friend.test",)),
+    CDNRule("/inside/", networks=("192.0.2.0/24",)),
 )
 TRIED: dict[str, tuple[str, str, Callable[[Trial, Line], Awaitable[None]]]] = {}
 

@@ -38,7 +38,7 @@ def _site(value: str) -> str | None:
     )
 
 
-class Rule(Intent):
+class CDNRule(Intent):
     """How one part of the paths is kept. Of several rules, the one with the longest path counts."""
 
     path: str = setting(
@@ -75,7 +75,7 @@ class CDN(Intent):
     )
     assets: str | None = setting("Folder with static files, served from the assets origin.", default=None)
     assets_ttl: Duration = setting("How long a place and a browser keep an asset.", default="1h")
-    rules: tuple[Rule, ...] = setting("How single paths are kept.", default=())
+    rules: tuple[CDNRule, ...] = setting("How single paths are kept.", default=())
     shield: str | None = setting(
         "One of the places that the others pull through, so that the origin is asked once.", default=None
     )
@@ -109,7 +109,7 @@ class CDN(Intent):
         for rule in self.rules:
             for feature, field in _FEATURES.items():
                 if getattr(rule, field) not in (None, (), False):
-                    asked[feature] = f"Rule({rule.path!r}, {field}=)"
+                    asked[feature] = f"CDNRule({rule.path!r}, {field}=)"
         return asked
 
 
