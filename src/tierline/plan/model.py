@@ -10,6 +10,11 @@ from typing import Any, Literal
 
 import msgspec
 
+TIERS = (
+    "client", "dns", "cdn", "lb", "cache", "gateway", "experience", "feature", "core", "domain", "analytics",
+)  # fmt: skip
+"""The tiers in the order in which a request meets them."""
+
 
 class Endpoint(msgspec.Struct, frozen=True):
     """Something a role listens on. `role` and `name` together are its address in the plan."""

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from xml.sax.saxutils import escape
 
-from tierline.plan.model import Plan, Role, Unit
-
-_TIERS = ("dns", "cdn", "lb", "cache", "gateway", "experience", "feature", "core", "domain", "analytics")
+from tierline.plan.model import TIERS, Plan, Role, Unit
 
 
 def text(plan: Plan, addresses: Mapping[str, str]) -> str:
     """The tree of tiers and roles. addresses: `role/endpoint` → `host:port`, when the line is up."""
     units = {role.id: unit for unit in plan.units for role in unit.roles}
     lines = [f"{plan.stack}  {plan.domain}  {plan.region} zones {', '.join(plan.zones)}"]
-    for tier in _TIERS:
+    for tier in TIERS:
         roles = [role for role in plan.roles.values() if role.tier == tier]
         if not roles:
             continue
@@ -51,7 +49,7 @@ _WIDTH, _HEIGHT, _GAP = 190, 44, 22
 
 def picture(plan: Plan) -> str:
     """An SVG: a column per tier, a box per role, an outline around roles that share a process."""
-    columns = [(tier, [r for r in plan.roles.values() if r.tier == tier]) for tier in _TIERS]
+    columns = [(tier, [r for r in plan.roles.values() if r.tier == tier]) for tier in TIERS]
     columns = [(tier, roles) for tier, roles in columns if roles]
     height = 60 + max(len(roles) for _, roles in columns) * (_HEIGHT + _GAP)
     width = 20 + len(columns) * (_WIDTH + 60)

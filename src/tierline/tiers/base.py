@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from tierline.engines.context import Context
 from tierline.errors import PlanError, choices, nearest
 from tierline.lineups import PLANNED
-from tierline.plan.model import Role, Text
+from tierline.plan.model import TIERS, Role, Text
 
 if TYPE_CHECKING:
     from tierline.tiers.cache.tier import Purge
@@ -113,19 +113,7 @@ def _works(slot: str) -> str:
 
 def every() -> Iterator[tuple[str, str, System | None]]:
     """(tier, name, provider) of every system in the table; None while it has no provider."""
-    for tier in (
-        "client",
-        "dns",
-        "cdn",
-        "lb",
-        "cache",
-        "gateway",
-        "experience",
-        "feature",
-        "core",
-        "domain",
-        "analytics",
-    ):
+    for tier in TIERS:
         names = available(tier)
         for name in names:
             yield tier, name, system(tier, name)

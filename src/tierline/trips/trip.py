@@ -5,21 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from tierline.plan.model import TIERS
 from tierline.trips.hop import Hop
-
-ORDER = (
-    "client",
-    "dns",
-    "cdn",
-    "lb",
-    "cache",
-    "gateway",
-    "experience",
-    "feature",
-    "core",
-    "domain",
-    "analytics",
-)
 
 
 def ordered(hops: Iterable[Hop]) -> list[Hop]:
@@ -68,7 +55,7 @@ def ordered(hops: Iterable[Hop]) -> list[Hop]:
 
 
 def _rank(hop: Hop) -> int:
-    return ORDER.index(hop.tier) if hop.tier in ORDER else len(ORDER)
+    return TIERS.index(hop.tier) if hop.tier in TIERS else len(TIERS)
 
 
 def _fit(hop: Hop, outer: Hop | None, below: list[Hop]) -> None:
