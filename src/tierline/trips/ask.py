@@ -37,7 +37,7 @@ class Telemetry:
 
 
 def hops(told: Mapping[str, Any], trace: str, patience: float = 2.0) -> list[Hop]:
-    """The hops of a trace once they have all arrived: when no more come for a seventh of a second."""
+    """The hops of a trace once they have all arrived: when no more come for a quarter of a second."""
     telemetry = Telemetry(told)
     deadline = time.monotonic() + patience
     last, since = 0, time.monotonic()
@@ -46,7 +46,7 @@ def hops(told: Mapping[str, Any], trace: str, patience: float = 2.0) -> list[Hop
         rows = telemetry.get(f"/trips/{trace}")
         if len(rows) != last:
             last, since = len(rows), time.monotonic()
-        elif last and time.monotonic() - since > 0.15:
+        elif last and time.monotonic() - since > 0.25:
             break
         time.sleep(0.02)
     telemetry.close()
