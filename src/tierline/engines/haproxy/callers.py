@@ -101,7 +101,7 @@ def tokens(auth: dict[str, Any], jwks: str, match: str, folder: Path) -> tuple[s
     acl issued {payload}('$.iss') -m str '{auth["issuer"]}'
     acl for_us {payload}('$.aud') -m str '{auth["audience"]}'
     # A list of audiences: the query knows single values only.
-    acl for_us var(txn.bearer),word(2,.),ub64dec -m reg '"aud"[ ]*:[ ]*\[[^]]*"{re.escape(auth["audience"])}"'
+    acl for_us var(txn.bearer),word(2,.),ub64dec -m reg '"aud"[ ]*:[ ]*\\[[^]]*"{re.escape(auth["audience"])}"'
     acl expires var(txn.exp) -m found
     acl expired var(txn.exp),sub(txn.now) -m int lt -{skew}
     acl early var(txn.nbf) -m found
