@@ -52,11 +52,13 @@ def cluster(
 
     Outlier detection ejects on the first failure of its own to connect; a zone that dies costs nothing then.
     """
-    return {
+    found = {
         "name": name,
         "type": "EDS",
         "connect_timeout": "0.5s",
         "lb_policy": "LEAST_REQUEST",
+        # Of few instances, look at more than the usual two.
+        "least_request_lb_config": {"choice_count": 4},
         # Moved into a watched file by the engine.
         "load_assignment": assignment(name, instances, by_distance=by_distance),
         "circuit_breakers": {"thresholds": [thresholds()]},
@@ -76,6 +78,7 @@ def cluster(
         "ignore_health_on_host_removal": True,
         **more,
     }
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def thresholds(concurrency: int | None = None, retry_budget: int | None = None) -> dict[str, Any]:

@@ -46,7 +46,9 @@ class Envoy:
             "--component-log-level", "misc:error",
             "--file-flush-interval-msec", "50", "--drain-time-s", "1", "--parent-shutdown-time-s", "2",
         )  # fmt: skip
-        host, port = context.address(unit.roles[0].id, "http")
+        # Its listeners open one after the other: it is ready with the last.
+        last = unit.roles[-1]
+        host, port = context.address(last.id, last.endpoints[-1].name)
         bootstrap = _bootstrap(unit, fragments, context)
         live = watched_files(fragments, folder, context.plan.entry)
         return [

@@ -145,6 +145,8 @@ def _put(name: str, value: str) -> dict[str, Any]:
 def _cluster(name: str, role: Role, context: Context) -> dict[str, Any]:
     settings, upstreams = role.settings, role.upstreams[name]
     more: dict[str, Any] = {"lb_policy": _POLICY[settings["balance"]]}
+    if settings["balance"] != "least_request":
+        more["least_request_lb_config"] = None
     breaker = thresholds()
     if settings["per_instance"]:
         # Requests wait for one of as many connections as may work at once.
@@ -172,7 +174,8 @@ def _cluster(name: str, role: Role, context: Context) -> dict[str, Any]:
     if settings["slow_start"]:
         kind = "round_robin_lb_config" if settings["balance"] == "round_robin" else "least_request_lb_config"
         if settings["balance"] != "consistent_hash":
-            more[kind] = {"slow_start_config": {"slow_start_window": f"{settings['slow_start']:g}s"}}
+            more[kind] = {"choice_count": 4} if kind.startswith("least") else {}
+            more[kind] |= {"slow_start_config": {"slow_start_window": f"{settings['slow_start']:g}s"}}
     return cluster(
         name,
         targets(upstreams, context, settings["weights"]),
