@@ -62,6 +62,7 @@ POPULAR: Mapping[str, str] = {
 
 ALTERNATE: Mapping[str, str] = {
     **EMBEDDED,
+    "dns": "powerdns",
     "lb": "traefik",
     "cache": "trafficserver",
     "gateway": "envoy",
@@ -77,7 +78,7 @@ LINEUPS: Mapping[str, Mapping[str, str]] = {
 
 # Systems of the table that have no provider yet: they keep their row in `tierline systems` until they do.
 PLANNED: Mapping[str, tuple[str, ...]] = {
-    "dns": ("bind9", "powerdns", "google_cloud_dns", "dnsmadeeasy", "dyn", "dnsimple", "ns1"),
+    "dns": ("google_cloud_dns", "dnsmadeeasy", "dyn", "dnsimple", "ns1"),
     "cdn": (
         "varnish", "trafficserver", "cloudflare", "maxcdn", "akamai", "imperva", "fastly", "keycdn", "azure",
         "cdnify",

@@ -57,7 +57,7 @@ def command(
     authority = state.root / "authority" / "ca.pem"
     asked = Client(told, authority, told["domain"], region or told["region"])
     answer = asked.ask(path, sent, method=method, body=body)
-    listed = ordered([answer.hop, *hops(told, answer.trace)])
+    listed = ordered(answer.hops(hops(told, answer.trace)))
     trip = document(answer.trace, answer.status, answer.total_us, listed)
     if as_json:
         click.echo(json.dumps(trip, indent=1))

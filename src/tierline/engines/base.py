@@ -28,7 +28,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 
     `http`: GET of `target` (a URL) answers below 500. `tcp`: `target` host:port accepts.
     `redis`, `nats`: the engine's own greeting on `target` host:port. `exec`: `argv` exits 0.
-    `udp-dns`: an SOA query for `name` to `target` host:port is answered.
+    `udp-dns`: an SOA query for `name` to `target` host:port is answered without an error.
     """
 
     kind: Literal["http", "tcp", "redis", "nats", "exec", "udp-dns", "none"]

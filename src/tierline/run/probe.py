@@ -72,7 +72,9 @@ async def _dns(probe: Probe) -> bool:
     async with _connection(probe.target) as (reader, writer):
         writer.write(struct.pack("!H", len(query)) + query)
         size = struct.unpack("!H", await reader.readexactly(2))[0]
-        return (await reader.readexactly(size))[:2] == query[:2]
+        reply = await reader.readexactly(size)
+        # An error is the answer of a server that listens, but has not loaded its zones yet.
+        return reply[:2] == query[:2] and not reply[3] & 15
 
 
 @contextlib.asynccontextmanager

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import importlib
 import ssl
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from tierline.engines.answers.networks import behind_loopback
 from tierline.errors import RunError
 from tierline.tiers.dns import places
 from tierline.trips.hop import Hop
@@ -31,12 +33,21 @@ class Answer(msgspec.Struct, kw_only=True):
     total_us: int
     address: str
     hop: Hop
+    resolving: Hop | None
+    """How long the name service took, as its client saw it; None without one."""
+
+    def hops(self, told: Sequence[Hop]) -> list[Hop]:
+        """The client's own and what the line told; a name service that tells nothing was at least measured."""
+        mute = self.resolving is not None and not any(hop.tier == "dns" for hop in told)
+        return [self.hop, *([self.resolving] if mute and self.resolving else []), *told]
 
 
 class Resolved(msgspec.Struct, kw_only=True):
     host: str
     port: int
     place: str
+    took_us: int = 0
+    """From the question to the answer."""
 
 
 class Client:
@@ -72,18 +83,23 @@ class Client:
             )
         query = dns.message.make_query(self.domain, "A", use_edns=0, options=options)
         host, _, port = self._told["urls"]["dns"].rpartition(":")
+        # Who looks only at the address that asks (BIND) knows simulated clients by a loopback address of theirs.
+        source = behind_loopback(network) if sys.platform == "linux" else None
+        began = time.perf_counter_ns()
         try:
-            reply = dns.query.udp(query, host, timeout=2, port=int(port))
+            reply = dns.query.udp(query, host, timeout=2, port=int(port), source=source)
         except dns.exception.Timeout:
             raise RunError(
                 "the line's name service did not answer within 2 s; see tierline logs dns"
             ) from None
+        took = (time.perf_counter_ns() - began) // 1000
         answers = [item.address for rrset in reply.answer for item in rrset if item.rdtype == 1]
         if not answers:
             raise RunError(f"{self.domain} has no address: {dns.rcode.to_text(reply.rcode())}")
         return Resolved(
-            host=answers[0], port=entry.get(answers[0], next(iter(entry.values()))), place=answers[0]
-        )
+            host=answers[0], port=entry.get(answers[0], next(iter(entry.values()))), place=answers[0],
+            took_us=took,
+        )  # fmt: skip
 
     def trust(self) -> ssl.SSLContext | bool:
         """The line's authority and nobody else; False where the entry has no TLS."""
@@ -140,7 +156,15 @@ class Client:
             zone=self.region, start_us=began // 1000, duration_us=total, status=answer.status_code,
             verdict=f"{answer.http_version} → {resolved.host}", name=f"{method} {path}",
         )  # fmt: skip
+        resolving = None
+        if resolved.place:
+            resolving = Hop(
+                trace=trace.trace, span=span_id(), parent=trace.span, tier="dns",
+                system=self._told["lineup"].get("dns", ""), zone=self._told["region"], start_us=began // 1000,
+                duration_us=resolved.took_us, verdict=f"→ {resolved.host} (measured by the client)", name=self.domain,
+            )  # fmt: skip
         return Answer(
             status=answer.status_code, headers=list(answer.headers.items()), body=answer.content, trace=trace.trace,
             total_us=total, address=resolved.host, hop=hop,
+            resolving=resolving,
         )  # fmt: skip

@@ -25,6 +25,11 @@ def _joined(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def written(config: Config) -> str:
+    """The configuration's file."""
+    return msgspec.json.format(msgspec.json.encode(config), indent=1).decode()
+
+
 class Answers:
     """Fulfils engines/base.py's Engine."""
 
@@ -40,16 +45,14 @@ class Answers:
     def version(self) -> str:
         return self.binary().version
 
-    def processes(self, unit: Unit, context: Context) -> list[Process]:
-        """One process for all the unit's roles. Raises PlanError for an impossible route."""
-        folder = context.folder(unit.id)
-        path = str(folder / "dns.json")
+    def config(self, unit: Unit, context: Context) -> Config:
+        """What the unit's roles say. Raises PlanError for an impossible route, EngineError for the rest."""
         data: dict[str, Any] = {"listen": [], "zones": [], "places": {}}
         for role in unit.roles:
             self._add(data, role, context)
         data |= {
             "hops": str(context.hops(unit.id)),
-            "stats": str(folder / "dns.sock"),
+            "stats": str(context.folder(unit.id) / "dns.sock"),
             "system": unit.roles[0].system.rpartition(".")[2],
             "region": unit.region or context.plan.region,
         }
@@ -60,8 +63,15 @@ class Answers:
             check(config)
         except (ConfigError, msgspec.ValidationError) as error:
             raise EngineError(f"dns {', '.join(role.id for role in unit.roles)}: {error}") from None
-        first = data["listen"][0]
-        text = msgspec.json.format(msgspec.json.encode(config), indent=1).decode()
+        return config
+
+    def processes(self, unit: Unit, context: Context) -> list[Process]:
+        """One process for all the unit's roles."""
+        folder = context.folder(unit.id)
+        path = str(folder / "dns.json")
+        config = self.config(unit, context)
+        first = config.listen[0]
+        text = written(config)
         return [
             Process(
                 name=unit.id,

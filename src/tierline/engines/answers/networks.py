@@ -41,6 +41,15 @@ def network(text: str) -> tuple[int, int, int]:
     return family, number, prefix
 
 
+def behind_loopback(net: str) -> str:
+    """The loopback twin of an address or network of simulated clients (RFC 2544); nothing for any other.
+
+    A name server that looks only at who asks (BIND) is asked from there: all of 127.0.0.0/8 is this machine.
+    """
+    first, _, rest = net.partition(".")
+    return f"127.{rest}" if first == "198" and rest.partition(".")[0] in ("18", "19") else ""
+
+
 class Networks:
     """A set of networks."""
 

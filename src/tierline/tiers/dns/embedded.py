@@ -10,6 +10,9 @@ class EmbeddedDNS(System):
     engine = "answers"
     levels = frozenset({"runs"})
     supports = frozenset(
-        {"simple", "multivalue", "latency", "weighted", "geography", "failover", "health_checks", "ecs"}
-    )
+        {
+            "simple", "multivalue", "latency", "weighted", "geography", "failover", "health_checks", "ecs",
+            "rate_limit", "hops",
+        }
+    )  # fmt: skip
     endpoints = {"dns": "dns"}

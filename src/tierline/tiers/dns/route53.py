@@ -18,7 +18,7 @@ _ONE_ENTRY = "all places are behind one name, and CloudFront sends each client t
 class Route53(System):
     title = "Route 53"
     levels = frozenset({"deploys"})
-    supports = frozenset({"simple", "multivalue", "latency", "health_checks"})
+    supports = frozenset({"simple", "multivalue", "latency", "health_checks", "ecs"})
     lacks = {"weighted": _ONE_ENTRY, "geography": _ONE_ENTRY, "failover": _ONE_ENTRY}
     endpoints = {"dns": "dns"}
     stand_in = "embedded"

@@ -6,6 +6,20 @@ from typing import Any, ClassVar
 
 from tierline.intent import Duration, Intent, setting
 
+FEATURES = {
+    "simple": "the same answer for everyone: the first healthy place",
+    "multivalue": "several healthy places in each answer",
+    "weighted": "places in proportion to their weights",
+    "latency": "the healthy place with the lowest latency from the client",
+    "geography": "by the client's country or continent",
+    "failover": "the first healthy place in an order",
+    "health_checks": "a place that is down is taken out of the answers, and put back",
+    "ecs": "clients are where their subnet is (EDNS client subnet), not where their resolver is",
+    "rate_limit": "strangers get only so many answers per second",
+    "hops": "the server itself tells which policy spoke, in the trip",
+}
+"""What a system may support, by name."""
+
 
 class Route(Intent):
     """Base of the routing policies."""
@@ -83,6 +97,19 @@ def _domain(value: str) -> str | None:
     )
 
 
+def _kinds(route: Any) -> dict[str, None]:
+    """The policies of a route, outermost first; in a geography's rules there may be more, as intents or data."""
+    if isinstance(route, Geography):
+        inner = [kind for rule in route.rules.values() for kind in _kinds(rule)]
+        return dict.fromkeys(["geography", *inner])
+    if isinstance(route, Route):
+        return {route.kind: None}
+    if isinstance(route, dict) and "kind" in route:
+        inner = [kind for rule in (route.get("rules") or {}).values() for kind in _kinds(rule)]
+        return dict.fromkeys([str(route["kind"]).lower(), *inner])
+    return {}
+
+
 class DNS(Intent):
     """The authoritative name service of the stack's domain."""
 
@@ -98,7 +125,16 @@ class DNS(Intent):
 
     def features(self) -> dict[str, str]:
         """What this intent asks of its system, by feature, with the field that asks for it."""
-        asked = {self.route.kind: f"route={type(self.route).__name__}()"}
+        asked = {
+            kind: f"route={type(self.route).__name__}()"
+            if kind == self.route.kind
+            else f"{kind} inside route={type(self.route).__name__}()"
+            for kind in _kinds(self.route)
+        }
+        if asked.keys() & {"latency", "geography"}:
+            asked["ecs"] = (
+                f"{asked.get('latency') or asked['geography']}, for clients behind distant resolvers"
+            )
         if self.health is not None:
             asked["health_checks"] = f"health={self.health!r}"
         return asked

@@ -1,0 +1,5 @@
+"""The suite is a module of its own: its asserts explain themselves like a test file's."""
+
+import pytest
+
+pytest.register_assert_rewrite("dns_suite")
