@@ -89,9 +89,8 @@ def choose(
                 if endpoint.protocol == "dns":
                     port = _public("dns", [_LOOPBACK], given, last, taken)
                 else:
-                    port = (
-                        last if last and last not in taken and _free(_LOOPBACK, last) else _any(taken, start)
-                    )
+                    again = last and last not in taken and _free(_LOOPBACK, last) and _reserve(last)
+                    port = last if again else _any(taken, start)
                 taken.add(port)
                 found[key] = shared[endpoint.name] = (_LOOPBACK, port)
     addresses = Addresses(found)
@@ -117,7 +116,7 @@ def _public(name: str, hosts: list[str], given: Mapping[str, int] | None, last: 
                 )
         return port
     for port in [last, *range(PUBLIC[name], PUBLIC[name] + 400, 1 if name == "dns" else 10)]:
-        if port and port not in taken and all(_free(host, port, udp) for host in hosts):
+        if port and port not in taken and all(_free(host, port, udp) for host in hosts) and _reserve(port):
             taken.add(port)
             return int(port)
     raise RunError(f"no free port for {name} from {PUBLIC[name]} on: give one with --port {name}=PORT")
@@ -130,9 +129,27 @@ def _port(address: str | None) -> int:
 def _any(taken: set[int], start: int) -> int:
     """A free port below the ephemeral range, where no outgoing connection can be in its way."""
     for port in [*range(start, 32700), *range(20100, start)]:
-        if port not in taken and _free(_LOOPBACK, port):
+        if port not in taken and _free(_LOOPBACK, port) and _reserve(port):
             return int(port)
     raise RunError("no free port between 20100 and 32700 on 127.0.0.1")
+
+
+_reserved: dict[int, socket.socket] = {}
+
+
+def _reserve(port: int) -> bool:
+    """Keep a port for this line until it ends: processes start seconds after their ports were chosen, and a line
+    that starts meanwhile must not choose the same. An abstract socket is nobody's file and dies with us."""
+    if port in _reserved:
+        return True
+    mark = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        mark.bind(f"\0tierline-port-{port}")
+    except OSError:
+        mark.close()
+        return False
+    _reserved[port] = mark
+    return True
 
 
 def _free(host: str, port: int, udp: bool = False) -> bool:
