@@ -123,9 +123,7 @@ class Line:
         self.running[process.name] = popen
         until = time.monotonic() + 15
         host, _, port = process.ready.target.rpartition(":")
-        while process.ready.target and not accepts(
-            host.removeprefix("http://"), int(port.partition("/")[0])
-        ):
+        while process.ready.target and not accepts(host.removeprefix("http://"), int(port.partition("/")[0])):
             assert popen.poll() is None, self.log(process.name)
             assert time.monotonic() < until, self.log(process.name)
             time.sleep(0.02)
