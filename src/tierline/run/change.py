@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _DRAIN = 0.5
 """Seconds between telling those in front and stopping an instance: what was under way arrives."""
-_NOTICED = 0.6
+_NOTICED = 1.2
 _BACK_TO_FRONT = ("python", "envoy", "nginx", "haproxy", "traefik", "varnish", "answers")
 
 
