@@ -127,15 +127,19 @@ async def _apply(child: Child, process: Process) -> bool:
     live = process.reload != "none" and _settled(before) == _settled(process)
     if live and process.live is not None:
         live = set(_changed(before, process)) <= set(process.live)
-    if not live:
+    if not live and not process.check:
         await restart(child)
         return False
     try:
+        # Also before a restart: what its checker refuses must not take down what still runs on the last good one.
         await child.rewrite(_changed(before, process))
     except EngineError:
         child.process = before
         await child.rewrite(_changed(process, before))
         raise
+    if not live:
+        await restart(child)
+        return False
     if process.reload in ("HUP", "USR2") and child.pids:
         os.kill(child.pid, getattr(signal, f"SIG{process.reload}"))
     return True
