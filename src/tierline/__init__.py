@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tierline.tiers.cdn.tier import CDN, CDNRule
     from tierline.tiers.client.tier import Affiliate, Mobile, Visit, Web
     from tierline.tiers.core.tier import Cache, Sessions
+    from tierline.tiers.dns.registration import Registration
     from tierline.tiers.dns.tier import (
         DNS,
         Failover,
@@ -51,6 +52,7 @@ _HOMES = {
     "tierline.tiers.dns.tier": (
         "DNS", "Simple", "Multivalue", "Latency", "Weighted", "Geography", "Failover", "Record",
     ),
+    "tierline.tiers.dns.registration": ("Registration",),
     "tierline.tiers.cdn.tier": ("CDN", "CDNRule"),
     "tierline.tiers.lb.tier": ("LoadBalancer",),
     "tierline.tiers.cache.tier": ("HTTPCache",),
@@ -71,7 +73,7 @@ __all__ = [
     "CDN", "DNS", "HTML", "JWT", "APIKeys", "Access", "Affiliate", "Bucket", "CDNRule", "Cache", "Canary",
     "Failover", "Function", "Gateway", "Geography", "HTTPCache", "Journey", "Latency", "LoadBalancer",
     "Mail", "Mirror", "Mobile", "Multivalue", "PartCache", "Queue", "Quota", "RateLimit", "Record",
-    "Relational", "Route", "Scale", "Service", "Sessions", "Simple", "Stack", "Stream", "Table",
+    "Registration", "Relational", "Route", "Scale", "Service", "Sessions", "Simple", "Stack", "Stream", "Table",
     "Telemetry", "Topic", "Version", "Visit", "Web", "Weighted",
 ]  # fmt: skip
 

@@ -80,7 +80,7 @@ def available(tier: str) -> list[str]:
     return sorted(
         module.name
         for module in pkgutil.iter_modules([str(_TIERS / tier)])
-        if module.name not in ("tier", "places", "routes", "policies")
+        if module.name not in ("tier", "places", "routes", "policies", "registration")
     )
 
 

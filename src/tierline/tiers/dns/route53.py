@@ -37,6 +37,10 @@ class Route53(System):
             f"{domain}: its certificates are issued once the registrar points at the zone's name servers (output NameServers "
             "of the names stack); until then that stack waits"
         )
+        if role.settings["registration"] is not None:
+            template.note(
+                f"{domain} is not registered by this: CloudFormation can't, and it costs money; tierline domain shows how"
+            )
         for number, record in enumerate(role.settings["records"], 1):
             _record(template, number, record)
         if (

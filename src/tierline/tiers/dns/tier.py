@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from tierline.intent import Duration, Intent, setting
+from tierline.tiers.dns.registration import Registration
 
 FEATURES = {
     "simple": "the same answer for everyone: the first healthy place",
@@ -122,6 +123,9 @@ class DNS(Intent):
     )
     ttl: Duration = setting("Time to live of the answers.", default="10s")
     records: tuple[Record, ...] = setting("More records of the zone.", default=())
+    registration: Registration | None = setting(
+        "How the domain would be registered; `tierline domain` shows the plan.", default=None
+    )
 
     def features(self) -> dict[str, str]:
         """What this intent asks of its system, by feature, with the field that asks for it."""
