@@ -42,6 +42,13 @@ def command(stack: Path | None, as_json: bool) -> None:
         )
         if process["problem"]:
             click.echo(f"    {process['problem']}")
+    for name, problem in told["refused"].items():
+        click.echo(f"\n  {name}: not applied: {problem}")
+    if told["events"]:
+        click.echo()
+    for event in told["events"][-8:]:
+        at = time.strftime("%H:%M:%S", time.localtime(event["at"]))
+        click.echo(f"  {at}  {event['what']} {event['name']}: {event['text']}")
 
 
 def _memory(pid: int) -> int:

@@ -26,6 +26,7 @@ def losses(plan: Plan) -> list[str]:
 async def watch(line: Line) -> None:
     """One line per change of a process; a single line that moves where the output is a terminal."""
     seen: dict[str, str] = {}
+    told = 0
     terminal = sys.stdout.isatty()
     while True:
         ready = sum(child.phase == "ready" for child in line.children.values())
@@ -43,6 +44,11 @@ async def watch(line: Line) -> None:
             elif child.phase in ("failed", "killed", "backing off") and before is not None:
                 _clear(terminal)
                 click.echo(f"  {_MARK[child.phase]} {child.process.name:<24} {child.phase} {child.problem}")
+        for event in line.events.last(line.events.count - told) if line.events.count > told else ():
+            _clear(terminal)
+            colour = "green" if event["what"] == "reloaded" else "yellow"
+            click.echo(f"  {click.style(event['what'], fg=colour)} {event['name']}: {event['text']}")
+        told = line.events.count
         if terminal and line.phase == "starting":
             waiting = ", ".join(n for n, c in line.children.items() if c.phase in ("preparing", "starting"))
             click.echo(f"\r\033[K  … {ready}/{len(line.children)} ready; {waiting[:70]}", nl=False)

@@ -94,6 +94,8 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     """How a changed file is applied while running: a signal, or `files` when the engine watches them."""
     live: tuple[str, ...] | None = None
     """Which of `files` can change while it runs; None: all of them. Another file's change is a restart."""
+    voice: bool = False
+    """It talks to its supervisor over a socket (run/voice.py), and can hand its listeners to a successor."""
 
 
 class Engine(Protocol):

@@ -22,6 +22,7 @@ from tierline.plan.model import Plan
 from tierline.run.addresses import choose
 from tierline.run.child import Child
 from tierline.run.context import LocalContext
+from tierline.run.succession import Refused, able, succeed
 
 if TYPE_CHECKING:
     from tierline.run.line import Line
@@ -103,8 +104,19 @@ async def _start(line: Line, newcomers: dict[str, Child]) -> None:
 
 
 async def restart(child: Child) -> None:
-    """Restart a process; returns when it answers and those in front have noticed: their checks come twice a
-    second, and until then they send nothing to it. Raises RunError."""
+    """Replace a process by a successor that takes over its listening sockets, where it can do that.
+
+    Otherwise restart it; returns when it answers and those in front have noticed: their checks come twice a
+    second, and until then they send nothing to it. Raises RunError.
+    """
+    if able(child):
+        try:
+            await succeed(child, child.process)
+            return
+        except Refused as error:
+            raise RunError(f"{child.process.name} goes on as it was: {error}") from None
+        except RunError:
+            pass  # it is blocked
     await child.restart()
     await ready(child)
     await asyncio.sleep(_NOTICED)
@@ -127,6 +139,15 @@ async def _apply(child: Child, process: Process) -> bool:
     live = process.reload != "none" and _settled(before) == _settled(process)
     if live and process.live is not None:
         live = set(_changed(before, process)) <= set(process.live)
+    if not live and able(child):
+        child.process = before
+        try:
+            await succeed(child, process)
+            return False
+        except Refused:
+            raise
+        except RunError:  # it is blocked: it couldn't answer anybody else either
+            child.process = process
     if not live and not process.check:
         await restart(child)
         return False

@@ -13,12 +13,13 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tierline.engines.base import Process, Step
 from tierline.errors import EngineError, RunError
 from tierline.run import probe
 from tierline.run.state import State, write
+from tierline.run.voice import VARIABLE, Voice
 
 Phase = Literal["waiting", "preparing", "starting", "ready", "backing off", "failed", "stopped", "killed"]
 
@@ -27,6 +28,13 @@ _FAST_CRASH = 10.0
 """A process that lived for less than this many seconds crashed on start."""
 _CRASHES = 5
 """Fast crashes in a row that make a crash loop."""
+
+
+class _Life:
+    """One run of a program, and the event of its end."""
+
+    def __init__(self, ended: asyncio.Event) -> None:
+        self.ended = ended
 
 
 class Child:
@@ -47,7 +55,7 @@ class Child:
         """Cleared: killed on purpose, not started again until healed."""
         self.held.set()
         self.log = state.folder("logs") / f"{process.name}.log"
-        self._changed = changed
+        self.changed = changed
         self._popen: subprocess.Popen[bytes] | None = None
         self._stopping = False
         self._asked = asyncio.Event()
@@ -55,6 +63,15 @@ class Child:
         self._step_pid = 0
         self._exited = asyncio.Event()
         self._accepted: dict[str, str] | None = None
+        self.more: dict[str, str] = {}
+        """Environment that belongs to this run of the line, not to the process's description."""
+        self.voice: Voice | None = None
+        self.heard: Callable[[Child, dict[str, Any]], None] = lambda child, message: None
+        """Called for what the process says."""
+        self.sources: frozenset[str] = frozenset()
+        """Files of the project that the process has imported."""
+        self.beside: set[int] = set()
+        """Processes that come or go: a successor that isn't ready yet, a predecessor that drains."""
 
     async def run(self, before: Iterable[Child]) -> None:
         """Wait for who comes before, then keep the process running."""
@@ -73,7 +90,8 @@ class Child:
                 await self._asked.wait()
                 crashes = 0
                 continue
-            await self._exited.wait()
+            while not (exited := self._exited).is_set():
+                await exited.wait()  # a successor has an end of its own
             self.ready.clear()
             if self._stopping:
                 break
@@ -104,7 +122,7 @@ class Child:
         began = time.monotonic()
         self._phase("preparing")
         accepted = self._accepted == self.process.files
-        self._write(self.process.files)
+        self.write(self.process.files)
         for folder in self.process.folders:
             self._folder(Path(folder))
         for written in self.process.writes:
@@ -147,7 +165,8 @@ class Child:
         self._phase("ready")
         self.ready.set()
 
-    def _write(self, files: dict[str, str]) -> None:
+    def write(self, files: dict[str, str]) -> None:
+        """Write files of the process, owned by who it runs as."""
         for path, text in files.items():
             target = Path(path)
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -170,13 +189,14 @@ class Child:
             return (sys.executable, "-I", "-S", _UNPRIVILEGED, *argv)
         return argv
 
-    def _environment(self, more: dict[str, str]) -> dict[str, str]:
+    def environment(self, more: dict[str, str]) -> dict[str, str]:
+        """What it runs with: a few variables of the supervisor's, its own, and `more`."""
         kept = {
             name: value
             for name, value in os.environ.items()
             if name in ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "USER")
         }
-        return {**kept, **self.process.env, **more}
+        return {**kept, **self.process.env, **self.more, **more}
 
     async def _step(self, step: Step) -> None:
         if step.unless is not None and Path(step.unless).exists():
@@ -184,10 +204,10 @@ class Child:
         with self.log.open("ab") as log:
             process = await asyncio.create_subprocess_exec(
                 *self._argv(step.argv, step.unprivileged), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=self._environment(step.env), cwd=self.process.cwd, start_new_session=True,
+                env=self.environment(step.env), cwd=self.process.cwd, start_new_session=True,
             )  # fmt: skip
             self._step_pid = process.pid
-            self._changed()
+            self.changed()
             try:
                 async with asyncio.timeout(step.timeout):
                     code = await process.wait()
@@ -213,7 +233,7 @@ class Child:
 
     async def rewrite(self, files: dict[str, str]) -> None:
         """Replace files of the running process. Raises EngineError when its checker refuses them."""
-        self._write(files)
+        self.write(files)
         if self.process.check:
             await self._check()
         self._accepted = dict(self.process.files)
@@ -224,7 +244,7 @@ class Child:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=self._environment({}),
+            env=self.environment({}),
             cwd=self.process.cwd,
         )
         output, _ = await process.communicate()
@@ -235,26 +255,62 @@ class Child:
             )
 
     def _spawn(self) -> None:
-        self._exited.clear()
+        popen, self.voice = self.launch({}, ())
+        self.take(popen)
+
+    def launch(
+        self, more: dict[str, str], descriptors: tuple[int, ...]
+    ) -> tuple[subprocess.Popen[bytes], Voice | None]:
+        """Start the program. more: environment. descriptors: what it inherits."""
         log = self.log.open("ab")
         out = Path(self.process.stdout).open("ab") if self.process.stdout else log
+        voice = Voice(lambda message: self._hear(voice, message)) if self.process.voice else None
+        if voice is not None:
+            more = {**more, VARIABLE: str(voice.theirs.fileno())}
+            descriptors = (*descriptors, voice.theirs.fileno())
         try:
-            self._popen = subprocess.Popen(
+            popen = subprocess.Popen(
                 self._argv(self.process.argv, self.process.unprivileged), stdin=subprocess.DEVNULL, stdout=out,
-                stderr=log, env=self._environment({}), cwd=self.process.cwd, start_new_session=True,
+                stderr=log, env=self.environment(more), cwd=self.process.cwd, start_new_session=True,
+                pass_fds=descriptors,
             )  # fmt: skip
         except OSError as error:
+            if voice is not None:
+                voice.close()
             raise EngineError(f"{self.process.name}: {self.process.argv[0]}: {error.strerror}") from None
         finally:
             log.close()
             if out is not log:
                 out.close()
-        self.pid = self._popen.pid
-        self.began = time.time()
-        asyncio.create_task(self._watch(self._popen))  # noqa: RUF006  it ends with the process
-        self._changed()
+            if voice is not None:
+                voice.theirs.close()
+        return popen, voice
 
-    async def _watch(self, popen: subprocess.Popen[bytes]) -> None:
+    def take(self, popen: subprocess.Popen[bytes]) -> None:
+        """This program is the process from now on."""
+        self._popen = popen
+        self._exited = asyncio.Event()
+        self.pid = popen.pid
+        self.began = time.time()
+        self._life = _Life(self._exited)
+        asyncio.create_task(self._watch(popen, self._life))  # noqa: RUF006  it ends with the process
+        self.changed()
+
+    def replace(self, popen: subprocess.Popen[bytes], voice: Voice) -> asyncio.Event:
+        """A successor is the process from now on. The event of the older one's end."""
+        woken, ended = self._exited, asyncio.Event()
+        self._life.ended = ended  # its end isn't the process's end any more
+        self.voice = voice
+        self.take(popen)
+        woken.set()
+        return ended
+
+    def _hear(self, voice: Voice | None, message: dict[str, Any]) -> None:
+        if "files" in message and voice is self.voice:
+            self.sources = frozenset(message["files"])
+        self.heard(self, message)
+
+    async def _watch(self, popen: subprocess.Popen[bytes], life: _Life) -> None:
         """Wait for the end without a thread per process."""
         loop = asyncio.get_running_loop()
         descriptor = os.pidfd_open(popen.pid)
@@ -277,13 +333,17 @@ class Child:
                 for entry in os.scandir(folder):
                     if stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode):
                         Path(entry).unlink(missing_ok=True)
-        self._exited.set()
+        life.ended.set()
 
     async def stop(self) -> None:
         """Gracefully, then by force."""
         self._stopping = True
         self.held.set()
+        for pid in self.beside:
+            _signal(pid, signal.SIGTERM, group=False)
         await self._end()
+        for pid in self.beside:
+            _signal(pid, signal.SIGKILL)
         self._phase("stopped")
 
     async def _end(self, force: bool = False) -> None:
@@ -307,6 +367,11 @@ class Child:
         self.heal()
         await self._end()
 
+    async def again(self) -> None:
+        """The steps that come after it is ready, once more: they do only what is left to do."""
+        for step in self.process.after_ready:
+            await self._step(step)
+
     def kill(self, hold: bool) -> None:
         """End it at once, as a crash would. hold: and keep it away until `heal`."""
         if hold:
@@ -319,7 +384,7 @@ class Child:
     def pids(self) -> tuple[int, ...]:
         """What runs now: the process, a step before or after its start."""
         runs = self._popen is not None and not self._exited.is_set()
-        return tuple(pid for pid in (self.pid if runs else 0, self._step_pid) if pid)
+        return tuple(pid for pid in (self.pid if runs else 0, self._step_pid, *self.beside) if pid)
 
     def heal(self) -> None:
         """Let it run again."""
@@ -345,7 +410,7 @@ class Child:
 
     def _phase(self, phase: Phase) -> None:
         self.phase = phase
-        self._changed()
+        self.changed()
 
 
 def _group(leader: int) -> bool:

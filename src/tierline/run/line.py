@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from tierline.run import guardian
 from tierline.run.addresses import Addresses, choose
 from tierline.run.child import Child
 from tierline.run.context import LocalContext
+from tierline.run.events import Events
 from tierline.run.state import State
 from tierline.tiers.base import system
 
@@ -122,6 +123,21 @@ class Line:
         self._known: dict[int, str] = {}
         """What the guardian guards: pid and start time."""
         self._changed = asyncio.Event()
+        self.changing = asyncio.Lock()
+        """Held while the line is being changed."""
+        self.events = Events(state.folder("logs") / "events.log")
+        self.adaptations: list[Callable[[Plan], Plan]] = []
+        """What a plan of the stack file is made into before it is applied."""
+        self.refused: dict[str, str] = {}
+        """What could not be applied, by what it is about."""
+        self.generation = ""
+        """Which state of the sources runs: what the code before has kept is not used again."""
+
+    def adapted(self, plan: Plan) -> Plan:
+        """A plan as this run of the line needs it."""
+        for adaptation in self.adaptations:
+            plan = adaptation(plan)
+        return plan
 
     def prepare(self) -> None:
         """Everything that can fail before anything starts: programs, ports, configuration."""
@@ -232,6 +248,8 @@ class Line:
             "fusion": self.plan.fusion,
             "urls": self.urls(),
             "addresses": self.addresses.data(),
+            "refused": self.refused,
+            "events": self.events.last(),
             "processes": [
                 {
                     "name": child.process.name,

@@ -18,7 +18,9 @@ from tierline.run import control
 from tierline.run.change import change
 from tierline.run.change import restart as restart_one
 from tierline.run.child import Child
+from tierline.run.development import development
 from tierline.run.line import Line, sweep
+from tierline.run.reload import Reload
 from tierline.run.state import State
 
 
@@ -30,11 +32,13 @@ def supervise(
     ready: Callable[[Line], None] | None = None,
     view: Callable[[Line], Any] | None = None,
     log: bool = False,
+    reload: bool = False,
 ) -> None:
     """Run a line until SIGINT, SIGTERM or `tierline down`.
 
     ready: called once when the whole line answers. view: called with the line before anything starts; its
     coroutine runs beside the line (the live view). log: what the supervisor itself says goes to its log.
+    reload: changes of the sources are applied as they are saved.
     Raises TierlineError when the line can't start; nothing is left running then.
     """
     _raise_limits()
@@ -47,7 +51,7 @@ def supervise(
         if log:
             with (state.folder("logs") / "supervisor.log").open("ab") as file:
                 os.dup2(file.fileno(), 2)
-        asyncio.run(_run(plan, state, ports, ready, view))
+        asyncio.run(_run(plan, state, ports, ready, view, reload))
     finally:
         state.close()
 
@@ -66,25 +70,32 @@ async def _run(
     ports: Mapping[str, int] | None,
     ready: Callable[[Line], None] | None,
     view: Callable[[Line], Any] | None,
+    reload: bool,
 ) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     line = Line(plan, state, ports)
+    if reload:
+        line.adaptations.append(development)
+        line.plan = line.adapted(plan)
     line.prepare()
     server = await control.serve(state.root, _handler(line, stop))
     watching = asyncio.create_task(view(line)) if view is not None else None
+    reloading: asyncio.Task[None] | None = None
     starting = asyncio.create_task(line.start())
     stopping = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()
+            if reload:
+                reloading = asyncio.create_task(Reload(line).run())
             if ready is not None:
                 ready(line)
             await stop.wait()
     finally:
-        beside = [task for task in (starting, watching, stopping) if task is not None]
+        beside = [task for task in (starting, watching, stopping, reloading) if task is not None]
         for task in beside:
             task.cancel()
         await line.stop()
@@ -106,17 +117,15 @@ def _handler(line: Line, stop: asyncio.Event) -> control.Handler:
             await restart_one(child)
         return {"restarted": [{"name": child.process.name, "pid": child.pid} for child in children]}
 
-    changing = asyncio.Lock()
-
     async def scale(request: dict[str, Any]) -> dict[str, Any]:
-        async with changing:
+        async with line.changing:
             plan = scaled(line.plan, request["service"], int(request["instances"]))
             return msgspec.to_builtins(await change(line, plan))  # type: ignore[no-any-return]
 
     async def apply(request: dict[str, Any]) -> dict[str, Any]:
         """Another plan, made by the command that asks: the stack file may have changed."""
-        async with changing:
-            plan = msgspec.convert(request["plan"], Plan)
+        async with line.changing:
+            plan = line.adapted(msgspec.convert(request["plan"], Plan))
             return msgspec.to_builtins(await change(line, plan))  # type: ignore[no-any-return]
 
     def chosen(request: dict[str, Any]) -> list[Child]:

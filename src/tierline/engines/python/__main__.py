@@ -1,6 +1,7 @@
 """`python -m tierline.engines.python CONFIG.json`: serve the applications of one unit.
 
-read the configuration → import each application in its environment → start each → serve → drain on TERM
+read the configuration → import each application in its environment → start each → serve → drain on TERM, or
+once a successor has the listening sockets
 """
 
 from __future__ import annotations
@@ -18,10 +19,14 @@ from tierline.engines.python.apps import Loaded, load, told_again
 from tierline.engines.python.config import Config
 from tierline.engines.python.environment import agreed, environment
 from tierline.engines.python.serve import Servers
+from tierline.engines.python.voice import Voice, imported, mistake
 from tierline.trips import record
 
+_LONGEST = 10.0
+"""Seconds for requests that run when a successor takes over."""
 
-async def run(config: Config) -> int:
+
+async def run(config: Config, voice: Voice) -> int:
     import os
 
     record.use(config.hops)
@@ -38,12 +43,18 @@ async def run(config: Config) -> int:
             await each.start()
             loaded.append(each)
     os.environ.update(agreed(app.env for app in config.apps))
-    servers = Servers(loaded, config)
-    stop = asyncio.Event()
+    servers = Servers(loaded, config, voice)
+    stop, retired = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, told_again, config)
+
+    def retire() -> None:
+        retired.set()
+        stop.set()
+
+    voice.listen(servers.sockets, retire)
     serving = asyncio.create_task(servers.serve(stop))
     done: set[Any]
     done, _ = await asyncio.wait(
@@ -52,7 +63,9 @@ async def run(config: Config) -> int:
     if serving in done:
         serving.result()
         return 1
-    await servers.drain()
+    if retired.is_set():
+        await servers.turn_over()
+    await servers.drain(_LONGEST if retired.is_set() else 1.0)
     for each in reversed(loaded):
         await each.stop()
     record.recorder.flush()
@@ -61,7 +74,12 @@ async def run(config: Config) -> int:
 
 def main() -> int:
     config = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Config)
-    return uvloop.run(run(config))
+    voice = Voice()
+    try:
+        return uvloop.run(run(config, voice))
+    except Exception as error:
+        voice.say(failed=mistake(error, config.project), files=imported(config.project))
+        raise
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,8 @@ def told_again(config: Config) -> None:
 
 def _journeys(told: App, config: Config, neighbours: Sequence[Loaded]) -> Any:
     from tierline.journeys import HTTP, InProcess, SessionStore, build
+    from tierline.journeys.cached import Cached
+    from tierline.journeys.store import store
     from tierline.stack import load as load_stack
     from tierline.tiers.client.tier import Web
 
@@ -126,7 +129,10 @@ def _journeys(told: App, config: Config, neighbours: Sequence[Loaded]) -> Any:
         services=services,
         clients=stack.clients or (Web(),),
         session=SessionStore(sessions) if sessions else "memory:",
-        cache=told.env.get("CACHE_STORE", "memory:"),
+        # Part answers that other code has made are not used again (TIERLINE_GENERATION: reload in development).
+        cache=Cached(
+            store(told.env.get("CACHE_STORE", "memory:")), "1" + os.environ.get("TIERLINE_GENERATION", "")
+        ),
         zone=config.zone,
         trust_bearer=False,
         on_event=None,

@@ -51,7 +51,8 @@ class Python:
                 name=unit.id,
                 engine=self.name,
                 argv=(context.python, "-m", "tierline.engines.python", str(config)),
-                env={"PYTHONUNBUFFERED": "1"},
+                # A file saved twice in a second has the same time stamp: its byte code would be that of the first.
+                env={"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"},
                 cwd=str(context.project),
                 region=unit.region,
                 zone=unit.zone,
@@ -62,6 +63,7 @@ class Python:
                 },
                 reload="HUP",
                 live=(str(calls),),
+                voice=True,
                 after=after,
                 ready=Probe(kind="tcp", target=f"{apps[-1].host}:{apps[-1].port}"),
                 ready_timeout=30.0,

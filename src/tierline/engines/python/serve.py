@@ -1,57 +1,122 @@
-"""Serving: one Granian listener per application, all on this process's one event loop."""
+"""Serving: one Granian listener per application, all on this process's one event loop.
+
+The listening sockets are made here, or come from the process that this one succeeds: then both accept from the
+same queue until the older one retires, and no connection is refused or lost in between.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
+import os
+import socket
 from collections.abc import Sequence
 from typing import Any
 
 from tierline.engines.python.apps import Loaded
 from tierline.engines.python.config import Config
+from tierline.engines.python.traced import Traced
+from tierline.engines.python.voice import Voice, imported
 from tierline.trips import record
 
 _FLUSH_EVERY = 0.04
 """Seconds between two writes of hops: short, so that a trip can be shown at once."""
+_BACKLOG = 2048
+_TURN_OVER = 0.1
+"""Seconds in which a retiring process asks its clients, with each answer, to connect anew."""
+
+
+def listening(config: Config) -> dict[str, socket.socket]:
+    """A listening socket per address: those that were handed over (`TIERLINE_LISTEN`), the others new."""
+    given = json.loads(os.environ.pop("TIERLINE_LISTEN", "{}"))
+    found = {}
+    for app in config.apps:
+        name = f"{app.host}:{app.port}"
+        if name in given:
+            made = socket.socket(fileno=given.pop(name))
+        else:
+            made = socket.socket(socket.AF_INET6 if ":" in app.host else socket.AF_INET)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            made.bind((app.host, app.port))
+        made.setblocking(False)
+        found[name] = made
+    for descriptor in given.values():  # an application that is no longer here
+        os.close(descriptor)
+    return found
 
 
 class Servers:
     """The listeners of one process."""
 
-    def __init__(self, loaded: Sequence[Loaded], config: Config) -> None:
+    def __init__(self, loaded: Sequence[Loaded], config: Config, voice: Voice) -> None:
         self._loaded = loaded
         self._config = config
+        self._voice = voice
         self._servers: list[Any] = []
+        self.sockets = listening(config)
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Listen until a listener ends; hops are flushed all the while."""
+        from granian._granian import SocketHolder
         from granian.constants import Interfaces
         from granian.server.embed import Server
 
+        hold: Any = SocketHolder
+
+        class Listener(Server):
+            """Granian's server on a socket that exists already."""
+
+            holder: Any
+
+            def _init_shared_socket(self) -> None:
+                self._ssp, self._shd = None, self.holder
+
         logging.getLogger("_granian").setLevel(logging.WARNING)
-        for each in self._loaded:
-            server = Server(
+        for each, mine in zip(self._loaded, self._mine(), strict=True):
+            server = Listener(
                 each.app, address=each.told.host, port=each.told.port, interface=Interfaces.ASGINL,
-                log_access=False, websockets=True, backlog=2048,
+                log_access=False, websockets=True, backlog=_BACKLOG,
             )  # fmt: skip
+            mine.listen(_BACKLOG)
+            server.holder = hold(mine.fileno(), False, _BACKLOG)
             self._servers.append(server)
         tasks = [asyncio.create_task(server.serve()) for server in self._servers]
         tasks.append(asyncio.create_task(self._flush()))
+        await asyncio.sleep(0)
+        self._voice.say(ready=True, files=imported(self._config.project))
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if not stop.is_set():
             for task in done:
                 task.result()
 
+    def _mine(self) -> list[socket.socket]:
+        return [self.sockets[f"{each.told.host}:{each.told.port}"] for each in self._loaded]
+
     async def _flush(self) -> None:
+        import sys
+
+        loop = asyncio.get_running_loop()
+        known, look_at = len(sys.modules), loop.time() + 1
         while True:
             await asyncio.sleep(_FLUSH_EVERY)
             record.recorder.flush()
+            if loop.time() >= look_at:
+                look_at = loop.time() + 1
+                if len(sys.modules) != known:
+                    known = len(sys.modules)
+                    self._voice.say(files=imported(self._config.project))
 
-    async def drain(self) -> None:
-        """Stop listening, then let running requests finish, a second at most."""
+    async def turn_over(self) -> None:
+        """A successor accepts, too: with its next answer each client is asked to connect anew."""
+        Traced.closing = True
+        await asyncio.sleep(_TURN_OVER)
+
+    async def drain(self, within: float = 1.0) -> None:
+        """Stop listening, then let running requests finish, `within` seconds at most."""
         for server in self._servers:
             server.stop()
-        deadline = asyncio.get_running_loop().time() + 1.0
+        deadline = asyncio.get_running_loop().time() + within
         while any(getattr(each.app, "running", 0) for each in self._loaded):
             if asyncio.get_running_loop().time() > deadline:
                 return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 from tierline.trips import record
 from tierline.trips.hop import Hop
@@ -15,6 +15,10 @@ _now = time.time_ns
 class Traced:
     """Wraps an ASGI application. `system` None: the application records its own hops (the journeys).
     `health`: a path answered here, for applications that have none of their own."""
+
+    closing: ClassVar[bool] = False
+    """This process has a successor: each answer asks its client to connect anew (RFC 9112, section 9.6), and
+    caches not to keep what the code before said."""
 
     def __init__(self, app: Any, name: str, system: str | None, health: str = "") -> None:
         self._app = app
@@ -34,6 +38,8 @@ class Traced:
             await send({"type": "http.response.start", "status": 200, "headers": head})
             await send({"type": "http.response.body", "body": b"ok\n"})
             return
+        if Traced.closing:
+            send = _closing(send)
         span = None
         for name, value in scope["headers"]:
             if name == b"traceparent":
@@ -95,3 +101,13 @@ class Traced:
                     name=f"{scope['method']} {scope['path']}",
                 )
             )
+
+
+def _closing(send: Any) -> Any:
+    async def told(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            headers = [each for each in message.get("headers", ()) if each[0].lower() != b"cache-control"]
+            message["headers"] = [*headers, (b"cache-control", b"no-store"), (b"connection", b"close")]
+        await send(message)
+
+    return told
