@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
+from tierline.cli.part import part, watch_options, watched, words
 from tierline.cli.shared import running
 
 
 @click.command()
-@click.argument("what", type=click.Choice(["process", "zone", "region"]))
-@click.argument("name")
-@click.argument("stack", required=False, type=click.Path(path_type=Path))
-def command(what: str, name: str, stack: Path | None) -> None:
+@words
+@watch_options
+def command(words: tuple[str, ...], watch: bool, rate: float, seconds: float) -> None:
     """Stop a part in its tracks (SIGSTOP): it keeps its sockets and answers nothing."""
     from tierline.run import control
 
-    told = control.ask(running(stack).root, {"do": "hang", "what": what, "name": name})
-    click.echo("hang: " + ", ".join(told["names"]))
+    what, name, _, stack = part(words)
+    state = running(stack)
+    request = {"do": "hang", "what": what, "name": name}
+    if watch:
+        watched(state, request, "hung", rate, seconds)
+    else:
+        click.echo("hang: " + ", ".join(control.ask(state.root, request)["names"]))

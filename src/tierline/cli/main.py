@@ -11,7 +11,7 @@ import click
 from tierline.errors import TierlineError
 
 _ORDER = (
-    "up", "down", "status", "logs", "restart", "trip", "plan", "systems", "kill", "heal", "hang", "token", "synth",
+    "up", "down", "status", "logs", "restart", "trip", "plan", "systems", "kill", "hang", "delay", "heal", "token", "synth",
     "journeys", "journey", "demo",
 )  # fmt: skip
 
@@ -24,6 +24,7 @@ class Commands(click.Group):
 
         names = {module.name for module in pkgutil.iter_modules(tierline.cli.__path__)} - {
             "main",
+            "part",
             "shared",
             "view",
         }

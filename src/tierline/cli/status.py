@@ -40,6 +40,9 @@ def command(stack: Path | None, as_json: bool) -> None:
             f"  {process['name']:<26}{process['zone']:<16}{process['phase']:<12}{process['pid'] or '':>7}{age:>8}"
             f"{process['restarts'] + 1:>7}{memory:>9}"
         )
+        if late := process["delay"]:
+            more = f" ± {late['jitter'] * 1000:g} ms" if late["jitter"] else ""
+            click.echo(f"    delayed by {late['seconds'] * 1000:g} ms{more} {late['problem']}".rstrip())
         if process["problem"]:
             click.echo(f"    {process['problem']}")
     for name, problem in told["refused"].items():

@@ -18,6 +18,7 @@ from typing import Any, Literal
 from tierline.engines.base import Process, Step
 from tierline.errors import EngineError, RunError
 from tierline.run import probe
+from tierline.run.delay import Delay
 from tierline.run.state import State, write
 from tierline.run.voice import VARIABLE, Voice
 
@@ -72,6 +73,10 @@ class Child:
         """Files of the project that the process has imported."""
         self.beside: set[int] = set()
         """Processes that come or go: a successor that isn't ready yet, a predecessor that drains."""
+        self.delays: list[Delay] = []
+        """What makes it answer late."""
+        self.ended_delays: list[Delay] = []
+        """Those whose connections may still be open."""
 
     async def run(self, before: Iterable[Child]) -> None:
         """Wait for who comes before, then keep the process running."""
@@ -135,6 +140,8 @@ class Child:
         self._accepted = dict(self.process.files)
         self.prepared_in = time.monotonic() - began
         self._phase("starting")
+        for delay in self.delays:
+            await delay.leave(0)
         self._spawn()
         deadline = time.monotonic() + self.process.ready_timeout
         wait = 0.002
@@ -344,11 +351,16 @@ class Child:
         await self._end()
         for pid in self.beside:
             _signal(pid, signal.SIGKILL)
+        for delay in (*self.delays, *self.ended_delays):
+            delay.close()
         self._phase("stopped")
 
     async def _end(self, force: bool = False) -> None:
         if self._popen is None or self._exited.is_set():
             return
+        if not force:
+            for delay in self.delays:
+                await delay.leave(self.pid)
         number = signal.SIGKILL if force else getattr(signal, f"SIG{self.process.stop_signal}")
         _signal(self._popen.pid, number, group=force)
         try:

@@ -263,6 +263,9 @@ class Line:
                     "restarts": max(0, child.restarts),
                     "ready_in": round(child.ready_after, 3),
                     "problem": child.problem,
+                    "delay": max(
+                        (each.told() for each in child.delays), key=lambda told: told["seconds"], default=None
+                    ),
                 }
                 for child in self.children.values()
             ],

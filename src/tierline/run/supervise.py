@@ -18,6 +18,7 @@ from tierline.run import control
 from tierline.run.change import change
 from tierline.run.change import restart as restart_one
 from tierline.run.child import Child
+from tierline.run.delayed import delayed, prompt, slow
 from tierline.run.development import development
 from tierline.run.line import Line, sweep
 from tierline.run.reload import Reload
@@ -154,12 +155,20 @@ def _handler(line: Line, stop: asyncio.Event) -> control.Handler:
     async def heal(request: dict[str, Any]) -> dict[str, Any]:
         for child in (children := chosen(request)):
             child.heal()
+            await prompt(child)
         return {"names": [child.process.name for child in children]}
 
     async def hang(request: dict[str, Any]) -> dict[str, Any]:
         for child in (children := chosen(request)):
             child.hang()
         return {"names": [child.process.name for child in children]}
+
+    async def delay(request: dict[str, Any]) -> dict[str, Any]:
+        found = delayed(line, chosen(request), request["name"] if request["what"] == "process" else "")
+        for each in found:
+            await slow(each.child, each.ports, float(request["seconds"]), float(request["jitter"]))
+        return {"names": [each.child.process.name for each in found],
+                "notes": sorted({note for each in found for note in each.notes})}  # fmt: skip
 
     async def token(request: dict[str, Any]) -> dict[str, Any]:
         roles = [role for role in line.plan.roles.values() if role.name == "gateway"]
@@ -177,8 +186,8 @@ def _handler(line: Line, stop: asyncio.Event) -> control.Handler:
         return {"purged": await asyncio.to_thread(everywhere, line.plan, line.context, order)}
 
     actions = {
-        "status": status, "down": down, "restart": restart, "kill": kill, "heal": heal, "hang": hang, "token": token,
-        "purge": purge, "scale": scale, "apply": apply,
+        "status": status, "down": down, "restart": restart, "kill": kill, "heal": heal, "hang": hang, "delay": delay,
+        "token": token, "purge": purge, "scale": scale, "apply": apply,
     }  # fmt: skip
 
     async def handle(request: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,44 @@
+"""tierline delay: a part that answers late, and what users notice of it."""
+
+from __future__ import annotations
+
+import click
+
+from tierline.cli.part import part, watch_options, watched
+from tierline.cli.shared import running
+
+
+@click.command()
+@click.argument("words", nargs=-1, required=True, metavar="[process|zone|region] NAME TIME [STACK]")
+@click.option(
+    "--jitter", default="0ms", show_default=True, help="Each delay is longer or shorter by up to this."
+)
+@watch_options
+def command(words: tuple[str, ...], jitter: str, watch: bool, rate: float, seconds: float) -> None:
+    """Whatever a part is sent arrives TIME (200ms, 1.5s) later, until it is healed.
+
+    New connections and those that are open already: of clients, other tiers, services; of databases, caches and
+    queues too. No connection is refused or cut when it begins or ends.
+    """
+    from tierline.intent import duration
+    from tierline.run import control
+
+    what, name, (wanted,), stack = part(words, more=1)
+    try:
+        late, give = duration(wanted), duration(jitter)
+    except ValueError as error:
+        raise click.UsageError(f"delay {wanted!r}, jitter {jitter!r}: {error}") from None
+    if not 0 < late <= 60 or give > late:
+        raise click.UsageError(
+            f"delay {wanted!r}, jitter {jitter!r}: up to 60s, and no more jitter than delay"
+        )
+    state = running(stack)
+    request = {"do": "delay", "what": what, "name": name, "seconds": late, "jitter": give}
+    shown = wanted + (f" ± {jitter}" if give else "")
+    if watch:
+        watched(state, request, f"delayed by {shown}:", rate, seconds)
+        return
+    told = control.ask(state.root, request)
+    click.echo(f"delay {shown}: " + ", ".join(told["names"]))
+    for note in told["notes"]:
+        click.echo(f"  {note}")

@@ -1,0 +1,87 @@
+"""Delays of a line's processes: which ports a name means, what a delay of them can't reach; begun, changed, ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tierline.errors import RunError
+from tierline.run.child import Child
+from tierline.run.delay import Delay
+
+if TYPE_CHECKING:
+    from tierline.run.line import Line
+
+
+class Late(msgspec.Struct):
+    """One process that answers late."""
+
+    child: Child
+    ports: frozenset[int]
+    notes: list[str]
+
+
+def delayed(line: Line, children: Sequence[Child], name: str) -> list[Late]:
+    """The processes with the ports of the roles that are meant: all of them, or those that `name` names.
+
+    Raises RunError when nothing of them answers over TCP.
+    """
+    found, roles = [], line.plan.roles
+    for child in children:
+        mine = [roles[id] for id in child.process.roles if id in roles]
+        meant = [role for role in mine if name in (role.id, role.name)] or mine
+        ports = frozenset(
+            line.addresses[(role.id, endpoint.name)][1]
+            for role in meant
+            for endpoint in role.endpoints
+            if endpoint.protocol != "dns"  # asked over UDP
+        )
+        inside = [
+            f"calls from {role.name} to {other.name} stay inside {child.process.name} and aren't delayed: "
+            "split them with fuse=False or --no-fusion"
+            for role in mine
+            for name_behind, upstreams in role.upstreams.items()
+            for other in meant
+            if child.process.engine == "python" and other.name == name_behind and other is not role
+            and any(upstream.role == other.id for upstream in upstreams)
+        ]  # fmt: skip
+        if ports:
+            found.append(Late(child, ports, inside))
+    if not found:
+        raise RunError(f"nothing of {name or 'that'} answers over TCP: only that can be delayed")
+    return found
+
+
+async def slow(child: Child, ports: frozenset[int], seconds: float, jitter: float) -> None:
+    """What arrives at these ports of it arrives later, from now on. Raises RunError when that can't be."""
+    delay = next((each for each in child.delays if each.ports == ports), None)
+    if delay is None:
+        for other in [each for each in child.delays if each.ports & ports]:
+            await _end(child, other)
+        delay = Delay(child.process.name, ports)
+    try:
+        await delay.pace(seconds, jitter)
+        if delay not in child.delays:
+            if child.ready.is_set():
+                await delay.enter(child.pid)
+            delay.follow(lambda: child.pid if child.ready.is_set() else 0)
+            child.delays.append(delay)
+    except RunError:
+        delay.close()
+        raise
+    child.changed()
+
+
+async def prompt(child: Child) -> None:
+    """It answers as fast as it can again."""
+    for delay in list(child.delays):
+        await _end(child, delay)
+
+
+async def _end(child: Child, delay: Delay) -> None:
+    child.delays.remove(delay)
+    child.ended_delays.append(delay)
+    await delay.end(child.pid if child.ready.is_set() else 0)
+    child.changed()
