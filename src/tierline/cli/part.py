@@ -22,6 +22,10 @@ def part(words: tuple[str, ...], more: int = 0) -> tuple[str, str, tuple[str, ..
         raise click.UsageError("name a part: NAME (as tierline status lists it, or a tier, service or resource), zone Z "
                                "or region R; STACK may follow")  # fmt: skip
     stack = Path(left[1 + more]) if len(left) > 1 + more else None
+    if what == "process" and words[0] not in WHATS and stack is not None and not stack.exists():
+        raise click.UsageError(
+            f"{' '.join(words)!r}: there is no stack {str(stack)!r}, and {words[0]!r} is none of 'process', 'zone', 'region'"
+        )
     return what, left[0], left[1 : 1 + more], stack
 
 
