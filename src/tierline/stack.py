@@ -201,8 +201,10 @@ def _paths(stack: Stack, folder: Path) -> None:
                 "schema", schema, f"a folder of .sql files; there is none at {folder / schema}"
             )
     auth = stack.gateway.auth if stack.gateway is not None else None
-    if auth is not None and auth.jwks and not (folder / auth.jwks).is_file():
-        raise auth.wrong("jwks", auth.jwks, f"a file; there is none at {folder / auth.jwks}")
+    for field in ("jwks", "ca") if auth is not None else ():
+        given = getattr(auth, field)
+        if given and "://" not in given and not (folder / given).is_file():
+            raise auth.wrong(field, given, f"a file; there is none at {folder / given}")  # type: ignore[union-attr]
 
 
 def _own_traceback(error: BaseException, path: Path) -> str:

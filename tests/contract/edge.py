@@ -22,6 +22,7 @@ import msgspec
 
 from tierline.engines import unprivileged
 from tierline.engines.base import Process
+from tierline.errors import RunError
 from tierline.lineups import EMBEDDED
 from tierline.plan.model import Plan
 from tierline.plan.resolve import resolve
@@ -144,6 +145,14 @@ class Line:
                     _give(Path(name), process)
             if process.reload in ("HUP", "USR2"):
                 self.running[process.name].send_signal(getattr(signal, f"SIG{process.reload}"))
+
+    def refresh(self, zone: str = "a") -> None:
+        """Fetch what is due of others' documents and apply what changed, as the supervisor does."""
+        fetched = self.context.fetched
+        for url in fetched.due():
+            with contextlib.suppress(RunError):
+                if fetched.again(url):
+                    self.reload(zone)
 
     def close(self) -> None:
         for name, popen in self.running.items():

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
+from tierline.engines.keysets import EMPTY
+from tierline.errors import RunError
 from tierline.plan.model import Plan, Ref, Text
 from tierline.run.addresses import Addresses
 from tierline.run.authority import Authority
+from tierline.run.fetched import Fetched
 from tierline.run.keys import KEY_ID, Issuer
 from tierline.run.state import State
 
@@ -24,6 +28,7 @@ class LocalContext:
         self._state = state
         self._authority = Authority(state.folder("authority"))
         self._issuer = Issuer(state.folder("authority"))
+        self.fetched = Fetched(state.folder("fetched"))
         self._roles = plan.roles
         self._units = {role.id: unit.id for unit in plan.units for role in unit.roles}
 
@@ -57,9 +62,19 @@ class LocalContext:
         if attribute == "key_id":
             return KEY_ID
         if attribute == "jwks":
-            given = role.settings["auth"]["jwks"]
-            return (self.project / given).read_text() if given else self._issuer.jwks()
+            return str(self._jwks(role.settings["auth"]))
         raise KeyError(attribute)
+
+    def _jwks(self, auth: dict[str, Any]) -> str:
+        given, ca = auth["jwks"], auth["ca"]
+        if given is None:
+            return self._issuer.jwks()
+        if "://" not in given:
+            return str((self.project / given).read_text())
+        try:
+            return self.fetched.get(given, self.project / ca if ca else None, auth["refresh"])
+        except RunError:  # nobody is let in until the keys are there; `follow` tells and tries again
+            return EMPTY
 
     def unit_of(self, role: str) -> str:
         return self._units[role]

@@ -26,6 +26,7 @@ from tierline.run.addresses import Addresses, choose
 from tierline.run.child import Child
 from tierline.run.context import LocalContext
 from tierline.run.events import Events
+from tierline.run.fetched import follow
 from tierline.run.state import State
 from tierline.tiers.base import system
 
@@ -170,6 +171,7 @@ class Line:
             ready.cancel()
         self.ready_in = time.time() - self.began
         self.phase = "ready"
+        self._tasks.append(asyncio.create_task(follow(self)))
         self._save()
 
     def launch(self, child: Child) -> None:

@@ -1,7 +1,12 @@
 """gateway.envoy keeps the gateway's contract."""
 
 from gateway_suite import GatewayContract
+from keys_suite import KeysContract
 
 
 class TestEnvoy(GatewayContract):
+    system = "envoy"
+
+
+class TestEnvoyKeys(KeysContract):
     system = "envoy"

@@ -1,7 +1,12 @@
 """gateway.haproxy keeps the gateway's contract."""
 
 from gateway_suite import GatewayContract
+from keys_suite import KeysContract
 
 
 class TestHAProxy(GatewayContract):
+    system = "haproxy"
+
+
+class TestHAProxyKeys(KeysContract):
     system = "haproxy"

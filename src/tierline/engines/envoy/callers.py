@@ -11,8 +11,21 @@ SUBJECT = "x-tierline-subject"
 CONSUMER = "x-tierline-consumer"
 
 
-def jwt(auth: dict[str, Any], jwks: str, paths: list[str]) -> dict[str, Any]:
-    """Tokens needed below `paths`; elsewhere optional, but a bad one is refused all the same."""
+def keys_at(url: str, cluster: str, refresh: float) -> dict[str, Any]:
+    """Keys that Envoy fetches before its listener opens, and again while it runs."""
+    return {
+        "remote_jwks": {
+            "http_uri": {"uri": url, "cluster": cluster, "timeout": "3s"},
+            "cache_duration": f"{refresh:g}s",
+            "async_fetch": {"failed_refetch_duration": "1s"},
+        }
+    }
+
+
+def jwt(auth: dict[str, Any], keys: dict[str, Any], paths: list[str]) -> dict[str, Any]:
+    """Tokens needed below `paths`; elsewhere optional, but a bad one is refused all the same.
+
+    keys: `local_jwks` or `remote_jwks`."""
     needed = [
         {
             "match": {"path_separated_prefix": path.rstrip("/")} if path != "/" else {"prefix": "/"},
@@ -29,19 +42,43 @@ def jwt(auth: dict[str, Any], jwks: str, paths: list[str]) -> dict[str, Any]:
                 "tokens": {
                     "issuer": auth["issuer"],
                     "audiences": [auth["audience"]],
-                    "local_jwks": {"inline_string": jwks},
+                    **keys,
                     "clock_skew_seconds": int(auth["clock_skew"]),
                     "require_expiration": True,
                     "forward": True,
                     "forward_payload_header": CLAIMS,
                     "claim_to_headers": [{"header_name": SUBJECT, "claim_name": "sub"}],
                     "payload_in_metadata": "claims",
+                    "header_in_metadata": "head",
                     "normalize_payload_in_metadata": {"space_delimited_claims": ["scope"]},
                     # A token seen before costs no second signature check: 75 → 42 µs.
                     "jwt_cache_config": {"jwt_cache_size": 1000},
                 }
             },
             "rules": [*needed, {"match": {"prefix": "/"}, "requires": optional}],
+        },
+    }
+
+
+def algorithms(allowed: list[str]) -> dict[str, Any]:
+    """Refuses tokens signed in another way. Keys from a URL can't be sorted out before Envoy has them; it never
+    takes a key for an algorithm of another kind, so this is about the strength that a stack asks for."""
+    path = [{"key": "head"}, {"key": "alg"}]
+    said = [{"string_match": {"exact": each}} for each in allowed]
+    anything: dict[str, Any] = {"present_match": True}
+    good: dict[str, Any] = {"or_match": {"value_matchers": said}} if len(said) > 1 else said[0]
+
+    def head(value: dict[str, Any]) -> dict[str, Any]:
+        matcher = {"filter": "envoy.filters.http.jwt_authn", "path": path, "value": value}
+        return {"sourced_metadata": {"metadata_matcher": matcher}}
+
+    principal = {"and_ids": {"ids": [head(anything), {"not_id": head(good)}]}}
+    policy = {"permissions": [{"any": True}], "principals": [principal]}
+    return {
+        "name": "tierline.algorithms",
+        "typed_config": {
+            "@type": _FILTER + "rbac.v3.RBAC",
+            "rules": {"action": "DENY", "policies": {"token-algorithm": policy}},
         },
     }
 

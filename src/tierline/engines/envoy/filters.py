@@ -20,6 +20,8 @@ ORDER = (
     # Later filters may look at who it is.
     "envoy.filters.http.api_key_auth",
     "envoy.filters.http.jwt_authn",
+    # What kind of signature is good enough.
+    "tierline.algorithms",
     # Who may do it, once it is known who asks.
     "envoy.filters.http.rbac",
     # What an identified caller may still do today.
@@ -33,7 +35,7 @@ ORDER = (
 LIVE = frozenset(
     {
         "tierline.addresses", "tierline.limits", "tierline.quotas", "envoy.filters.http.api_key_auth",
-        "envoy.filters.http.jwt_authn", "envoy.filters.http.rbac",
+        "envoy.filters.http.jwt_authn", "envoy.filters.http.rbac", "tierline.algorithms",
     }
 )  # fmt: skip
 """Policies: each in a watched file of its own, so that a key or a limit changes without a new listener."""

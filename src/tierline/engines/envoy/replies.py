@@ -29,7 +29,25 @@ def _mapper(status: int, title: str) -> dict[str, Any]:
     return {"filter": {"status_code_filter": same}, "body_format_override": _problem(title)}
 
 
+def _told(details: str, status: int, title: str) -> dict[str, Any]:
+    """A refusal that Envoy would answer with another status than what it means."""
+    expression = {
+        "@type": "type.googleapis.com/envoy.extensions.access_loggers.filters.cel.v3.ExpressionFilter",
+        "expression": f"response.code_details.contains({details!r})",
+    }
+    name = "envoy.access_loggers.extension_filters.cel"
+    return {
+        "filter": {"extension_filter": {"name": name, "typed_config": expression}},
+        "status_code": status,
+        "body_format_override": _problem(title),
+    }
+
+
 PROBLEMS = {
-    "mappers": [_mapper(status, title) for status, title in TITLES.items()],
+    "mappers": [
+        # A rule of access control says 403; a token that isn't good enough is no valid credential.
+        _told("[token-algorithm]", 401, TITLES[401]),
+        *(_mapper(status, title) for status, title in TITLES.items()),
+    ],
     "body_format": _problem("Refused"),
 }

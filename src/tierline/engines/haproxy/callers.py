@@ -15,11 +15,12 @@ The order of a gateway's rules, and why:
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tierline.engines.keysets import usable
 from tierline.errors import EngineError
 
 TITLES = {
@@ -84,7 +85,7 @@ def tokens(auth: dict[str, Any], jwks: str, match: str, folder: Path) -> tuple[s
     http-request set-var(txn.kid) var(txn.bearer),jwt_header_query('$.kid') if has_token
 """
     files = {}
-    for number, (kid, algorithm, pem) in enumerate(_keys(jwks)):
+    for number, (kid, algorithm, pem) in enumerate(_keys(jwks, auth["algorithms"])):
         path = folder / f"key-{number}.pem"
         files[str(path)] = pem
         named = f" {{ var(txn.kid) -m str '{kid}' }}" if kid else ""
@@ -103,7 +104,7 @@ def tokens(auth: dict[str, Any], jwks: str, match: str, folder: Path) -> tuple[s
     # A list of audiences: the query knows single values only.
     acl for_us var(txn.bearer),word(2,.),ub64dec -m reg '"aud"[ ]*:[ ]*\\[[^]]*"{re.escape(auth["audience"])}"'
     acl expires var(txn.exp) -m found
-    acl expired var(txn.exp),sub(txn.now) -m int lt -{skew}
+    acl expired var(txn.exp),add({skew}),sub(txn.now) -m int lt 0
     acl early var(txn.nbf) -m found
     acl early_now var(txn.nbf),sub(txn.now) -m int gt {skew}
     acl needs_token path -m reg '^{match}$'
@@ -121,8 +122,8 @@ def tokens(auth: dict[str, Any], jwks: str, match: str, folder: Path) -> tuple[s
     return lines, files
 
 
-def _keys(jwks: str) -> list[tuple[str, str, str]]:
-    """Key id, algorithm and PEM of each key of a set that HAProxy can check with."""
+def _keys(jwks: str, algorithms: Sequence[str]) -> list[tuple[str, str, str]]:
+    """Key id, algorithm and PEM of each usable key of a set."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
@@ -131,22 +132,23 @@ def _keys(jwks: str) -> list[tuple[str, str, str]]:
         "P-384": ec.SECP384R1(),
         "P-521": ec.SECP521R1(),
     }
-    usual = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512"}
     found = []
-    for key in json.loads(jwks)["keys"]:
+    for key in usable(jwks, algorithms):
         public: Any
-        if key["kty"] == "EC" and key["crv"] in curves:
-            numbers = ec.EllipticCurvePublicNumbers(_number(key["x"]), _number(key["y"]), curves[key["crv"]])
-            public, algorithm = numbers.public_key(), usual[key["crv"]]
-        elif key["kty"] == "RSA":
-            public = rsa.RSAPublicNumbers(_number(key["e"]), _number(key["n"])).public_key()
-            algorithm = key.get("alg", "RS256")
-        else:
-            raise EngineError(f"HAProxy can't check tokens with a key of kind {key['kty']}: use EC or RSA")
+        try:
+            if key["kty"] == "EC":
+                curve = curves[key["crv"]]
+                public = ec.EllipticCurvePublicNumbers(
+                    _number(key["x"]), _number(key["y"]), curve
+                ).public_key()
+            else:
+                public = rsa.RSAPublicNumbers(_number(key["e"]), _number(key["n"])).public_key()
+        except (ValueError, KeyError, TypeError) as error:
+            raise EngineError(f"a key of the issuer is malformed (kid {key.get('kid')}): {error}") from None
         pem = public.public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         ).decode()
-        found.append((str(key.get("kid", "")), str(algorithm), pem))
+        found.append((str(key.get("kid", "")), str(key["alg"]), pem))
     return found
 
 

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from tierline.engines.context import Context
-from tierline.engines.envoy import callers, limits
+from tierline.engines.envoy import callers, limits, remote
 from tierline.engines.envoy.clusters import cluster, targets, thresholds
 from tierline.engines.envoy.listeners import Fragment
 from tierline.engines.envoy.replies import PROBLEMS
 from tierline.engines.envoy.routing import changes, matching, retry
+from tierline.engines.keysets import pinned
 from tierline.plan.model import Role
 from tierline.tiers.base import System
 from tierline.tiers.gateway.routes import Routed, api_keys, routes, token_paths, under
@@ -37,7 +38,8 @@ class EnvoyGateway(System):
             clusters=[
                 cluster(name, targets(upstreams, context), circuit_breakers={"thresholds": [breaker]})
                 for name, upstreams in role.upstreams.items()
-            ],
+            ]
+            + _others(settings, context),
             local_reply=PROBLEMS,
         )
 
@@ -129,8 +131,7 @@ def _filters(settings: dict[str, Any], role: Role, context: Context) -> list[dic
             {"name": "envoy.filters.http.cors", "typed_config": {"@type": _FILTER + "cors.v3.Cors"}}
         )
     if settings["auth"]:
-        jwks = context.attribute_of(role.name, "jwks")
-        filters.append(callers.jwt(settings["auth"], jwks, token_paths(settings)))
+        filters += _tokens(settings, role, context)
     if settings["keys"]:
         filters.append(_keys(settings, context))
     filters += _access(settings)
@@ -144,6 +145,28 @@ def _filters(settings: dict[str, Any], role: Role, context: Context) -> list[dic
     if settings["raw"]:
         filters += json.loads(settings["raw"])
     return filters
+
+
+def _tokens(settings: dict[str, Any], role: Role, context: Context) -> list[dict[str, Any]]:
+    auth, paths = settings["auth"], token_paths(settings)
+    if _remote(auth):
+        keys = callers.keys_at(auth["jwks"], "tierline.jwks", auth["refresh"])
+        return [callers.jwt(auth, keys, paths), callers.algorithms(auth["algorithms"])]
+    jwks = pinned(context.attribute_of(role.name, "jwks"), auth["algorithms"])
+    return [callers.jwt(auth, {"local_jwks": {"inline_string": jwks}}, paths)]
+
+
+def _remote(auth: dict[str, Any] | None) -> bool:
+    return auth is not None and "://" in (auth["jwks"] or "")
+
+
+def _others(settings: dict[str, Any], context: Context) -> list[dict[str, Any]]:
+    """Clusters of servers that aren't the line's own."""
+    auth = settings["auth"]
+    if not _remote(auth):
+        return []
+    ca = context.project / auth["ca"] if auth["ca"] else None
+    return [remote.cluster("tierline.jwks", auth["jwks"], ca)]
 
 
 def _buffer(most: int) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import ipaddress
 import re
 from typing import ClassVar, Literal
 
+from tierline.engines.keysets import ALGORITHMS
 from tierline.intent import Duration, Intent, Name, setting
 
 _PATH = re.compile(r"/[A-Za-z0-9._~!&()*+,:@%/{}-]*")
@@ -92,9 +93,46 @@ class JWT(Auth):
     issuer: str = setting("The `iss` that a token must carry.", allowed=lambda v: _plain(v))
     audience: str = setting("The `aud` that a token must carry.", allowed=lambda v: _plain(v))
     paths: tuple[str, ...] = setting("Path prefixes that need a token.", allowed=paths)
-    jwks: str | None = setting("File with the issuer's keys (RFC 7517); default: a local key.", default=None)
-    clock_skew: Duration = setting("Tolerance for `exp` and `nbf`.", default="60s")
+    jwks: str | None = setting(
+        "File or https:// URL with the issuer's keys (RFC 7517); default: a local key.",
+        default=None,
+        allowed=lambda v: source(v),
+    )
+    refresh: Duration = setting("How often keys from a URL are fetched again.", default="5m", above=1)
+    ca: str | None = setting(
+        "PEM file of the authority that the URL's certificate is checked with; default: the system's.",
+        default=None,
+    )
+    algorithms: tuple[str, ...] = setting(
+        "Signature algorithms (RFC 7518) that are accepted; never `none`, never a shared secret.",
+        default=("ES256", "RS256"),
+        allowed=lambda v: None if v in ALGORITHMS else f"one of {', '.join(ALGORITHMS)}",
+    )
+    clock_skew: Duration = setting("Tolerance for `exp` and `nbf`.", default="60s", above=1)
     name: str = setting("What a service's `uses` calls it.", default="auth")
+
+    @property
+    def remote(self) -> bool:
+        """Whether the keys come from a URL."""
+        return self.jwks is not None and "://" in self.jwks
+
+    def check(self) -> None:
+        if not self.algorithms:
+            raise self.wrong("algorithms", self.algorithms, "at least one, or every token would be refused")
+        if self.ca is not None and not (self.jwks or "").startswith("https://"):
+            raise self.wrong("ca", self.ca, "only beside jwks='https://…'")
+
+
+def source(value: str) -> str | None:
+    """A file, or a URL that nobody on the way can change: TLS, or this machine itself."""
+    scheme, there, rest = value.partition("://")
+    if not there:
+        return None
+    host = rest.partition("/")[0].rpartition("@")[2].partition(":")[0]
+    safe = scheme == "https" or (scheme == "http" and host in ("127.0.0.1", "localhost"))
+    if not safe or "@" in rest.partition("/")[0] or _plain(value) or not host or " " in value:
+        return "a file, an https:// URL, or an http:// URL of this machine (127.0.0.1, localhost)"
+    return None
 
 
 def _plain(value: str) -> str | None:

@@ -1,0 +1,74 @@
+"""Servers of others that Envoy itself asks: an issuer's keys, an OpenID provider."""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+_TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+
+
+def cluster(name: str, url: str, ca: Path | None) -> dict[str, Any]:
+    """The server of a URL, its certificate checked for its name against `ca`, or the system's authorities."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    secure = parts.scheme == "https"
+    found: dict[str, Any] = {
+        "name": name,
+        "type": "STATIC" if _literal(host) else "STRICT_DNS",
+        "connect_timeout": "2s",
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [
+                {
+                    "lb_endpoints": [
+                        {
+                            "endpoint": {
+                                "address": {
+                                    "socket_address": {
+                                        "address": host,
+                                        "port_value": parts.port or (443 if secure else 80),
+                                    }
+                                }
+                            }
+                        }
+                    ]
+                }
+            ],
+        },
+    }
+    if found["type"] == "STRICT_DNS":
+        found["dns_lookup_family"] = "V4_PREFERRED"
+    if secure:
+        kind = "IP_ADDRESS" if _literal(host) else "DNS"
+        context = {
+            "trusted_ca": {"filename": str(ca or _system())},
+            "match_typed_subject_alt_names": [{"san_type": kind, "matcher": {"exact": host}}],
+        }
+        found["transport_socket"] = {
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": {
+                "@type": _TLS,
+                "common_tls_context": {"validation_context": context},
+                **({} if _literal(host) else {"sni": host}),
+            },
+        }
+    return found
+
+
+def _literal(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _system() -> str:
+    """The system's bundle of authorities."""
+    paths = ssl.get_default_verify_paths()
+    usual = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
+    return next((p for p in (paths.cafile, *usual, paths.openssl_cafile) if p and Path(p).exists()), usual[0])
