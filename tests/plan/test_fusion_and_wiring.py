@@ -88,7 +88,7 @@ def test_databases_of_one_server_stay_together_even_without_fusion() -> None:
     one, two = Relational("one"), Relational("two", replicas=1)
     made = units(planned(Service("a", "a:app", uses=[one, two]), fusion=False))
     assert made["postgresql"] == ["one", "two.primary"]
-    assert made["postgresql.replica-1"] == ["two.replica-1"]
+    assert made["postgresql.replica-1"] == ["one.standby-1", "two.replica-1"], "all of it goes on there"
 
 
 def test_fusion_changes_processes_and_nothing_else() -> None:
@@ -147,8 +147,8 @@ def test_of_two_resources_of_a_kind_the_first_has_the_plain_name() -> None:
 def test_reads_prefer_the_replica_and_writes_go_to_the_primary() -> None:
     found = environment(Relational("goods", replicas=1))
     assert found["DATABASE_URL"] == (
-        "postgresql://goods:<goods.primary secret.goods.password>@<goods.primary postgresql.address>/goods"
-        "?target_session_attrs=read-write"
+        "postgresql://goods:<goods.primary secret.goods.password>@<goods.primary postgresql.address>,"
+        "<goods.replica-1 postgresql.address>/goods?target_session_attrs=read-write"
     )
     assert (
         "@<goods.replica-1 postgresql.address>,<goods.primary postgresql.address>/goods"

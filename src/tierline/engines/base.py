@@ -56,6 +56,29 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     unprivileged: bool = False
 
 
+class Cluster(msgspec.Struct, frozen=True, kw_only=True):
+    """Processes that hold the same data: one leads and takes the writes, the others follow it.
+
+    Who leads outlives the line: it is what the file `marker` says, and the engine describes its processes
+    accordingly. The commands are a member's own; each ends within seconds.
+    """
+
+    name: str
+    leader: str
+    """The process that leads, as the marker says."""
+    marker: str
+    """A file with the name of the process that leads. Written before a follower is promoted."""
+    following: tuple[str, ...]
+    """On the leader: prints the names of the processes that receive what it writes, a line each."""
+    position: tuple[str, ...]
+    """On a follower: prints how far it has come, as a number."""
+    promote: tuple[str, ...]
+    """On a follower: makes it lead; returns when it takes writes. Does nothing on who leads already."""
+    alone: dict[str, str]
+    together: dict[str, str]
+    """The leader's files (among `live`) without and with a follower that confirms each write."""
+
+
 class Process(msgspec.Struct, frozen=True, kw_only=True):
     """One operating-system process, as data."""
 
@@ -96,6 +119,8 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     """Which of `files` can change while it runs; None: all of them. Another file's change is a restart."""
     voice: bool = False
     """It talks to its supervisor over a socket (run/voice.py), and can hand its listeners to a successor."""
+    cluster: Cluster | None = None
+    """Set when it is one of several that hold the same data."""
 
 
 class Engine(Protocol):

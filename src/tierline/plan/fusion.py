@@ -27,6 +27,7 @@ def fuse(stack: Stack, roles: list[Role], *, fusion: bool = True) -> tuple[Unit,
         plays = system(role.slot, role.system)
         place = role.zone or role.region if role.part == "" or role.tier == "cdn" else role.part
         if plays.group == "server":
+            place = place.replace("standby", "replica")
             key = role.engine if place in ("primary", role.zone) else f"{role.engine}.{place}"
         elif role.tier in ("experience", "feature") and role.engine == "python":
             shared = (

@@ -62,7 +62,7 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     region: str
     zone: str = ""
     part: str = ""
-    """Which part of a resource: `primary`, `replica-1`, …"""
+    """Which part of a resource: `primary`, `replica-1`, …; `standby-1`: takes over, but isn't read."""
     settings: dict[str, Any] = {}
     """The intent's fields as plain data."""
     endpoints: tuple[Endpoint, ...] = ()

@@ -89,14 +89,25 @@ def _apps(stack: Stack, line: Line) -> Iterable[Role]:
 
 def _resources(stack: Stack, line: Line) -> Iterable[Role]:
     for resource in stack.resources:
-        parts = ["primary", *(f"replica-{n}" for n in range(1, getattr(resource, "replicas", 0) + 1))]
+        plays = line.system(resource.slot)
+        replicas = getattr(resource, "replicas", 0)
+        parts = ["primary", *(f"replica-{n}" for n in range(1, replicas + 1))]
+        if plays.group == "server":
+            # Databases of one server share its replicas: what asked for none isn't read there, but goes on there
+            # when the primary is lost.
+            most = max(
+                getattr(other, "replicas", 0)
+                for other in stack.resources
+                if line.system(other.slot).engine == plays.engine
+            )
+            parts += [f"standby-{n}" for n in range(replicas + 1, most + 1)]
         for number, part in enumerate(parts):
             # Databases stand in zones; queues, buckets, caches and mail belong to the region, as their managed
             # counterparts do: a zone that dies doesn't take them away.
             zone = stack.zones[number % len(stack.zones)] if tier_of(resource.slot) == "domain" else ""
             yield _role(
                 line, resource.slot, resource.name, resource.data(), region=stack.region, zone=zone, part=part,
-                place=part if len(parts) > 1 else "",
+                place=part if replicas or part.startswith("standby") else "",
             )  # fmt: skip
 
 

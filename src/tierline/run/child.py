@@ -392,6 +392,20 @@ class Child:
             _signal(self._popen.pid, signal.SIGCONT)
             _signal(self._popen.pid, signal.SIGKILL)
 
+    async def fence(self) -> None:
+        """End it and all its processes by force and keep it away; returns when none of them is left."""
+        self.kill(hold=True)
+        self.ready.clear()
+        if self._step_pid:
+            _signal(self._step_pid, signal.SIGKILL)
+        if self._popen is not None:
+            await self._exited.wait()
+
+    def release(self) -> None:
+        """After `fence`: let it start again, also when it had failed."""
+        self._asked.set()
+        self.heal()
+
     @property
     def pids(self) -> tuple[int, ...]:
         """What runs now: the process, a step before or after its start."""

@@ -26,6 +26,7 @@ from tierline.run.addresses import Addresses, choose
 from tierline.run.child import Child
 from tierline.run.context import LocalContext
 from tierline.run.events import Events
+from tierline.run.failover import keepers
 from tierline.run.fetched import follow
 from tierline.run.state import State
 from tierline.tiers.base import system
@@ -172,7 +173,13 @@ class Line:
         self.ready_in = time.time() - self.began
         self.phase = "ready"
         self._tasks.append(asyncio.create_task(follow(self)))
+        for keeper in keepers(list(self.children.values()), self._described, self.events.tell):
+            self._tasks.append(asyncio.create_task(keeper.run()))
         self._save()
+
+    def _described(self) -> dict[str, Process]:
+        """The processes as their engines describe them now."""
+        return {process.name: process for process in ordered(self.plan, processes(self.plan, self.context))}
 
     def launch(self, child: Child) -> None:
         """Keep a process running from now on, once those before it are ready."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from tierline.plan.model import Unit
 
 
-def server(unit: Unit, host: str, port: int, hba: Path, upstream: str | None) -> str:
-    """postgresql.conf. `upstream`: what a replica streams from, None on a primary."""
+def server(unit: Unit, host: str, port: int, hba: Path, included: Sequence[Path]) -> str:
+    """postgresql.conf. included: the files of what changes while it runs."""
     settings = {
         "listen_addresses": host,
         "port": str(port),
@@ -35,6 +36,10 @@ def server(unit: Unit, host: str, port: int, hba: Path, upstream: str | None) ->
         "hot_standby_feedback": "on",
         "wal_receiver_status_interval": "1s",
         "wal_retrieve_retry_interval": "200ms",
+        # A follower that says nothing for this long is gone: the leader goes on without it, or no write would
+        # be acknowledged any more.
+        "wal_sender_timeout": "3s",
+        "wal_receiver_timeout": "3s",
         "jit": "off",
         "timezone": "UTC",
         "log_timezone": "UTC",
@@ -42,9 +47,8 @@ def server(unit: Unit, host: str, port: int, hba: Path, upstream: str | None) ->
         "lc_messages": "C",
         "default_text_search_config": "pg_catalog.english",
     }
-    if upstream is not None:
-        settings["primary_conninfo"] = upstream
     lines = [f"{name} = {_quoted(value)}" for name, value in settings.items()]
+    lines += [f"include = {_quoted(str(path))}" for path in included]
     lines += [raw for role in unit.roles if (raw := role.settings.get("raw"))]
     return "\n".join(lines) + "\n"
 
@@ -72,6 +76,31 @@ def upstream(host: str, port: int, user: str, passwords: Path, name: str) -> str
         "connect_timeout": "2",
     }
     return " ".join(f"{key}={_quoted(value, backslash=True)}" for key, value in fields.items())
+
+
+def connection(host: str, port: int, user: str, passwords: Path) -> str:
+    """A connection string for a tool; the password is in the file, so that no list of processes shows it."""
+    fields = {
+        "host": host,
+        "port": str(port),
+        "user": user,
+        "dbname": "postgres",
+        "passfile": str(passwords),
+        "sslmode": "disable",
+        "connect_timeout": "2",
+    }
+    return " ".join(f"{key}={_quoted(value, backslash=True)}" for key, value in fields.items())
+
+
+def streaming(upstream: str | None) -> str:
+    """upstream.conf: whom a follower receives from; empty on the leader."""
+    return f"primary_conninfo = {_quoted(upstream)}\n" if upstream else "# leads: receives from nobody\n"
+
+
+def confirmed(members: Sequence[str]) -> str:
+    """synchronous.conf: a commit is acknowledged once one of these has it on disk, too."""
+    names = ", ".join(f'"{name}"' for name in members)
+    return f"synchronous_standby_names = {_quoted(f'ANY 1 ({names})' if members else '')}\n"
 
 
 def passwords(users: dict[str, str]) -> str:

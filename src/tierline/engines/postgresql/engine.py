@@ -15,7 +15,7 @@ from pathlib import Path
 from tierline.engines import binaries
 from tierline.engines.base import Binary, Probe, Process, Step
 from tierline.engines.context import Context
-from tierline.engines.postgresql import configuration
+from tierline.engines.postgresql import clusters, configuration
 from tierline.errors import EngineError
 from tierline.plan.model import Role, Unit
 
@@ -61,37 +61,72 @@ class PostgreSQL:
         return str(path)
 
     def processes(self, unit: Unit, context: Context) -> list[Process]:
-        replica = unit.roles[0].part.startswith("replica")
-        primary = _primary(unit.roles[0], context) if replica else unit
+        member = clusters.member(unit, context)
+        leads, leader, primary = member.leads(unit), member.leader, _primary(unit, member)
         host, port = context.address(unit.roles[0].id, "postgresql")
-        primary_host, primary_port = context.address(primary.roles[0].id, "postgresql")
+        leader_host, leader_port = context.address(leader.roles[0].id, "postgresql")
         folder, data = context.folder(unit.id), context.data(unit.id)
         cluster, made = data / "cluster", data / "cluster.made"
         conf, hba, passwords = folder / "postgresql.conf", folder / "pg_hba.conf", folder / "pgpass"
-        upstream = configuration.upstream(primary_host, primary_port, REPLICATION, passwords, unit.id)
+        upstream, synchronous = folder / "upstream.conf", folder / "synchronous.conf"
+        source = configuration.upstream(leader_host, leader_port, REPLICATION, passwords, unit.id)
+        mine = configuration.connection(host, port, SUPERUSER, passwords)
         files = {
-            str(conf): configuration.server(unit, host, port, hba, upstream if replica else None),
+            str(conf): configuration.server(unit, host, port, hba, (upstream, synchronous)),
+            str(upstream): configuration.streaming(None if leads else source),
+            str(synchronous): configuration.confirmed(()),
             str(hba): configuration.access(REPLICATION),
             str(passwords): configuration.passwords(self._users(primary, context)),
         }
         recipe = folder / "cluster.json"
-        if replica:
-            make = self._clone(primary_host, primary_port, passwords)
-        else:
-            initial = folder / "superuser"
+        initial = folder / "superuser"
+        first = unit.id == primary.id  # whose data was there first: only it is ever made from nothing
+        if first:
             files[str(initial)] = context.secret(SUPERUSER_PASSWORD) + "\n"
-            make = self._initdb(initial)
-        files[str(recipe)] = json.dumps({"argv": make, "cluster": str(cluster), "standby": replica})
-        after_ready: tuple[Step, ...] = ()
-        if not replica:
+        theirs = configuration.connection(leader_host, leader_port, SUPERUSER, passwords)
+        files[str(recipe)] = json.dumps(
+            {
+                "argv": self._initdb(initial)
+                if first and leads
+                else self._clone(leader_host, leader_port, passwords),
+                "rewind": [self.tool("pg_rewind"), "--source-server", theirs, "--config-file", str(conf)],
+                "cluster": str(cluster),
+                "standby": not leads,
+            }
+        )
+        group = clusters.cluster(unit, member, self.tool("psql"), mine, synchronous)
+        before_start = [
+            Step(
+                argv=(context.python, "-m", "tierline.engines.postgresql.cluster", str(recipe)),
+                about="makes the database cluster" if leads else "clones the primary",
+                unless=str(made),
+                creates=str(made),
+                rewinds=(str(cluster),),
+                unprivileged=True,
+            )
+        ]
+        after_ready: list[Step] = []
+        if not leads:
+            before_start.append(
+                Step(
+                    argv=(context.python, "-m", "tierline.engines.postgresql.follow", str(recipe)),
+                    about="takes back what only it had, to follow",
+                    unless=str(cluster / "standby.signal"),
+                    timeout=300.0,
+                    unprivileged=True,
+                )
+            )
+        else:
+            if group is not None and not first:
+                after_ready.append(Step(argv=group.promote, about="leads from now on", timeout=15.0))
             provision = folder / "provision.json"
-            files[str(provision)] = json.dumps(self._provision(unit, host, port, passwords, context))
-            after_ready = (
+            files[str(provision)] = json.dumps(self._provision(primary, host, port, passwords, context))
+            after_ready.append(
                 Step(
                     argv=(context.python, "-m", "tierline.engines.postgresql.provision", str(provision)),
                     about="users, databases, schemas and what they are loaded with",
                     timeout=600.0,
-                ),
+                )
             )
         return [
             Process(
@@ -105,24 +140,18 @@ class PostgreSQL:
                 files=files,
                 folders=(str(folder), str(data)),
                 unprivileged=True,
-                after=(primary.id,) if replica else (),
-                before_start=(
-                    Step(
-                        argv=(context.python, "-m", "tierline.engines.postgresql.cluster", str(recipe)),
-                        about="clones the primary" if replica else "makes the database cluster",
-                        unless=str(made),
-                        creates=str(made),
-                        rewinds=(str(cluster),),
-                        unprivileged=True,
-                    ),
-                ),
-                after_ready=after_ready,
+                after=() if leads else (leader.id,),
+                before_start=tuple(before_start),
+                after_ready=tuple(after_ready),
                 ready=Probe(
                     kind="exec",
                     target=f"{host}:{port}",
                     argv=(self.tool("pg_isready"), "-q", "-t", "1", "-h", host, "-p", str(port)),
                 ),
                 stop_signal="INT",  # fast shutdown: sessions are ended, nothing is lost
+                reload="HUP",
+                live=(str(upstream), str(synchronous)),
+                cluster=group,
             )
         ]
 
@@ -184,12 +213,10 @@ class PostgreSQL:
         }
 
 
-def _primary(replica: Role, context: Context) -> Unit:
-    for unit in context.plan.units:
-        for role in unit.roles:
-            if role.name == replica.name and role.slot == replica.slot and role.part == "primary":
-                return unit
-    raise EngineError(f"{replica.id}: the plan has no primary for it")
+def _primary(unit: Unit, member: clusters.Member) -> Unit:
+    """Which of the units has the primaries: it names all databases of the server."""
+    units = (unit, *member.others)
+    return next(each for each in units if each.roles[0].part in ("primary", ""))
 
 
 ENGINE = PostgreSQL()

@@ -37,7 +37,8 @@ class Python:
         config, calls = folder / "apps.json", folder / "services.json"
         resources = {
             f"{host}:{port}": (role.id, role.system)
-            for role in context.plan.roles.values()
+            # Where several databases are at one address, one that is read there gives it its name.
+            for role in sorted(context.plan.roles.values(), key=lambda r: not r.part.startswith("standby"))
             for endpoint in role.endpoints
             if endpoint.protocol in ("postgresql", "redis", "nats", "s3", "smtp")
             for host, port in [context.address(role.id, endpoint.name)]

@@ -18,9 +18,11 @@ class PostgreSQL(System):
 
     def shared(self, roles: Sequence[Role]) -> dict[str, Text]:
         primary = [role for role in roles if role.part == "primary"]
-        replicas = [role for role in roles if role.part != "primary"]
+        replicas = [role for role in roles if role.part.startswith("replica")]
+        others = [role for role in roles if role.part != "primary"]
         return {
-            "DATABASE_URL": _url(primary, "read-write"),
+            # Every server that may lead: who takes writes is asked at each connection.
+            "DATABASE_URL": _url([*primary, *others], "read-write"),
             "DATABASE_READ_URL": _url([*replicas, *primary], "prefer-standby" if replicas else "any"),
         }
 

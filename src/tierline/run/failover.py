@@ -1,0 +1,185 @@
+"""Processes that hold the same data (engines/base.py, Cluster): when the one that leads is lost, a follower leads.
+
+Lost is: killed and kept away, failed for good, or silent for two checks in a row. A crash isn't: it starts again at
+once, and has everything. Nobody is promoted who might lack an acknowledged write: only while a follower confirmed
+each (`together`) may it take over. The old leader is ended first, with all its processes, so that there are never
+two; when it comes back it follows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tierline.engines.base import Cluster, Process
+from tierline.errors import EngineError
+from tierline.run import probe
+from tierline.run.child import Child
+
+_LOOK = 0.05
+"""Seconds between two looks at what is known without asking."""
+_ASK = 2.0
+"""Seconds between two questions to a leader that is well."""
+_SILENT = 2
+"""Unanswered questions in a row that make a leader lost."""
+_DEADLINE = 15.0
+
+
+class Keeper:
+    """One cluster's leader and followers, for as long as the line lives."""
+
+    def __init__(
+        self, members: Sequence[Child], describe: Callable[[], dict[str, Process]],
+        tell: Callable[[str, str, str], None],
+    ) -> None:  # fmt: skip
+        """describe: the processes as the engine describes them now, by name. tell: what, who, text of an event."""
+        self._members = {child.process.name: child for child in members}
+        self._describe = describe
+        self._tell = tell
+        self.together = False
+        """Whether each write has been confirmed by a follower since this was set."""
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        asked, silent, began = 0.0, 0, 0.0
+        while True:
+            await asyncio.sleep(_LOOK)
+            leader = self.leader
+            if not leader.ready.is_set():
+                if self.together and _lost(leader) and self._ready():
+                    await self._fail_over(leader)
+                continue
+            if leader.began != began:  # started anew: with the files that count alone
+                began, self.together, asked, silent = leader.began, False, 0.0, 0
+            if self.together and not self._ready():
+                await self._set(leader, together=False)
+            due = _ASK if self.together else _ASK / 8
+            if time.monotonic() - asked < due or not self._ready():
+                continue
+            asked = time.monotonic()
+            if await probe.answers(leader.process.ready):
+                silent = 0
+                following = await self._following(leader)
+                if following is not None and following != self.together:
+                    await self._set(leader, together=following)
+            elif leader.ready.is_set():
+                silent += 1
+                asked = 0.0
+            if silent >= _SILENT and self.together:
+                await self._fail_over(leader)
+
+    @property
+    def leader(self) -> Child:
+        return self._members[_cluster(next(iter(self._members.values()))).leader]
+
+    def _ready(self) -> list[Child]:
+        """Followers that answer."""
+        leader = self.leader
+        return [child for child in self._members.values() if child is not leader and child.ready.is_set()]
+
+    async def _following(self, leader: Child) -> bool | None:
+        """Whether anybody receives what the leader writes; None: it didn't say."""
+        said = await _output(_cluster(leader).following)
+        return None if said is None else bool(set(said.split()) & {c.process.name for c in self._ready()})
+
+    async def _set(self, leader: Child, *, together: bool) -> None:
+        cluster = _cluster(leader)
+        with contextlib.suppress(EngineError, ProcessLookupError):
+            await leader.rewrite(cluster.together if together else cluster.alone)
+            _reload(leader)
+            self.together = together
+
+    async def _fail_over(self, old: Child) -> None:
+        began = time.monotonic()
+        away = not old.held.is_set()
+        new = await self._furthest()
+        if new is None:
+            return
+        await old.fence()
+        marker = Path(_cluster(old).marker)
+        before = old.process.name
+        marker.write_text(new.process.name + "\n")
+        if await _output(_cluster(new).promote) is None:
+            marker.write_text(before + "\n")
+            self._tell(
+                "failover",
+                before,
+                f"{new.process.name} could not take over; see tierline logs {new.process.name}",
+            )
+            old.release()
+            await asyncio.sleep(1)
+            return
+        self.together = False
+        described = self._describe()
+        for name, child in self._members.items():
+            was, child.process = child.process, described[name]
+            if child is not old:
+                changed = {
+                    path: text for path, text in child.process.files.items()
+                    if path in (child.process.live or ()) and was.files.get(path) != text
+                }  # fmt: skip
+                await child.rewrite(changed)
+                _reload(child)
+        took = (time.monotonic() - began) * 1000
+        self._tell("failover", before, f"{new.process.name} took over within {took:.0f} ms")
+        if not away:
+            old.release()
+
+    async def _furthest(self) -> Child | None:
+        """The follower that has most: with several, the one that confirmed the last write."""
+        found: list[tuple[float, str]] = []
+        for child in self._ready():
+            said = await _output(_cluster(child).position)
+            if said:
+                found.append((float(said), child.process.name))
+        return self._members[max(found)[1]] if found else None
+
+
+def keepers(
+    children: Sequence[Child], describe: Callable[[], dict[str, Process]], tell: Callable[[str, str, str], None]
+) -> list[Keeper]:  # fmt: skip
+    """One for each cluster of the line."""
+    groups: dict[str, list[Child]] = {}
+    for child in children:
+        if child.process.cluster is not None:
+            groups.setdefault(child.process.cluster.name, []).append(child)
+    return [Keeper(members, describe, tell) for members in groups.values()]
+
+
+def _cluster(child: Child) -> Cluster:
+    assert child.process.cluster is not None
+    return child.process.cluster
+
+
+def _lost(child: Child) -> bool:
+    return child.phase in ("killed", "failed") or not child.held.is_set()
+
+
+def _reload(child: Child) -> None:
+    if child.pids and child.process.reload in ("HUP", "USR2"):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child.pid, getattr(signal, f"SIG{child.process.reload}"))
+
+
+async def _output(argv: Sequence[str]) -> str | None:
+    """What a command prints; None when it fails or takes too long."""
+    process = await asyncio.create_subprocess_exec(
+        *argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    try:
+        said, _ = await asyncio.wait_for(process.communicate(), _DEADLINE)
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return None
+    except asyncio.CancelledError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        raise
+    return said.decode().strip() if process.returncode == 0 else None

@@ -1,0 +1,202 @@
+"""A database whose primary goes away: a replica leads within a second, and no acknowledged row is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from workbench import Bench, run
+
+STACK = """
+from tierline import Relational, Service, Stack
+ledger, other = Relational("ledger", schema="sql", replicas=1), Relational("other")
+stack = Stack("ledger", services=[Service("one", "one:app", uses=[ledger, other], expose=["/"])], zones=["a", "b"])
+"""
+APP = """
+import os
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": os.environ["DATABASE_URL"].encode()})
+"""
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    folder = tmp_path_factory.mktemp("ledger")
+    (folder / "sql").mkdir()
+    (folder / "sql" / "1.sql").write_text("create table entry (id int primary key);")
+    made = Bench(folder, STACK, {"one": APP})
+    made.up()
+    yield made
+    made.close()
+
+
+class Writer:
+    """Inserts numbers one after the other, and remembers which were acknowledged, and when."""
+
+    def __init__(self, url: str, first: int) -> None:
+        self.url = url
+        self.next = first
+        self.acknowledged: dict[int, float] = {}
+
+    async def run(self) -> None:
+        connection: Any = None
+        while True:
+            try:
+                connection = connection or await asyncpg.connect(self.url, timeout=1)
+                await connection.execute("insert into entry values ($1)", self.next, timeout=1)
+                self.acknowledged[self.next] = time.monotonic()
+                await asyncio.sleep(0.002)
+            except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
+                if connection is not None:
+                    connection.terminate()
+                connection = None
+                await asyncio.sleep(0.01)
+            self.next += 1
+
+    def silence(self) -> float:
+        """The longest time without an acknowledged row, in seconds."""
+        times = list(self.acknowledged.values())
+        return max(later - earlier for earlier, later in itertools.pairwise(times))
+
+
+@contextlib.asynccontextmanager
+async def writing(line: Bench, first: int) -> AsyncIterator[Writer]:
+    writer = Writer(url(line), first)
+    task = asyncio.create_task(writer.run())
+    yield writer
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def url(line: Bench, variable: str = "DATABASE_URL") -> str:
+    """What the service's environment says."""
+    config = next(iter(line.state.glob("run/*/apps.json")))
+    found: str = json.loads(config.read_text())["apps"][0]["env"][variable]
+    return found
+
+
+async def rows(line: Bench) -> set[int]:
+    connection = await asyncpg.connect(url(line), timeout=5)
+    try:
+        return {row["id"] for row in await connection.fetch("select id from entry")}
+    finally:
+        await connection.close()
+
+
+async def command(*words: str) -> None:
+    done = await asyncio.to_thread(run, *words)
+    assert done.returncode == 0, done.stderr
+
+
+async def together(line: Bench) -> None:
+    """Wait until a follower confirms what is written."""
+    limit = time.monotonic() + 20
+    while not any(
+        "ANY 1" in path.read_text() for path in line.state.glob("run/postgresql*/synchronous.conf")
+    ):
+        assert time.monotonic() < limit, "nobody follows"
+        await asyncio.sleep(0.05)
+
+
+def leader(line: Bench) -> str:
+    marker = line.state / "data" / "postgresql" / "leader"
+    return marker.read_text().strip() if marker.exists() else "postgresql"
+
+
+def test_a_killed_primary_is_replaced_and_nothing_acknowledged_is_lost(line: Bench) -> None:
+    async def both_ways() -> None:
+        for number, zone in enumerate(("a", "b"), 1):
+            await together(line)
+            before = leader(line)
+            async with writing(line, number * 100_000) as writer:
+                await asyncio.sleep(0.5)
+                await command("kill", "zone", zone, str(line.folder))
+                await asyncio.sleep(2)
+            assert leader(line) != before
+            assert writer.silence() < 2, f"{writer.silence():.2f} s without a write"
+            assert set(writer.acknowledged) <= await rows(line)
+            await command("heal", "zone", zone, str(line.folder))
+
+    asyncio.run(both_ways())
+    events = [event for event in line.status()["events"] if event["what"] == "failover"]
+    assert len(events) == 2 and "took over within" in events[0]["text"]
+
+
+def test_a_silent_primary_is_ended_and_replaced(line: Bench) -> None:
+    async def hang() -> None:
+        await together(line)
+        before = leader(line)
+        async with writing(line, 300_000) as writer:
+            await asyncio.sleep(0.3)
+            os.killpg(line.process(before)["pid"], signal.SIGSTOP)
+            limit = time.monotonic() + 15
+            while leader(line) == before:
+                assert time.monotonic() < limit
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(1)
+        assert set(writer.acknowledged) <= await rows(line)
+        # It wasn't killed on purpose: it comes back by itself, and follows.
+        await together(line)
+
+    asyncio.run(hang())
+
+
+def test_a_crash_of_the_primary_is_no_failover(line: Bench) -> None:
+    async def crash() -> None:
+        await together(line)
+        before = leader(line)
+        async with writing(line, 400_000) as writer:
+            await asyncio.sleep(0.3)
+            os.kill(line.process(before)["pid"], signal.SIGKILL)
+            await asyncio.sleep(2)
+        assert leader(line) == before
+        assert set(writer.acknowledged) <= await rows(line)
+
+    asyncio.run(crash())
+
+
+def test_without_a_replica_the_primary_goes_on_alone(line: Bench) -> None:
+    async def alone() -> None:
+        await together(line)
+        follower = {"postgresql": "postgresql.replica-1"}.get(leader(line), "postgresql")
+        async with writing(line, 500_000) as writer:
+            await asyncio.sleep(0.3)
+            await command("kill", "process", follower, str(line.folder))
+            await asyncio.sleep(1)
+        assert writer.silence() < 1
+        await command("heal", "process", follower, str(line.folder))
+
+    asyncio.run(alone())
+
+
+def test_who_leads_outlives_the_line(line: Bench) -> None:
+    before, there = leader(line), asyncio.run(rows(line))
+    line.down()
+    line.up()
+    assert leader(line) == before
+    assert asyncio.run(rows(line)) == there
+
+
+def test_a_second_database_of_the_server_goes_on_with_it(line: Bench) -> None:
+    async def asked() -> bool:
+        connection = await asyncpg.connect(url(line, "OTHER_DATABASE_URL"), timeout=5)
+        try:
+            return bool(await connection.fetchval("select pg_is_in_recovery()"))
+        finally:
+            await connection.close()
+
+    assert url(line, "OTHER_DATABASE_URL").count("127.0.0.1:") == 2
+    assert asyncio.run(asked()) is False
