@@ -224,6 +224,9 @@ class Upstreams:
         self.sick: set[str] = set()
         """Roles whose health checks fail."""
         self.seen: list[Seen] = []
+        self.busy: dict[str, int] = {}
+        self.peak: dict[str, int] = {}
+        """Requests at once, now and at most, by role."""
 
     def start(self, role: str, host: str, port: int) -> None:
         self._at[role] = (host, port)
@@ -289,7 +292,10 @@ class Upstreams:
         if (seen.header("upgrade") or "").lower() == "websocket":
             return await self._websocket(reader, writer)
         if seen.header("x-test-sleep"):
+            self.busy[role] = self.busy.get(role, 0) + 1
+            self.peak[role] = max(self.busy[role], self.peak.get(role, 0))
             await asyncio.sleep(float(seen.header("x-test-sleep") or 0))
+            self.busy[role] -= 1
         if seen.header("x-test-drop"):
             return False
         status = seen.header("x-test-status") or ("503" if probe and role in self.sick else "200")

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import json
+import re
 import socket
 import ssl
 import subprocess
@@ -42,7 +44,10 @@ LINES: dict[str, dict[str, Any]] = {
     "hashed": {"balance": "consistent_hash", "zone_aware": False},
     "sticky": {"sticky": "where", "zone_aware": False, "http3": True},
     "proxied": {"proxy_protocol": True},
-    "queued": {"per_instance": 2, "max_connections": 60, "slow_start": "2s"},
+    "queued": {"per_instance": 2, "max_connections": 60, "queue": "1s"},
+    "slow": {"slow_start": "4s", "health": "/health", "health_interval": "200ms"},
+    "grpc": {"h2c": True, "zone_aware": False},
+    "owned": {"certificate": "own.pem", "weights": {"a": 0, "b": 100}, "zone_aware": False},
 }  # fmt: skip
 """The lines of the suite: what each of them asks for."""
 
@@ -76,6 +81,9 @@ class LoadBalancerContract:
         """A line of the suite, started by the first who asks."""
         if name not in self.lines:
             line = Line(stack(LINES[name]), "lb", {"lb": self.system})
+            if name == "owned":
+                chain, key = line.context.certificate("owned.test", "localhost", line.address()[0])
+                (line.root / "own.pem").write_text(chain.read_text() + key.read_text())
             self.lines[name] = line
             line.start()
         return self.lines[name]
@@ -176,6 +184,25 @@ class LoadBalancerContract:
             answer = sock.recv(1500)
             assert answer[1:5] == bytes(4) and b"\x00\x00\x00\x01" in answer[5:]
 
+    def test_answers_over_http3(self) -> None:
+        self.asks("http3")
+        from http3 import get
+
+        line = self.line("sticky")
+        host, port = line.address(endpoint="https")
+        answers = get(host, port, "localhost", ["/h3", "/h3?b"], line.context.authority)
+        assert [status for status, _ in answers] == [200, 200]
+        seen = [json.loads(body) for _, body in answers]
+        assert [each["path"] for each in seen] == ["/h3", "/h3?b"]
+        assert seen[0]["headers"]["x-forwarded-proto"] == "https"
+        assert seen[0]["headers"]["x-forwarded-for"] == "127.0.0.1"
+
+    def test_a_certificate_of_ones_own(self) -> None:
+        self.asks("tls")
+        with socket.create_connection(self.line("owned").address(endpoint="https"), timeout=3) as sock:
+            secure = self.trust(self.line("owned")).wrap_socket(sock, server_hostname="owned.test")
+            secure.close()
+
     def test_sends_plain_http_to_https(self) -> None:
         self.asks("redirect_http")
         answer = httpx.get(self.line().url() + "/a?b=c", headers={"host": "edge.localhost"}, trust_env=False)
@@ -214,12 +241,33 @@ class LoadBalancerContract:
         near = sum(found[role] for role in NEAR)
         assert 130 <= near <= 170
 
+    def test_a_weight_of_nothing(self) -> None:
+        self.asks("weights")
+        assert set(self.roles("owned", 20)) == FAR
+
     def test_the_same_path_to_the_same_instance(self) -> None:
         self.asks("consistent_hash")
         first = {path: set(self.roles("hashed", 2, path)) for path in (f"/p/{n}" for n in range(30))}
         assert all(len(roles) == 1 for roles in first.values())
         assert len({role for roles in first.values() for role in roles}) >= 3
         assert set(self.roles("hashed", 2, "/p/1?q=1")) == first["/p/1"]
+
+    def test_few_paths_move_when_an_instance_goes(self) -> None:
+        self.asks("consistent_hash")
+        line = self.line("hashed")
+        paths = [f"/m/{number}" for number in range(60)]
+        with self.client("hashed") as client:
+            before = {path: client.get(path).json()["role"] for path in paths}
+            line.upstreams.kill("web.b-2")
+            try:
+                time.sleep(1.2)  # by now nobody tries it
+                after = {path: client.get(path).json()["role"] for path in paths}
+            finally:
+                line.upstreams.heal("web.b-2")
+        assert "web.b-2" not in after.values()
+        stayed = [before[path] == after[path] for path in paths if before[path] != "web.b-2"]
+        # Envoy's ring has as many points for three as for four, so a sixth of the others move; elsewhere none does.
+        assert sum(stayed) >= 0.7 * len(stayed)
 
     def test_a_client_stays_with_its_instance(self) -> None:
         self.asks("sticky")
@@ -266,6 +314,23 @@ class LoadBalancerContract:
         finally:
             line.upstreams.sick.clear()
         self.settle("main", NEAR)
+
+    def test_an_instance_that_comes_back_gets_its_share_little_by_little(self) -> None:
+        self.asks("slow_start")
+        line = self.line("slow")
+        self.settle("slow", NEAR)
+        line.upstreams.kill("web.a-2")
+        self.settle("slow", {"web.a"})
+        time.sleep(1)
+        line.upstreams.heal("web.a-2")
+        until = time.monotonic() + 6
+        while "web.a-2" not in self.roles("slow", 6):
+            assert time.monotonic() < until, "it never comes back"
+        early = self.roles("slow", 100)
+        time.sleep(4)
+        late = self.roles("slow", 100)
+        assert early["web.a-2"] < 35, early
+        assert 40 <= late["web.a-2"] <= 60, late
 
     def test_who_fails_a_request_is_left_out(self) -> None:
         self.asks("passive_health")
@@ -355,6 +420,16 @@ class LoadBalancerContract:
         # Two instances of the own zone, two at once each: three rounds.
         assert took > 0.5, took
         assert {seen.role for seen in line.upstreams.seen} <= NEAR
+        assert set(line.upstreams.peak.values()) == {2}
+
+    def test_who_waits_too_long_is_refused(self) -> None:
+        self.asks("queue_timeout")
+        with ThreadPoolExecutor(8) as pool, self.client("queued") as client:
+            began = time.monotonic()
+            asked = [pool.submit(client.post, "/q", headers={"x-test-sleep": "2"}) for _ in range(8)]
+            done = Counter(each.result().status_code for each in asked)
+        assert done == {200: 4, 503: 4}
+        assert time.monotonic() - began < 3.5
 
     def test_a_bound_on_connections(self) -> None:
         self.asks("connection_limit")
@@ -444,6 +519,23 @@ class LoadBalancerContract:
         )  # fmt: skip
         assert "grpc-status: 0" in done.stdout, done.stdout
 
+    def test_grpc_calls_and_streams(self) -> None:
+        self.asks("grpc")
+        from grpcs import Servers, calls
+
+        line = self.line("grpc")
+        for role in NEAR | FAR:
+            line.upstreams.kill(role)
+        with Servers({role: line.addresses[(role, "http")] for role in NEAR | FAR}):
+            host, port = line.address(endpoint="https")
+            with calls(f"{host}:{port}", "localhost", line.context.authority.read_bytes()) as call:
+                answers = {call.once(b"x") for _ in range(24)}
+                assert {role for role, _ in answers} == {f"x from {role}".encode() for role in NEAR | FAR}
+                assert {status for _, status in answers} == {"told"}
+                assert call.refused() == ("NOT_FOUND", "nothing of that name")
+                assert call.stream(5) == [b"0", b"1", b"2", b"3", b"4"]
+                assert call.chat([b"a", b"b"]) == [b"A", b"B"]
+
     # what bad input gets
 
     @pytest.mark.parametrize("kind", ["cl.te", "te.te", "cl.cl", "te-space", "obs-fold", "bare-lf", "bad-chunk",
@@ -526,9 +618,25 @@ class LoadBalancerContract:
 
     def test_metrics_tell_of_each_instance(self) -> None:
         self.asks("metrics")
-        self.roles("main", 2)
-        found = self.metrics(self.line())
-        assert "web" in found and "# TYPE" in found
+        line = self.line("least")
+        self.roles("least", 4)
+        where = {role: (role, "{}:{}".format(*line.addresses[(role, "http")])) for role in sorted(NEAR | FAR)}
+
+        def counted() -> dict[str, float]:
+            """Answers of each instance: of samples with a label that names it."""
+            found = dict.fromkeys(where, 0.0)
+            for sample in self.metrics(line).splitlines():
+                labels, _, value = sample.rpartition(" ")
+                if re.match(
+                    r"(haproxy_server_http_responses_total|envoy_cluster_endpoint_rq_total)\{", labels
+                ):
+                    for role, names in where.items():
+                        found[role] += float(value) * any(f'="{name}"' in labels for name in names)
+            return found
+
+        before, said = counted(), self.roles("least", 40)
+        after = counted()
+        assert {role: after[role] - before[role] for role in where} == {role: said[role] for role in where}
 
     def metrics(self, line: Line) -> str:
         """What the engine tells on its own socket."""

@@ -58,4 +58,6 @@ def server_options(settings: Mapping[str, Any]) -> str:
         found += f" slowstart {int(settings['slow_start'] * 1000)}ms"
     if settings.get("per_instance"):
         found += f" maxconn {settings['per_instance']}"
+    if settings.get("h2c"):
+        found += " proto h2 check-proto h2"
     return found

@@ -33,6 +33,8 @@ class ALB(System):
         "proxy_protocol": "a network load balancer has it",
         "trailers": "it speaks HTTP/1.1 to the instances",
         "queueing": "it doesn't bound requests per instance",
+        "queue_timeout": "it doesn't queue",
+        "grpc": "its target groups are made for HTTP/1.1 here",
         "trace_context": "it passes traceparent on, but no trace begins at it and its hop is in no trip",
     }
     endpoints = {"http": "http", "https": "https"}

@@ -22,8 +22,11 @@ class EnvoyLB(System):
     title = "Envoy"
     engine = "envoy"
     levels = frozenset({"runs"})
-    supports = frozenset(FEATURES) - {"mail"}
-    lacks = {"mail": "not built yet"}
+    supports = frozenset(FEATURES) - {"mail", "queue_timeout"}
+    lacks = {
+        "mail": "not built yet",
+        "queue_timeout": "Envoy bounds how many requests wait, not for how long; use lb=haproxy",
+    }
     endpoints = {"http": "http", "https": "https"}
 
     def contribute(self, role: Role, context: Context) -> Fragment:
@@ -147,15 +150,18 @@ def _cluster(name: str, role: Role, context: Context) -> dict[str, Any]:
     more: dict[str, Any] = {"lb_policy": _POLICY[settings["balance"]]}
     if settings["balance"] != "least_request":
         more["least_request_lb_config"] = None
-    breaker = thresholds()
     if settings["per_instance"]:
-        # Requests wait for one of as many connections as may work at once.
-        count = len(upstreams) if not settings["zone_aware"] else sum(u.distance == 0 for u in upstreams)
-        breaker["max_connections"] = settings["per_instance"] * max(1, count)
-    more["circuit_breakers"] = {"thresholds": [breaker]}
+        # Requests wait for one of as many connections to an instance as it may have requests.
+        each = {"max_connections": settings["per_instance"]}
+        more["circuit_breakers"] = {"thresholds": [thresholds()], "per_host_thresholds": [each]}
+    # Its metrics tell of each instance.
+    more["track_cluster_stats"] = {"per_endpoint_stats": True}
+    protocol: dict[str, Any] = {"http_protocol_options": {"enable_trailers": True}}
+    if settings["h2c"]:
+        protocol = {"http2_protocol_options": {"max_concurrent_streams": settings["per_instance"] or 256}}
     options: dict[str, Any] = {
         "@type": _TYPE + "upstreams.http.v3.HttpProtocolOptions",
-        "explicit_http_config": {"http_protocol_options": {"enable_trailers": True}},
+        "explicit_http_config": protocol,
     }
     more["typed_extension_protocol_options"] = {
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options
@@ -170,6 +176,8 @@ def _cluster(name: str, role: Role, context: Context) -> dict[str, Any]:
     }
     if settings["health"]:
         check["http_health_check"] = {"path": settings["health"], "host": context.plan.domain}
+        if settings["h2c"]:
+            check["http_health_check"]["codec_client_type"] = "HTTP2"
         more["health_checks"] = [check]
     if settings["slow_start"]:
         kind = "round_robin_lb_config" if settings["balance"] == "round_robin" else "least_request_lb_config"

@@ -19,6 +19,7 @@ _LACKS = {
     "live_upstreams": "only by a reload, which closes idle connections; use lb=haproxy or lb=envoy",
     "connection_limit": "nginx counts requests per key, and connections only for the whole process",
     "queueing": "nginx without its commercial part refuses, it doesn't queue; use lb=haproxy or lb=envoy",
+    "queue_timeout": "nginx without its commercial part doesn't queue; use lb=haproxy",
     "metrics": "this build of nginx has no status module; its hops are counted by telemetry",
     "mail": "not built yet",
 }
@@ -73,7 +74,7 @@ class NginxLB(System):
         location / {{
 {hsts}\
 {_pass_on(role, context, name)}\
-            proxy_pass http://{name}_next;
+            {"grpc_pass grpc" if settings["h2c"] else "proxy_pass http"}://{name}_next;
         }}
 {settings["raw"] or ""}
     }}
@@ -139,11 +140,14 @@ def _pass_on(role: Role, context: Context, name: str) -> str:
     entry = role.id in context.plan.entry
     client: Any = "$proxy_protocol_addr" if role.settings["proxy_protocol"] else "$remote_addr"
     forwarded = client if entry else "$http_x_forwarded_for"
-    return f"""\
+    upgrades = f"""\
             proxy_set_header Connection ${name}_connection;
             proxy_set_header Upgrade $http_upgrade;
-            proxy_set_header TE ${name}_te;
             proxy_pass_trailers on;
+            proxy_request_buffering off;
+"""
+    told = f"""\
+            proxy_set_header TE ${name}_te;
             proxy_set_header Host $http_host;
             proxy_set_header X-Forwarded-For {forwarded};
             proxy_set_header X-Forwarded-Proto $scheme;
@@ -151,7 +155,6 @@ def _pass_on(role: Role, context: Context, name: str) -> str:
             proxy_set_header x-tierline-claims "";
             proxy_set_header x-tierline-subject "";
             proxy_set_header x-tierline-consumer "";
-            proxy_request_buffering off;
             proxy_connect_timeout 500ms;
             proxy_read_timeout 60s;
             # Only what the next tier never saw, or a safe method, is tried again.
@@ -159,3 +162,5 @@ def _pass_on(role: Role, context: Context, name: str) -> str:
             proxy_next_upstream_tries 4;
             proxy_next_upstream_timeout 5s;
 """
+    # The module that speaks HTTP/2 has the same directives by another name, and buffers no stream.
+    return told.replace(" proxy_", " grpc_") if role.settings["h2c"] else upgrades + told

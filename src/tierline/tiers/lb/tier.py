@@ -29,9 +29,11 @@ FEATURES: Mapping[str, str] = {
     "live_upstreams": "instances come and go without a failed request",
     "connection_limit": "a bound on connections",
     "queueing": "requests wait when every instance is at its limit",
+    "queue_timeout": "a request that waited too long is refused with 503",
     "proxy_protocol": "the client's address from a PROXY header",
     "websocket": "upgraded connections",
     "trailers": "HTTP trailers, which gRPC needs",
+    "grpc": "gRPC calls and streams: HTTP/2 to what stands behind, too",
     "known_hosts": "requests for strangers' hosts are refused (421, or 404)",
     "strict_parsing": "ambiguous requests are refused or made plain, never passed on as they are",
     "slow_clients": "headers that trickle in are given up",
@@ -90,6 +92,9 @@ class LoadBalancer(Intent):
         "Requests at once per instance; the others wait in a queue.", default=None, above=1
     )
     queue: Duration = setting("How long a request waits in the queue before 503.", default="2s")
+    h2c: bool = setting(
+        "What stands behind speaks HTTP/2 without TLS, as gRPC servers do, and nothing else.", default=False
+    )
     header_timeout: Duration = setting(
         "How long a client may take to send headers.", default="10s", above=0.1
     )
@@ -123,6 +128,7 @@ class LoadBalancer(Intent):
             ("hsts", self.hsts is not None),
             ("http3", self.http3),
             ("proxy_protocol", self.proxy_protocol),
+            ("grpc", self.h2c),
         ):
             if wanted:
                 asked[feature] = f"{feature}="
@@ -132,4 +138,5 @@ class LoadBalancer(Intent):
             asked["known_hosts"] = "hosts="
         if self.per_instance is not None:
             asked["queueing"] = "per_instance="
+            asked["queue_timeout"] = "queue="
         return asked

@@ -17,6 +17,7 @@ _LACKS = {
     "slow_start": "Traefik has none; use lb=haproxy or lb=envoy",
     "connection_limit": "Traefik counts requests, not connections; use lb=haproxy or lb=envoy",
     "queueing": "Traefik refuses what is over its limit, it doesn't queue; use lb=haproxy or lb=envoy",
+    "queue_timeout": "Traefik doesn't queue; use lb=haproxy",
     "proxy_protocol": "Traefik takes a PROXY header but also lets in who sends none; use lb=haproxy or lb=envoy",
     "trace_begin": "Traefik passes traces on; it begins them only with an exporter of its own",
     "metrics": "Traefik's metrics need a port of their own, not a socket; its hops are counted by telemetry",
@@ -160,7 +161,8 @@ def _service(role: Role, targets: Sequence[Upstream], context: Context) -> dict[
         host, port = context.address(target.role, target.endpoint)
         weight = settings["weights"].get(context.plan.roles[target.role].zone, 100)
         if weight:
-            servers.append({"url": f"http://{host}:{port}", "weight": weight})
+            scheme = "h2c" if settings["h2c"] else "http"
+            servers.append({"url": f"{scheme}://{host}:{port}", "weight": weight})
     balancer: dict[str, Any] = {
         "servers": servers,
         "strategy": "p2c" if settings["balance"] == "least_request" else "wrr",
