@@ -96,6 +96,10 @@ def waterfall(path: str, trip: dict[str, Any]) -> str:
         filled = min(own / total, 1) * _WIDTH
         bar = "█" * int(filled) + (_CELLS[int(filled % 1 * 8)] if filled < _WIDTH else "")
         name = hop["attributes"].get("name", "")
+        policy, who = (hop["attributes"].get(key, "") for key in ("tierline.policy", "enduser.id"))
+        name += (f"  by {policy}" if policy else "") + (
+            f"  as {who}" if who and hop["tier"] == "gateway" else ""
+        )
         verdict = hop["verdict"] + (" ✗" if hop["attributes"].get("error") else "")
         lines.append(
             f"  {hop['tier']:<11} {hop['system']:<12.12} {hop['zone']:<14} {bar:<{_WIDTH}} {own / 1000:7.2f} ms  "

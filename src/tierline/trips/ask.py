@@ -25,9 +25,13 @@ class Telemetry:
         self._connection = http.client.HTTPConnection(host, int(port), timeout=5)
 
     def get(self, path: str) -> Any:
+        return msgspec.json.decode(self.read(path))
+
+    def read(self, path: str) -> bytes:
+        """What it answers, as it is."""
         try:
             self._connection.request("GET", path, headers={"authorization": f"Bearer {self._token}"})
-            return msgspec.json.decode(self._connection.getresponse().read())
+            return self._connection.getresponse().read()
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             raise RunError(f"telemetry does not answer: {error}; see tierline logs telemetry") from None

@@ -12,6 +12,9 @@ engine writes them on every request; meanings follow OpenTelemetry (a hop is a s
     b  start, microseconds since the epoch    d  duration, microseconds
     q  resolution of b and d in microseconds, when it is not 1 (nginx: 1000)
     v  verdict: one or two words    n  name (route, query)    a  attributes, OpenTelemetry's names
+    r  the gateway's route    o  the policy that spoke
+    u  who asks (a key's consumer, a token's subject, a certificate): comes last and is written as it came, so that
+       whatever it holds ends with the line
 """
 
 from __future__ import annotations

@@ -15,6 +15,10 @@ _decode = msgspec.json.Decoder().decode
 _DETAILS = (
     ("via_upstream", "allowed"),
     ("jwt_authn", "refused: token"),
+    ("rbac_access_denied_matched_policy[token-algorithm]", "refused: token"),
+    ("missing_api_key", "refused: key"),
+    ("unknown_api_key", "refused: key"),
+    ("client_not_allowed", "refused: key"),
     ("request_rate_limited", "refused: rate limit"),
     ("local_rate_limited", "refused: rate limit"),
     ("rbac_access_denied", "refused: access"),
@@ -31,13 +35,19 @@ _CACHE = {
     "MISS": "miss", "HIT": "hit", "EXPIRED": "expired", "STALE": "stale", "UPDATING": "stale", "BYPASS": "bypass",
     "REVALIDATED": "revalidated", "pass": "pass",
 }  # fmt: skip
+_LONGEST = 80
+_BRACKETS = re.compile(r"[\[{](.*)[\]}]")
 _SPACES = re.compile(r"\s+")
 
 
 def hop(line: bytes) -> Hop | None:
     """The hop of one line; None for one that can't be read (a torn line, a stranger's)."""
     try:
-        raw: dict[str, Any] = _decode(line)
+        # A name that a token gives may hold whatever its issuer likes: it is cut off before anything is parsed.
+        head, there, rest = line.partition(b',"u":"')
+        raw: dict[str, Any] = _decode(head + b"}" if there else line)
+        if there:
+            raw["u"] = rest.rstrip()[:-2].decode(errors="replace")[:_LONGEST]
         return _hop(raw)
     except (msgspec.DecodeError, ValueError, TypeError, KeyError, IndexError, AttributeError):
         return None
@@ -78,7 +88,8 @@ def _hop(raw: dict[str, Any]) -> Hop:
         tier = int.from_bytes(str(raw["T"]).encode()[:8].ljust(8, b"\0"), "big")
         raw["i"] = f"{int(raw['p'], 16) ^ tier:016x}"
         raw["d"] = int(raw["d"]) if str(raw["d"]).isdigit() else 0
-    verdict = str(raw.get("v", ""))
+    details = verdict = str(raw.get("v", ""))
+    raw["details"] = details
     if raw.get("y") == "envoy":
         verdict = next((word for begin, word in _DETAILS if verdict.startswith(begin)), verdict)
     elif raw.get("y") == "nginx":
@@ -86,6 +97,18 @@ def _hop(raw: dict[str, Any]) -> Hop:
     elif raw.get("y") == "haproxy":
         verdict = _SPACES.sub(" ", verdict).strip() or "http"
     raw["v"] = verdict
-    attributes = raw.get("a") or {}
+    attributes = dict(raw.get("a") or {})
+    attributes["http.route"] = attributes.get("http.route") or raw.get("r")
+    attributes["enduser.id"] = attributes.get("enduser.id") or raw.get("u")
+    attributes["tierline.policy"] = raw.get("o") or _policy(raw)
     raw["a"] = {key: value for key, value in attributes.items() if value not in ("", "-", None)}
     return msgspec.convert(raw, Hop, strict=False)
+
+
+def _policy(raw: dict[str, Any]) -> str:
+    """Envoy's details of a refusal name the policy that spoke, or say what was wrong."""
+    if raw.get("y") != "envoy" or not str(raw["v"]).startswith("refused"):
+        return ""
+    details = str(raw["details"])
+    named = _BRACKETS.search(details)
+    return named[1] if named else details

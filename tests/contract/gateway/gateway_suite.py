@@ -38,7 +38,10 @@ from tierline import (
     Stack,
     Version,
 )  # fmt: skip
+from tierline.engines.telemetry.reader import Reader
+from tierline.plan.model import Role
 from tierline.tiers.base import system
+from tierline.tiers.gateway.routes import routes
 
 EXPOSED = [
     "/echo", "/private", "/limited", "/shared", "/admin", "/scoped", "/inside", "/outside", "/keyed", "/person",
@@ -534,6 +537,73 @@ class GatewayContract:
             version, trace, parent, _ = self.arrived("/echo", **given)["headers"]["traceparent"].split("-")
             assert version == "00" and len(trace) == 32 and len(parent) == 16
             assert int(trace, 16) and int(parent, 16)
+
+    def callers(self, **wanted: str | int) -> int:
+        """Requests that telemetry has counted so, by route, consumer, status and verdict."""
+        found = 0
+        for zone, route, consumer, status, verdict, number in self.counted():
+            row = {"zone": zone, "route": route, "consumer": consumer, "status": status, "verdict": verdict}
+            found += number if all(row[name] == value for name, value in wanted.items()) else 0
+        return found
+
+    def counted(self) -> list[tuple[str, str, str, int, str, int]]:
+        reader = Reader(self.line.root / ".tierline" / "hops")
+        reader.poll()
+        reader.counts()
+        return reader.callers()
+
+    def eventually(self, wanted: int, **what: str | int) -> None:
+        until = time.monotonic() + 4
+        while self.callers(**what) < wanted:
+            assert time.monotonic() < until, (what, self.counted())
+            time.sleep(0.05)
+
+    def test_requests_are_counted_by_route_and_consumer(self) -> None:
+        self.asks("caller_metrics")
+        key = self.line.state.secret("apikey.tom")
+        for _ in range(3):
+            self.get("/keyed", x_api_key=key)
+        for _ in range(2):
+            self.get("/private", **bearer(token(sub="dora")))
+        self.get("/private", **bearer(token(sub="dora", aud="them")))
+        self.get("/echo/films")
+        self.eventually(3, consumer="tom", status=200)
+        self.eventually(2, consumer="dora", status=200, verdict="allowed")
+        self.eventually(1, consumer="", verdict="refused: token")
+        route = next(each.name for each in routes(self.role(), self.line.plan) if each.path == "/echo/films")
+        self.eventually(1, route=route, status=200)
+
+    def role(self) -> Role:
+        return self.line.plan.roles["gateway.a"]
+
+    def test_the_hop_says_who_asked_and_which_policy_refused(self) -> None:
+        self.asks("caller_log")
+        key = self.line.state.secret("apikey.tom")
+        asked = {
+            "1" * 32: ("/keyed", {"x-api-key": key}, "tom", ""),
+            "2" * 32: ("/admin", bearer(token(sub="eve", role="guest")), "eve", "/admin"),
+            "3" * 32: ("/outside", {}, None, "/outside"),
+            "4" * 32: ("/keyed", {"x-api-key": "wrong"}, None, "key"),
+        }
+        for trace, (path, headers, consumer, policy) in asked.items():
+            self.client.get(path, headers={**headers, "traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
+            (hop,) = self.line.hops(trace)
+            assert hop.attributes.get("enduser.id") == consumer
+            assert policy in hop.attributes.get("tierline.policy", "")
+            assert hop.verdict == "allowed" if not policy else hop.verdict.startswith("refused: ")
+
+    @pytest.mark.parametrize("name", ['a","v":"forged', "a\\", "zoë", "a" * 300, '{"f":"01"}'])
+    def test_a_name_in_a_token_cannot_forge_a_hop(self, name: str) -> None:
+        self.asks("caller_log")
+        before = len(self.counted())
+        assert self.get("/private", **bearer(token(sub=name))).status_code == 200
+        until = time.monotonic() + 3
+        while len(self.counted()) == before and time.monotonic() < until:
+            time.sleep(0.05)
+        named = {consumer for _, _, consumer, _, verdict, _ in self.counted() if verdict == "allowed"}
+        plain = "".join(letter if 31 < ord(letter) < 127 else "?" for letter in name)
+        assert named & {name[:80], plain[:80]}, named
+        assert not [verdict for *_, verdict, _ in self.counted() if verdict == "forged"]
 
     # what bad input gets
 

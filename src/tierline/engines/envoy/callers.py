@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from typing import Any
 
 _FILTER = "type.googleapis.com/envoy.extensions.filters.http."
@@ -118,7 +119,7 @@ def api_keys(header: str, keys: dict[str, str], match: str) -> dict[str, Any]:
 
 
 def access(rules: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    """One filter for rules of `{match, methods, claims, scopes, addresses}`: who fails a rule of their path is
+    """One filter for rules of `{paths, match, methods, claims, scopes, addresses}`: who fails a rule of their path is
     denied. `match`: a regular expression over paths."""
     return {
         "name": name,
@@ -127,7 +128,7 @@ def access(rules: list[dict[str, Any]], name: str) -> dict[str, Any]:
             "rules": {
                 "action": "DENY",
                 "policies": {
-                    f"access-{number}": {
+                    re.sub(r"[^A-Za-z0-9/:._-]", "-", f"access-{number}:{rule['paths'][0]}"): {
                         "permissions": [_permission(rule)],
                         "principals": [{"not_id": {"and_ids": {"ids": _principals(rule)}}}],
                     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tierline.engines.context import Context
+from tierline.engines.envoy.callers import CONSUMER, SUBJECT
 from tierline.plan.model import Role
 
 _FILE = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
@@ -19,13 +20,16 @@ def access_logs(role: Role, context: Context) -> list[dict[str, Any]]:
         '"b":%START_TIME(%s%6f)%,"d":%COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)%,"v":"%RESPONSE_CODE_DETAILS%",'
         '"n":"%REQ(:METHOD)% %ROUTE_NAME%","a":{"server.address":"%UPSTREAM_HOST%",'
         '"envoy.response_flags":"%RESPONSE_FLAGS%","envoy.attempts":"%UPSTREAM_REQUEST_ATTEMPT_COUNT%",'
-        '"http.response.body.size":%BYTES_SENT%,"network.protocol.version":"%PROTOCOL%"}}\n'
+        '"http.response.body.size":%BYTES_SENT%,"network.protocol.version":"%PROTOCOL%"}'
     ).replace('"f":"%REQ(traceparent):2%"', '"f":"01"')
     counted = (
         '{"f":"00","s":%RESPONSE_CODE%,'
         + f'"T":"{role.tier}","y":"envoy","z":"{place}",'
-        + '"v":"%RESPONSE_CODE_DETAILS%"}\n'
+        + '"v":"%RESPONSE_CODE_DETAILS%"'
     )
+    # Who asks comes last: see trips/hop.py.
+    end = f',"r":"%ROUTE_NAME%","u":"%REQ({CONSUMER}?{SUBJECT}):80%"}}\n' if role.tier == "gateway" else "}\n"
+    whole, counted = whole + end, counted + end
     sampled = {
         "header_filter": {
             "header": {"name": "traceparent", "string_match": {"safe_regex": {"regex": "00-.*-01"}}}

@@ -48,9 +48,10 @@ def errors() -> str:
     )
 
 
-def refuse(status: int, why: str, condition: str, headers: str = "") -> str:
-    """Answer with a problem document when the condition holds, and say so in the hop."""
+def refuse(status: int, why: str, condition: str, headers: str = "", policy: str = "") -> str:
+    """Answer with a problem document when the condition holds, and say so, and which policy it was, in the hop."""
     return (
+        f"    http-request set-var(txn.policy) str({policy or why.replace(' ', '-')}) if {condition}\n"
         f'    http-request set-var(txn.verdict) str("refused: {why}") if {condition}\n'
         f"    http-request return status {status} content-type application/problem+json "
         f"lf-string {problem(status, why)}{headers} if {condition}\n"
@@ -116,7 +117,8 @@ def tokens(auth: dict[str, Any], jwks: str, match: str, folder: Path) -> tuple[s
     lines += refuse(401, "no token", "needs_token !has_token", " hdr www-authenticate Bearer")
     lines += f"""\
     http-request set-header x-tierline-claims %[var(txn.bearer),word(2,.)] if good
-    http-request set-var(txn.subject) {payload}('$.sub') if good
+    # Nothing that would end a header or a line of a log.
+    http-request set-var(txn.subject) {payload}('$.sub'),regsub('[^ -~]','?',g) if good
     http-request set-header x-tierline-subject %[var(txn.subject)] if good {{ var(txn.subject) -m found }}
 """
     return lines, files
@@ -174,20 +176,34 @@ def keys(header: str, keys: dict[str, str], match: str, folder: Path) -> tuple[s
     return lines, {str(path): text}
 
 
+def named(kind: str, number: int, paths: Sequence[str]) -> str:
+    """A policy's name in hops: what it is and the first of its paths."""
+    return re.sub(r"[^A-Za-z0-9/:._-]", "-", f"{kind}-{number}:{paths[0] if paths else '/'}")
+
+
 def access(rule: dict[str, Any], number: int) -> str:
     """Rules of `{match, methods, claims, scopes, addresses}`: 403 for who fails one of the conditions."""
     lines = f"    acl access{number} path -m reg '^{rule['match']}$'\n"
-    asked = f"access{number}"
+    asked, policy = f"access{number}", named("access", number, rule["paths"])
     if rule["methods"]:
         asked += f" {{ method {' '.join(rule['methods'])} }}"
     payload = "var(txn.bearer),jwt_payload_query"
     for claim, value in rule["claims"].items():
-        lines += refuse(403, "access", f"{asked} !{{ {payload}('$.{claim}') -m str '{value}' }}")
+        lines += refuse(
+            403, "access", f"{asked} !{{ {payload}('$.{claim}') -m str '{value}' }}", policy=policy
+        )
     for scope in rule["scopes"]:
         quoted = scope.replace(".", "\\.")
-        lines += refuse(403, "access", f"{asked} !{{ {payload}('$.scope') -m reg '(^| ){quoted}( |$)' }}")
+        lines += refuse(
+            403, "access", f"{asked} !{{ {payload}('$.scope') -m reg '(^| ){quoted}( |$)' }}", policy=policy
+        )
     if rule["addresses"]:
-        lines += refuse(403, "access", f"{asked} !{{ var(txn.client) -m ip {' '.join(rule['addresses'])} }}")
+        lines += refuse(
+            403,
+            "access",
+            f"{asked} !{{ var(txn.client) -m ip {' '.join(rule['addresses'])} }}",
+            policy=policy,
+        )
     return lines
 
 
@@ -205,7 +221,7 @@ def limit(number: int, table: str, given: dict[str, Any]) -> tuple[str, str]:
     wait = max(1, round(given["per"]))
     over = f"{{ sc_gpc0_rate({number}) ge {most} }}"
     said = f" hdr retry-after {wait} hdr ratelimit-limit {most} hdr ratelimit-remaining 0 hdr ratelimit-reset {wait}"
-    rules += refuse(429, "rate limit", over, said)
+    rules += refuse(429, "rate limit", over, said, policy=given["policy"])
     rules += (
         f"    http-request sc-inc-gpc0({number})\n"
         f"    http-request set-var(txn.most) int({most}) if {{ sc_tracked({number}) }}\n"

@@ -125,6 +125,9 @@ def trace(role: Role) -> str:
     A request that comes without a valid traceparent begins a trace here; one in a hundred is kept in detail.
     """
     place = role.zone or role.region
+    # Who asks comes last: see trips/hop.py.
+    told = ',"r":"%[var(txn.named)]","o":"%[var(txn.policy)]","u":"%[var(txn.consumer)]"'
+    callers = told if role.tier == "gateway" else ""
     return f"""\
     http-request set-var(txn.began) date(0,us)
     http-request set-var-fmt(txn.span) %[rand(2147483647),hex,lower,bytes(8,8)]%[rand(2147483647),hex,lower,bytes(8,8)]
@@ -144,7 +147,7 @@ def trace(role: Role) -> str:
     log-format '{{"f":"%[var(txn.flags)]","s":%ST,"t":"%[var(txn.trace)]","i":"%[var(txn.span)]",\
 "p":"%[var(txn.parent)]","T":"{role.tier}","y":"haproxy","z":"{place}","b":%[var(txn.began)],"e":%[date(0,us)],\
 "v":"%[var(txn.verdict)]","n":"%HM %[var(txn.path)]","a":{{"server.address":"%s","tls.protocol.version":"%sslv",\
-"network.protocol.version":"%HV","haproxy.termination_state":"%ts","http.response.body.size":%B}}}}'
+"network.protocol.version":"%HV","haproxy.termination_state":"%ts","http.response.body.size":%B}}{callers}}}'
     http-request set-var(txn.path) path,json(utf8s)
 """
 

@@ -5,6 +5,8 @@ POST /v1/traces         OTLP/HTTP with JSON; open to the line's own services on 
 GET  /trips/<trace>     the hops of a trace                          (token)
 GET  /trips             the last traces with their entry hop         (token)
 GET  /counts            requests by tier, system, zone, status       (token)
+GET  /callers           the gateway's by zone, route, consumer, status (token)
+GET  /metrics           both, in Prometheus format                   (token)
 GET  /                  the status page                              (token, as ?token= or cookie)
 """
 
@@ -24,7 +26,7 @@ from urllib.parse import parse_qs
 
 import uvloop
 
-from tierline.engines.telemetry import otlp
+from tierline.engines.telemetry import metrics, otlp
 from tierline.engines.telemetry.reader import Reader
 from tierline.engines.telemetry.store import Store
 from tierline.trips.hop import Hop
@@ -48,6 +50,9 @@ class Telemetry:
         self._reader.resume(self._store.offsets())
         for *key, number in self._store.totals():
             self._totals[tuple(key)] = number  # type: ignore[index]
+        self._called: Counter[tuple[str, str, str, int, str]] = Counter()
+        for *key, number in self._store.callers():
+            self._called[tuple(key)] = number  # type: ignore[index]
 
     async def follow(self) -> None:
         """Read for ever; land what was read once a second."""
@@ -79,9 +84,12 @@ class Telemetry:
         counts = self._reader.counts()
         for *key, number in counts:
             self._totals[tuple(key)] += number  # type: ignore[index]
+        callers = self._reader.callers()
+        for *key, number in callers:
+            self._called[tuple(key)] += number  # type: ignore[index]
         landing, self._landing = self._landing, []
         if landing or counts:
-            self._store.add(landing, counts, self._reader.offsets())
+            self._store.add(landing, counts, self._reader.offsets(), callers)
 
     def close(self) -> None:
         for hop in self._reader.poll():
@@ -131,6 +139,11 @@ class Telemetry:
             return 200, "application/json", json.dumps(self._trip(path[7:])).encode()
         if path == "/counts":
             return 200, "application/json", json.dumps(self._counts()).encode()
+        if path == "/callers":
+            return 200, "application/json", json.dumps(self._callers()).encode()
+        if path == "/metrics":
+            text = metrics.page(self._counts(), self._callers())
+            return 200, metrics.TYPE, text.encode()
         return 404, "application/problem+json", b'{"title":"not found"}'
 
     def _allowed(self, scope: Any) -> bool:
@@ -187,6 +200,12 @@ class Telemetry:
         names = ("tier", "system", "zone", "status", "verdict")
         return [
             {**dict(zip(names, key, strict=True)), "requests": n} for key, n in sorted(self._totals.items())
+        ]
+
+    def _callers(self) -> list[dict[str, Any]]:
+        names = ("zone", "route", "consumer", "status", "verdict")
+        return [
+            {**dict(zip(names, key, strict=True)), "requests": n} for key, n in sorted(self._called.items())
         ]
 
 

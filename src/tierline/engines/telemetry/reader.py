@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from tierline.trips.normalise import hop
 _MOST = 32 << 20
 """A hop file is cut back to nothing once it was read this far: engines append, so they go on at its start."""
 _CHUNK = 4 << 20
+_CONSUMERS = 1000
+"""Consumers that are counted by name: a token's subject may be anybody, and there may be millions."""
+_MANY = re.compile(rb'"c":(\d+)')
+OTHERS = "(others)"
 
 
 class Reader:
@@ -23,6 +28,8 @@ class Reader:
         self._folder = folder
         self._read: dict[str, int] = {}
         self._counts: Counter[bytes] = Counter()
+        self._callers: Counter[tuple[str, str, str, int, str]] = Counter()
+        self._known: set[str] = set()
 
     def resume(self, offsets: dict[str, int]) -> None:
         """Go on where the process before had landed everything."""
@@ -75,19 +82,34 @@ class Reader:
         counts, self._counts = self._counts, Counter()
         merged: Counter[tuple[str, str, str, int, str]] = Counter()
         for line, number in counts.items():
-            try:
-                raw = msgspec.json.decode(line)
-            except msgspec.DecodeError:
-                continue
             each = hop(line)
             if each is not None:
-                merged[(each.tier, each.system, each.zone, each.status, each.verdict)] += number * int(
-                    raw.get("c", 1)
-                )
+                many = _MANY.search(
+                    line.partition(b',"u":"')[0]
+                )  # a line that stands for several requests says how many
+                number *= int(many[1]) if many else 1
+                self._called(each, number)
+                merged[(each.tier, each.system, each.zone, each.status, each.verdict)] += number
         return [(*key, number) for key, number in sorted(merged.items())]
+
+    def callers(self) -> list[tuple[str, str, str, int, str, int]]:
+        """(zone, route, consumer, status, verdict, how many) at the gateway, of what `counts` gave until now."""
+        callers, self._callers = self._callers, Counter()
+        return [(*key, number) for key, number in sorted(callers.items())]
+
+    def _called(self, each: Hop, number: int) -> None:
+        if each.tier != "gateway":
+            return
+        route, consumer = (str(each.attributes.get(name, "")) for name in ("http.route", "enduser.id"))
+        if consumer and consumer not in self._known:
+            if len(self._known) >= _CONSUMERS:
+                consumer = OTHERS
+            else:
+                self._known.add(consumer)
+        self._callers[(each.zone, route, consumer, each.status, each.verdict)] += number
 
 
 def _counted(each: Hop) -> bytes:
-    return msgspec.json.encode(
-        {"f": "00", "s": each.status, "T": each.tier, "y": each.system, "z": each.zone, "v": each.verdict}
-    )
+    told = {"f": "00", "s": each.status, "T": each.tier, "y": each.system, "z": each.zone, "v": each.verdict}
+    called = {name: each.attributes[name] for name in ("http.route", "enduser.id") if name in each.attributes}
+    return msgspec.json.encode({**told, "a": called} if called and each.tier == "gateway" else told)

@@ -19,12 +19,16 @@ create table if not exists hops (
 create table if not exists counts (
     time timestamp, tier varchar, system varchar, zone varchar, status integer, verdict varchar, requests bigint
 );
+create table if not exists callers (
+    time timestamp, zone varchar, route varchar, consumer varchar, status integer, verdict varchar, requests bigint
+);
 create table if not exists landed (file varchar, bytes bigint);
 """
 
 
 class Store:
-    """The warehouse's landing: `hops` in detail, `counts` complete, `landed` how far each hop file is in them."""
+    """The warehouse's landing: `hops` in detail, `counts` and, at the gateway, `callers` complete, `landed` how far
+    each hop file is in them."""
 
     def __init__(self, path: Path) -> None:
         import duckdb
@@ -38,7 +42,11 @@ class Store:
         self._db.execute(_TABLES)
 
     def add(
-        self, hops: list[Hop], counts: list[tuple[str, str, str, int, str, int]], offsets: dict[str, int]
+        self,
+        hops: list[Hop],
+        counts: list[tuple[str, str, str, int, str, int]],
+        offsets: dict[str, int],
+        callers: list[tuple[str, str, str, int, str, int]] | None = None,
     ) -> None:
         """One transaction for all of it: after a crash nothing is missing and nothing is there twice."""
         self._db.execute("begin")
@@ -54,6 +62,8 @@ class Store:
         if counts:
             now = _timestamp(time.time_ns() // 1000)
             self._copy("counts", [(now, *row) for row in counts])
+            if callers:
+                self._copy("callers", [(now, *row) for row in callers])
         self._db.execute("delete from landed")
         self._db.execute(
             "insert into landed select unnest(?), unnest(?)", (list(offsets), list(offsets.values()))
@@ -68,6 +78,13 @@ class Store:
         """(tier, system, zone, status, verdict, how many) of all requests."""
         return self.rows(
             "select tier, system, zone, status, coalesce(verdict, ''), sum(requests)::bigint from counts group by all"
+        )
+
+    def callers(self) -> list[tuple[str, str, str, int, str, int]]:
+        """(zone, route, consumer, status, verdict, how many) of all requests at the gateway."""
+        return self.rows(
+            "select zone, coalesce(route, ''), coalesce(consumer, ''), status, coalesce(verdict, ''), "
+            "sum(requests)::bigint from callers group by all"
         )
 
     def _copy(self, table: str, rows: list[tuple[Any, ...]]) -> None:

@@ -74,7 +74,7 @@ def _policies(role: Role, context: Context, name: str) -> tuple[str, str, dict[s
     files: dict[str, str] = {}
     access = [{**rule, "match": under(rule["paths"], settings)} for rule in settings["access"]]
     early = [rule for rule in access if not rule["claims"] and not rule["scopes"]]
-    limits = [_limit(each, settings) for each in settings["limits"]]
+    limits = [_limit(each, settings, number) for number, each in enumerate(settings["limits"])]
     before = [each for each in limits if each["by"] != "consumer"]
     after = [each for each in limits if each["by"] == "consumer"] + _quotas(settings["keys"])
     rules = callers.cors(settings["cors"]) if settings["cors"] else ""
@@ -109,9 +109,14 @@ def _policies(role: Role, context: Context, name: str) -> tuple[str, str, dict[s
     return rules + (callers.LEFT if counters else ""), tables, files, counters
 
 
-def _limit(limit: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+def _limit(limit: dict[str, Any], settings: dict[str, Any], number: int) -> dict[str, Any]:
     key = {"all": "str(all)", "client": "var(txn.client)", "consumer": "var(txn.consumer)"}[limit["by"]]
-    return {**limit, "key": key, "match": under(limit["paths"], settings) if limit["paths"] else None}
+    return {
+        **limit,
+        "key": key,
+        "match": under(limit["paths"], settings) if limit["paths"] else None,
+        "policy": callers.named(f"limit-{limit['by']}", number, limit["paths"]),
+    }
 
 
 def _quotas(keys: dict[str, Any] | None) -> list[dict[str, Any]]:
@@ -119,7 +124,7 @@ def _quotas(keys: dict[str, Any] | None) -> list[dict[str, Any]]:
     return [
         {
             **plan, "burst": None, "match": None, "key": "var(txn.consumer)",
-            "when": f"{{ var(txn.plan) -m str {plan['name']} }}",
+            "when": f"{{ var(txn.plan) -m str {plan['name']} }}", "policy": f"quota:{plan['name']}",
         }
         for plan in plans
     ]  # fmt: skip
@@ -155,6 +160,7 @@ def _route(number: int, route: Routed) -> str:
     lines += (
         f"    http-request set-var(txn.route) str({name}) if {asked} !{{ var(txn.route) -m found }}\n"
         f"    http-request set-var(txn.up) str({route.upstream}) if {mine}\n"
+        f"    http-request set-var(txn.named) str({route.name}) if {mine}\n"
     )
     if route.canary:
         to = f"http-request set-var(txn.up) str({route.canary['to']}) if {mine}"

@@ -60,6 +60,8 @@ FEATURES: Mapping[str, str] = {
     "problem_documents": "a problem document (RFC 9457) for each refusal",
     "trace_context": "traceparent passed on, one hop per request",
     "live_upstreams": "instances come, go and drain without a failed request",
+    "caller_log": "who asked, by which route, and which policy refused, in the hop",
+    "caller_metrics": "requests counted by route and consumer",
     "metrics": "counts per route in Prometheus format, on a socket of the unit's own",
 }
 """Every feature of a gateway, by name: what `supports`, `lacks` and the contract suite speak of."""
