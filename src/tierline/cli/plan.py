@@ -18,7 +18,7 @@ def command(
     stack: Path | None, lineup: str, uses: tuple[str, ...], no_fusion: bool, as_json: bool, svg: bool
 ) -> None:
     """Places, roles, engines, fusion, wiring, and what the lineup can't do."""
-    from tierline.plan.show import picture, text
+    from tierline.plan.show import difference, picture, text
     from tierline.run.state import State
 
     plan, path = plan_of(stack, lineup, uses, no_fusion)
@@ -28,4 +28,9 @@ def command(
         click.echo(msgspec.json.format(msgspec.json.encode(plan), indent=1).decode())
         return
     told = State(path).read() or {}
-    click.echo(picture(plan) if svg else text(plan, told.get("addresses", {})))
+    if svg:
+        click.echo(picture(plan))
+        return
+    click.echo(text(plan, told.get("addresses", {})))
+    other, _ = plan_of(stack, lineup, uses, not no_fusion)
+    click.echo(difference(other, plan) if no_fusion else difference(plan, other))

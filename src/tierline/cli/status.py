@@ -45,6 +45,8 @@ def command(stack: Path | None, as_json: bool) -> None:
             click.echo(f"    delayed by {late['seconds'] * 1000:g} ms{more} {late['problem']}".rstrip())
         if process["problem"]:
             click.echo(f"    {process['problem']}")
+        if process["notice"]:
+            click.echo(f"    {process['notice']}")
     for name, problem in told["refused"].items():
         click.echo(f"\n  {name}: not applied: {problem}")
     if told["events"]:

@@ -6,7 +6,9 @@ same fused or not; only the process differs.
 
 from __future__ import annotations
 
-from tierline.plan.model import Role, Unit
+import msgspec
+
+from tierline.plan.model import Plan, Role, Unit
 from tierline.stack import Stack
 from tierline.tiers.base import system
 
@@ -49,3 +51,17 @@ def fuse(stack: Stack, roles: list[Role], *, fusion: bool = True) -> tuple[Unit,
         )
         for key, members in groups.items()
     )
+
+
+def apart(plan: Plan, name: str) -> Plan:
+    """The plan with a service in processes of its own, as `fuse=False` on it would make it."""
+    units: list[Unit] = []
+    for unit in plan.units:
+        mine = [role for role in unit.roles if role.name == name and role.tier == "feature"]
+        rest = tuple(role for role in unit.roles if role not in mine)
+        if not mine or not rest or unit.engine != "python":
+            units.append(unit)
+            continue
+        units.append(msgspec.structs.replace(unit, id=unit.id if len(rest) > 1 else rest[0].id, roles=rest))
+        units += [msgspec.structs.replace(unit, id=role.id, roles=(role,)) for role in mine]
+    return msgspec.structs.replace(plan, units=tuple(units))

@@ -37,6 +37,18 @@ def text(plan: Plan, addresses: Mapping[str, str]) -> str:
     return "\n".join(lines)
 
 
+def difference(fused: Plan, alone: Plan) -> str:
+    """What fusion does: who shares a process, who could and doesn't, and how many processes that saves."""
+    lines = []
+    for unit in fused.units:
+        apart = [each for each in alone.units if {r.id for r in each.roles} <= {r.id for r in unit.roles}]
+        if len(apart) > 1:
+            names = ", ".join(role.name for role in unit.roles)
+            lines.append(f"fused {unit.id}: {names} in 1 process instead of {len(apart)}")
+    lines.append(f"{len(fused.units)} processes with fusion, {len(alone.units)} without (--no-fusion)")
+    return "\n".join(lines)
+
+
 def _targets(role: Role, name: str) -> str:
     return ", ".join(
         f"{upstream.role}{'' if upstream.distance == 0 else ' (backup)' if upstream.distance == 1 else ' (far)'}"

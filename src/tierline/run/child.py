@@ -69,6 +69,10 @@ class Child:
         self.voice: Voice | None = None
         self.heard: Callable[[Child, dict[str, Any]], None] = lambda child, message: None
         """Called for what the process says."""
+        self.died: Callable[[Child, int, int], None] = lambda child, pid, code: None
+        """Called with pid and exit code when the process ended by itself."""
+        self.notice: tuple[float, str] = (0.0, "")
+        """Something to tell about it, and until when."""
         self.sources: frozenset[str] = frozenset()
         """Files of the project that the process has imported."""
         self.beside: set[int] = set()
@@ -106,6 +110,7 @@ class Child:
             if self._asked.is_set():
                 crashes = 0
                 continue
+            self.died(self, self.pid, self._popen.returncode if self._popen is not None else 0)
             self.restarts += 1
             lived = time.time() - self.began
             crashes = 1 if lived > _FAST_CRASH else crashes + 1

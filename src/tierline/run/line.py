@@ -28,6 +28,7 @@ from tierline.run.context import LocalContext
 from tierline.run.events import Events
 from tierline.run.failover import keepers
 from tierline.run.fetched import follow
+from tierline.run.isolation import Isolation
 from tierline.run.state import State
 from tierline.tiers.base import system
 
@@ -132,6 +133,7 @@ class Line:
         """What a plan of the stack file is made into before it is applied."""
         self.refused: dict[str, str] = {}
         """What could not be applied, by what it is about."""
+        self.isolation = Isolation(self)
         self.generation = ""
         """Which state of the sources runs: what the code before has kept is not used again."""
 
@@ -183,6 +185,7 @@ class Line:
 
     def launch(self, child: Child) -> None:
         """Keep a process running from now on, once those before it are ready."""
+        child.heard, child.died = self.isolation.heard, self.isolation.died
         before = [self.children[name] for name in child.process.after]
         self._tasks.append(asyncio.create_task(child.run(before)))
 
@@ -275,6 +278,7 @@ class Line:
                     "delay": max(
                         (each.told() for each in child.delays), key=lambda told: told["seconds"], default=None
                     ),
+                    "notice": child.notice[1] if child.notice[0] > time.time() else "",
                 }
                 for child in self.children.values()
             ],

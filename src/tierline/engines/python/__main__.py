@@ -7,6 +7,7 @@ once a successor has the listening sockets
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import signal
 import sys
 from pathlib import Path
@@ -15,11 +16,17 @@ from typing import Any
 import msgspec
 import uvloop
 
+from tierline.engines.python import flying
 from tierline.engines.python.apps import Loaded, load, told_again
+from tierline.engines.python.blame import Blame
 from tierline.engines.python.config import Config
 from tierline.engines.python.environment import agreed, environment
+from tierline.engines.python.growth import Growth
+from tierline.engines.python.namespaces import Namespaces, contested
 from tierline.engines.python.serve import Servers
+from tierline.engines.python.traced import Entered, Traced
 from tierline.engines.python.voice import Voice, imported, mistake
+from tierline.engines.python.watch import Watch, ending
 from tierline.trips import record
 
 _LONGEST = 10.0
@@ -35,13 +42,27 @@ async def run(config: Config, voice: Voice) -> int:
     from tierline.engines.python import hooks
 
     hooks.install(config.resources)
+    noted = flying.use(Path(sys.argv[1]).with_name(f"flying-{os.getpid()}"))
+    voice.say(flying=str(noted.path), targets={app.name: app.target.partition(":")[0] for app in config.apps})
+    faulthandler.enable()
+    blame = Blame(config.project)
+    for wrapper in (Traced, Entered):
+        blame.wrapper(wrapper.__call__.__code__)
+    ending(blame, voice)
     loaded: list[Loaded] = []
+    namespaces = Namespaces(config.project, contested(app.env for app in config.apps))
     # Journeys last: they call their neighbours.
     for app in sorted(config.apps, key=lambda app: app.kind == "journeys"):
-        with environment(app.env):
+        slot = noted.enter(app.name, "its start")
+        with environment(app.env), namespaces.loading(app.name):
             each = load(app, config, loaded)
             await each.start()
             loaded.append(each)
+        noted.leave(slot)
+        blame.imported(app.name, imported(config.project))
+    for name, variables in namespaces.settle().items():
+        why = f"reads {', '.join(variables)}" if variables else "imports one that does"
+        print(f"{name} {why} at import: each application has a copy of its own", file=sys.stderr, flush=True)
     os.environ.update(agreed(app.env for app in config.apps))
     servers = Servers(loaded, config, voice)
     stop, retired = asyncio.Event(), asyncio.Event()
@@ -54,6 +75,8 @@ async def run(config: Config, voice: Voice) -> int:
         retired.set()
         stop.set()
 
+    Traced.watch = Watch(blame, voice, Growth(blame, noted))
+    Traced.watch.start()
     voice.listen(servers.sockets, retire)
     serving = asyncio.create_task(servers.serve(stop))
     done: set[Any]
@@ -69,6 +92,7 @@ async def run(config: Config, voice: Voice) -> int:
     for each in reversed(loaded):
         await each.stop()
     record.recorder.flush()
+    noted.close()
     return 0
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from tierline.engines.python.config import App, Config, Services
-from tierline.engines.python.traced import Traced
+from tierline.engines.python.traced import Entered, Traced
 
 
 class Loaded:
@@ -119,7 +119,7 @@ def _journeys(told: App, config: Config, neighbours: Sequence[Loaded]) -> Any:
             # Its lifespan has been started here already, in its own environment.
             neighbour = here[name]
             services[name] = InProcess(
-                neighbour.inner, name, zone=config.zone, lifespan=False, state=neighbour.state
+                Entered(neighbour.inner, name), name, zone=config.zone, lifespan=False, state=neighbour.state
             )
         else:
             services[name] = elsewhere[name] = HTTP(list(addresses), name=name)

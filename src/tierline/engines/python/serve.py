@@ -38,6 +38,8 @@ def listening(config: Config) -> dict[str, socket.socket]:
         else:
             made = socket.socket(socket.AF_INET6 if ":" in app.host else socket.AF_INET)
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # An application that moves to a process of its own listens there before it stops here.
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             made.bind((app.host, app.port))
         made.setblocking(False)
         found[name] = made

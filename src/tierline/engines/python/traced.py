@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from tierline.engines.python import flying
 from tierline.trips import record
 from tierline.trips.hop import Hop
+
+if TYPE_CHECKING:
+    from tierline.engines.python.watch import Watch
 
 _now = time.time_ns
 
@@ -20,9 +24,12 @@ class Traced:
     """This process has a successor: each answer asks its client to connect anew (RFC 9112, section 9.6), and
     caches not to keep what the code before said."""
 
+    watch: ClassVar[Watch | None] = None
+    """Who blocked the event loop of this process."""
+
     def __init__(self, app: Any, name: str, system: str | None, health: str = "") -> None:
         self._app = app
-        self._name = name
+        self.name = name
         self._system = system
         self._health = health
         self._zone = os.environ.get("TIERLINE_ZONE", "")
@@ -46,6 +53,8 @@ class Traced:
                 span = record.parse(value.decode("latin-1"))
                 break
         self.running += 1
+        slot = flying.flying.enter(self.name, f"{scope['method']} {scope['path']}")
+        began = _now() if span is not None and span.sampled else 0
         try:
             if self._system is None:
                 await self._app(scope, receive, send)
@@ -53,8 +62,28 @@ class Traced:
                 await self._counted(scope, receive, send)
             else:
                 await self._hop(span, scope, receive, send)
+        except SystemExit as error:
+            # One application's wish to end isn't the others': it fails this request only.
+            raise RuntimeError(f"{self.name}: sys.exit({error.code}) while it was answering") from error
         finally:
+            flying.flying.leave(slot)
             self.running -= 1
+            if began and span is not None and Traced.watch is not None:
+                self._held_up(span, began)
+
+    def _held_up(self, span: record.Span, began: int) -> None:
+        """A hop of its own for the time in which nothing could run, whoever was to blame."""
+        blocked = Traced.watch.during(began) if Traced.watch is not None else None
+        if blocked is not None:
+            start, end, who = blocked
+            record.recorder.write(
+                Hop(
+                    trace=span.trace, span=record.span_id(), parent=span.span, status=0,
+                    tier="experience" if self._system is None else "feature", system="event loop", zone=self._zone,
+                    start_us=start // 1000, duration_us=(end - start) // 1000,
+                    verdict=f"blocked by {who.app or 'an application'}", name=str(who),
+                )
+            )  # fmt: skip
 
     async def _counted(self, scope: Any, receive: Any, send: Any) -> None:
         status = 500
@@ -68,7 +97,7 @@ class Traced:
         try:
             await self._app(scope, receive, watched)
         finally:
-            record.recorder.count("feature", self._name, self._zone, status)
+            record.recorder.count("feature", self.name, self._zone, status)
 
     async def _hop(self, parent: record.Span, scope: Any, receive: Any, send: Any) -> None:
         status = 500
@@ -93,7 +122,7 @@ class Traced:
                     span=mine.span,
                     parent=parent.span,
                     tier="feature",
-                    system=self._name,
+                    system=self.name,
                     zone=self._zone,
                     start_us=began // 1000,
                     duration_us=(_now() - began) // 1000,
@@ -111,3 +140,20 @@ def _closing(send: Any) -> Any:
         await send(message)
 
     return told
+
+
+class Entered:
+    """A neighbour's application as the journeys of the same process call it: noted under its own name."""
+
+    def __init__(self, app: Any, name: str) -> None:
+        self._app = app
+        self.name = name
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        slot = flying.flying.enter(self.name, f"{scope['method']} {scope['path']}")
+        try:
+            await self._app(scope, receive, send)
+        except SystemExit as error:
+            raise RuntimeError(f"{self.name}: sys.exit({error.code}) while it was answering") from error
+        finally:
+            flying.flying.leave(slot)
