@@ -36,8 +36,14 @@ class Refused(RunError):
 
 
 def able(child: Child) -> bool:
-    """Whether a process can be succeeded now."""
-    return child.process.voice and child.voice is not None and child.ready.is_set() and child.phase == "ready"
+    """Whether a process can be succeeded now. One that is delayed restarts: its detour follows a restart."""
+    return (
+        not child.delays
+        and child.process.voice
+        and child.voice is not None
+        and child.ready.is_set()
+        and child.phase == "ready"
+    )
 
 
 async def succeed(child: Child, process: Process) -> None:
