@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+
 from tierline.plan.fusion import fuse
 from tierline.plan.model import Plan, Role
 from tierline.plan.parity import losses
@@ -27,7 +29,7 @@ def resolve(stack: Stack, lineup: Mapping[str, str], *, fusion: bool = True) -> 
     line = Line(stack, lineup)
     roles = wire(stack, line, place(stack, line))
     entry = line.path[0] if line.path else ""
-    return Plan(
+    plan = Plan(
         stack=stack.name,
         domain=stack.dns.domain if stack.dns else f"{stack.name}.localhost",
         region=stack.region,
@@ -40,6 +42,23 @@ def resolve(stack: Stack, lineup: Mapping[str, str], *, fusion: bool = True) -> 
         losses=losses(stack, line),
         notes=_notes(stack, line, roles),
     )
+    return _described(stack, plan)
+
+
+def _described(stack: Stack, plan: Plan) -> Plan:
+    """The plan with the document that its gateways serve, when the stack asks for one."""
+    if stack.gateway is None or stack.gateway.openapi is None:
+        return plan
+    from tierline.openapi.document import text
+
+    found, notes = text(stack, plan)
+
+    def told(role: Role) -> Role:
+        more = {**role.settings, "document": found}
+        return msgspec.structs.replace(role, settings=more) if role.slot == "gateway" else role
+
+    units = tuple(msgspec.structs.replace(u, roles=tuple(map(told, u.roles))) for u in plan.units)
+    return msgspec.structs.replace(plan, units=units, notes=(*plan.notes, *notes))
 
 
 def _notes(stack: Stack, line: Line, roles: list[Role]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from gateway_suite import GatewayContract
 from keys_suite import KeysContract
+from openapi_suite import OpenAPIContract
 
 
 class TestEnvoy(GatewayContract):
@@ -9,4 +10,8 @@ class TestEnvoy(GatewayContract):
 
 
 class TestEnvoyKeys(KeysContract):
+    system = "envoy"
+
+
+class TestEnvoyOpenAPI(OpenAPIContract):
     system = "envoy"

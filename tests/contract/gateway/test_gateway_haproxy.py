@@ -2,6 +2,7 @@
 
 from gateway_suite import GatewayContract
 from keys_suite import KeysContract
+from openapi_suite import OpenAPIContract
 
 
 class TestHAProxy(GatewayContract):
@@ -9,4 +10,8 @@ class TestHAProxy(GatewayContract):
 
 
 class TestHAProxyKeys(KeysContract):
+    system = "haproxy"
+
+
+class TestHAProxyOpenAPI(OpenAPIContract):
     system = "haproxy"

@@ -113,6 +113,7 @@ def watched_files(fragments: list[Fragment], folder: Path, entry: Sequence[str])
                     ],
                     "validate_clusters": False,
                     "ignore_port_in_host_matching": True,
+                    **fragment.routing,
                     **(ENTRY if name in entry else {}),
                 }
             ],

@@ -60,6 +60,8 @@ class Fragment(msgspec.Struct, kw_only=True):
     virtual_hosts: list[dict[str, Any]]
     clusters: list[dict[str, Any]]
     local_reply: dict[str, Any] = {}
+    routing: dict[str, Any] = {}
+    """Fields of the route configuration that differ from ours."""
     manager: dict[str, Any] = {}
     """Fields of the HTTP connection manager that differ from ours."""
     binds: list[Bind] = msgspec.field(default_factory=lambda: [Bind()])

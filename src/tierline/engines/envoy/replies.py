@@ -22,9 +22,12 @@ def _problem(title: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _mapper(status: int, title: str) -> dict[str, Any]:
+def _mapper(status: int, title: str, op: str = "EQ") -> dict[str, Any]:
     same = {
-        "comparison": {"op": "EQ", "value": {"default_value": status, "runtime_key": f"tierline.p{status}"}}
+        "comparison": {
+            "op": op,
+            "value": {"default_value": status, "runtime_key": f"tierline.p{op.lower()}{status}"},
+        }
     }
     return {"filter": {"status_code_filter": same}, "body_format_override": _problem(title)}
 
@@ -48,6 +51,7 @@ PROBLEMS = {
         # A rule of access control says 403; a token that isn't good enough is no valid credential.
         _told("[token-algorithm]", 401, TITLES[401]),
         *(_mapper(status, title) for status, title in TITLES.items()),
+        # What Envoy answers itself and is no refusal (a preflight, a document) stays as it is.
+        _mapper(400, "Refused", "GE"),
     ],
-    "body_format": _problem("Refused"),
 }

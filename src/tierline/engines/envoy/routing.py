@@ -56,6 +56,17 @@ def matching(
     return {**found, **({"headers": conditions} if conditions else {})}
 
 
+def document(path: str, text: str) -> dict[str, Any]:
+    """A route that answers with a JSON document itself."""
+    said = {"content-type": "application/json", "cache-control": "max-age=60"}
+    return {
+        "name": "openapi",
+        "match": {"path": path, "headers": [_regex(":method", "GET|HEAD")]},
+        "direct_response": {"status": 200, "body": {"inline_string": text}},
+        **changes({}, said),
+    }
+
+
 def _regex(name: str, regex: str) -> dict[str, Any]:
     return {"name": name, "string_match": {"safe_regex": {"regex": regex}}}
 

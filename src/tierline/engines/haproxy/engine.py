@@ -17,6 +17,8 @@ class Fragment(msgspec.Struct, kw_only=True):
     sections: str
     files: dict[str, str] = {}
     """Files that the sections name: keys, maps."""
+    lua: tuple[str, ...] = ()
+    """Those of them that are programs."""
     counters: int = 0
     """Stick counters that one request needs."""
 
@@ -82,6 +84,7 @@ global
     # Hops go to standard output, which is the unit's hop file.
     log fd@1 format raw local0
     tune.bufsize 32768
+{"".join(f"    lua-load {path}{chr(10)}" for fragment in fragments for path in fragment.lua)}\
     tune.stick-counters {max(3, sum(fragment.counters for fragment in fragments))}
     # Mozilla's intermediate profile: the defaults don't pass it.
     ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets

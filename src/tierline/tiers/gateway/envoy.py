@@ -11,7 +11,7 @@ from tierline.engines.envoy import callers, limits, remote
 from tierline.engines.envoy.clusters import cluster, targets, thresholds
 from tierline.engines.envoy.listeners import Fragment
 from tierline.engines.envoy.replies import PROBLEMS
-from tierline.engines.envoy.routing import changes, matching, retry
+from tierline.engines.envoy.routing import changes, document, matching, retry
 from tierline.engines.keysets import pinned
 from tierline.plan.model import Role
 from tierline.tiers.base import System
@@ -29,12 +29,13 @@ class EnvoyGateway(System):
     endpoints = {"http": "http"}
 
     def contribute(self, role: Role, context: Context) -> Fragment:
-        settings = role.settings
+        settings, told = role.settings, role.settings.get("document")
         breaker = thresholds(settings["concurrency"], settings["retry_budget"])
         return Fragment(
             role=role,
             filters=_filters(settings, role, context),
             virtual_hosts=[_host(role, context)],
+            routing={"max_direct_response_body_size_bytes": len(told) * 4} if told else {},
             clusters=[
                 cluster(name, targets(upstreams, context), circuit_breakers={"thresholds": [breaker]})
                 for name, upstreams in role.upstreams.items()
@@ -49,7 +50,10 @@ def _host(role: Role, context: Context) -> dict[str, Any]:
     found: dict[str, Any] = {
         "name": "all",
         "domains": ["*"],
-        "routes": [made for each in routes(role, context.plan) for made in _routes(each, settings)],
+        "routes": [
+            *([document(settings["openapi"], settings["document"])] if settings.get("document") else []),
+            *(made for each in routes(role, context.plan) for made in _routes(each, settings)),
+        ],
         **changes(settings["request"], settings["response"]),
     }
     if settings["cors"]:

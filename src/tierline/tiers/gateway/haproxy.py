@@ -9,6 +9,7 @@ from tierline.engines.context import Context
 from tierline.engines.haproxy import callers
 from tierline.engines.haproxy.engine import Fragment, trace
 from tierline.engines.haproxy.parts import hosts, servers
+from tierline.engines.haproxy.serving import document
 from tierline.plan.model import Role
 from tierline.tiers.base import System
 from tierline.tiers.gateway.routes import Routed, api_keys, routes, token_paths, under
@@ -36,6 +37,11 @@ class HAProxyGateway(System):
         forwarded = "http-request set-header X-Forwarded-For %[src]" if entry else "option forwardfor if-none"
         rules, tables, files, counters = _policies(role, context, name)
         table = routes(role, context.plan)
+        served, lua = "", ""
+        if settings.get("document"):
+            folder = context.folder(context.unit_of(role.id))
+            served, more, lua = document(name, settings["openapi"], settings["document"], folder)
+            files |= more
         # fmt: off
         frontend = f"""\
 frontend {name}
@@ -47,6 +53,7 @@ frontend {name}
     http-request set-var(txn.client) {"src" if entry else "req.hdr_ip(x-forwarded-for,-1)"}
 {callers.refuse(400, "path", _ODD)}\
 {rules}\
+{served}\
 {"".join(_route(number, route) for number, route in enumerate(table))}\
 {callers.refuse(404, "no route", "!{ var(txn.up) -m found }")}\
 {_changes(settings["request"], settings["response"], "")}\
@@ -65,7 +72,7 @@ frontend {name}
                 + servers(targets, context, {})
                 + "\n"
             )
-        return Fragment(sections=frontend + tables, files=files, counters=counters)
+        return Fragment(sections=frontend + tables, files=files, counters=counters, lua=(lua,) if lua else ())
 
 
 def _policies(role: Role, context: Context, name: str) -> tuple[str, str, dict[str, str], int]:

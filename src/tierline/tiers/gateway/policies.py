@@ -21,6 +21,11 @@ def paths(value: str) -> str | None:
     return None if _PATH.fullmatch(value) else "paths that begin with /, of URL characters only"
 
 
+def plain_path(value: str) -> str | None:
+    """A path without templates, or what would be allowed."""
+    return None if re.fullmatch(r"/[A-Za-z0-9._~/-]*", value) else "a plain path such as /openapi.json"
+
+
 def _methods(value: str) -> str | None:
     return None if value.isalpha() and value.isupper() else 'methods in capitals, such as "GET"'
 

@@ -18,6 +18,7 @@ from tierline.tiers.gateway.policies import (
     Route,
     Version,
     headers,
+    plain_path,
 )
 
 __all__ = [
@@ -60,6 +61,7 @@ FEATURES: Mapping[str, str] = {
     "problem_documents": "a problem document (RFC 9457) for each refusal",
     "trace_context": "traceparent passed on, one hop per request",
     "live_upstreams": "instances come, go and drain without a failed request",
+    "openapi": "the OpenAPI 3.1 document of what is exposed, at a path of its own",
     "caller_log": "who asked, by which route, and which policy refused, in the hop",
     "caller_metrics": "requests counted by route and consumer",
     "metrics": "counts per route in Prometheus format, on a socket of the unit's own",
@@ -99,6 +101,11 @@ class Gateway(Intent):
     cors: tuple[str, ...] = setting("Origins that browsers may call from.", default=())
     request: dict[str, str | None] = setting("Request headers to set, or to remove (None).", factory=dict)
     response: dict[str, str | None] = setting("Response headers to set, or to remove (None).", factory=dict)
+    openapi: str | None = setting(
+        "Path at which the OpenAPI document of what is exposed is served, such as `/openapi.json`; default: it isn't.",
+        default=None,
+        allowed=plain_path,
+    )
     raw: str | None = setting(
         "Engine configuration added as it is (Envoy: a JSON list of HTTP filters; HAProxy: into the frontend; "
         "nginx: into the server block).",
@@ -142,6 +149,7 @@ class Gateway(Intent):
             ("api_keys", "keys=APIKeys()", self.keys),
             ("quotas", "APIKeys(plans=)", self.keys and self.keys.plans),
             ("cors", "cors=", self.cors),
+            ("openapi", "openapi=", self.openapi),
             ("versions", "versions=", self.versions),
             ("deprecation", "Version(deprecated=)", [v for v in self.versions if v.deprecated or v.sunset]),
             ("transform_headers", "request= or response=", self.request or self.response),

@@ -1,0 +1,36 @@
+"""tierline openapi: the OpenAPI document of what the gateway exposes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from tierline.cli.shared import lineup_options, plan_of, stack_argument
+
+
+@click.command()
+@stack_argument
+@lineup_options
+@click.option("--output", type=click.Path(path_type=Path), help="Write it to a file.")
+def command(
+    stack: Path | None, lineup: str, uses: tuple[str, ...], no_fusion: bool, output: Path | None
+) -> None:
+    """Journeys, services' own documents and the gateway's policies as one OpenAPI 3.1 document."""
+    from tierline.errors import StackError
+    from tierline.openapi.document import document
+    from tierline.stack import load
+
+    loaded, _ = load(stack)
+    if loaded.gateway is None:
+        raise StackError("the stack has no gateway: tierline journeys --openapi describes its journeys alone")
+    plan, _ = plan_of(stack, lineup, uses, no_fusion)
+    found, notes = document(loaded, plan)
+    for note in notes:
+        click.echo(note, err=True)
+    whole = json.dumps(found, indent=2) + "\n"
+    if output is None:
+        click.echo(whole, nl=False)
+    else:
+        output.write_text(whole)

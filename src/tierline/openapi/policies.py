@@ -1,0 +1,129 @@
+"""What a gateway's policies mean for one operation: what it needs, how often it may be called, how it is refused."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from tierline.tiers.gateway.routes import lifetime, token_paths, under
+
+_PROBLEM = {"$ref": "#/components/responses/Refused"}
+_LIMITS = {
+    "ratelimit-limit": {"description": "Requests in the interval", "schema": {"type": "string"}},
+    "ratelimit-remaining": {"description": "Requests left", "schema": {"type": "string"}},
+    "ratelimit-reset": {"description": "Seconds until there are more", "schema": {"type": "string"}},
+    "retry-after": {"description": "Seconds to wait", "schema": {"type": "string"}},
+}
+PROBLEM = {
+    "title": "Refusal",
+    "description": "A problem document (RFC 9457).",
+    "type": "object",
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "trace": {"type": "string"},
+    },
+    "required": ["type", "title", "status"],
+}
+
+
+class Policies:
+    """A gateway's settings, asked about paths and methods."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        self._settings = settings
+        self._needs: dict[str, re.Pattern[str]] = {}
+        if settings["auth"]:
+            self._add("token", token_paths(settings))
+        if settings["keys"]:
+            self._add("key", settings["keys"]["paths"])
+        self._access = [(re.compile(under(rule["paths"], settings)), rule) for rule in settings["access"]]
+        self._limits = [
+            (re.compile(under(limit["paths"], settings) if limit["paths"] else ".*"), limit)
+            for limit in settings["limits"]
+        ]
+
+    def _add(self, scheme: str, paths: list[str]) -> None:
+        self._needs[scheme] = re.compile(under(paths, self._settings))
+
+    def schemes(self) -> dict[str, Any]:
+        """`components/securitySchemes`."""
+        auth, keys = self._settings["auth"], self._settings["keys"]
+        found: dict[str, Any] = {}
+        if auth:
+            about = f"A token of {auth['issuer']} for {auth['audience']}, signed with {' or '.join(auth['algorithms'])}."
+            found["token"] = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": about}
+        if keys:
+            found["key"] = {"type": "apiKey", "in": "header", "name": keys["header"]}
+        return found
+
+    def components(self) -> dict[str, Any]:
+        """Responses and schemas that operations refer to."""
+        content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}
+        return {
+            "schemas": {"Refusal": PROBLEM},
+            "responses": {
+                "Refused": {"description": "Refused by the gateway", "content": content},
+                "TooMany": {"description": "Too many requests", "headers": _LIMITS, "content": content},
+            },
+            "securitySchemes": self.schemes(),
+        }
+
+    def apply(
+        self, operation: dict[str, Any], path: str, method: str, version: dict[str, Any] | None
+    ) -> None:
+        """Add to an operation what the gateway does with it."""
+        plain = re.sub(r"\{[^}]*\}", "x", path)
+        responses = operation.setdefault("responses", {})
+        needs: dict[str, list[str]] = {
+            scheme: [] for scheme, match in self._needs.items() if match.fullmatch(plain)
+        }
+        rules = [
+            rule
+            for match, rule in self._access
+            if match.fullmatch(plain) and (not rule["methods"] or method in rule["methods"])
+        ]
+        scopes = [scope for rule in rules for scope in rule["scopes"]]
+        if needs:
+            security: dict[str, list[str]] = {scheme: [] for scheme in needs}
+            if "token" in security:
+                security["token"] = list(dict.fromkeys(scopes))
+            operation["security"] = [security]
+            responses.setdefault("401", _PROBLEM)
+        if rules:
+            responses.setdefault("403", _PROBLEM)
+            claims = {name: value for rule in rules for name, value in rule["claims"].items()}
+            if claims:
+                operation["x-tierline-claims"] = claims
+        limits = [limit for match, limit in self._limits if match.fullmatch(plain)]
+        if limits:
+            operation["x-tierline-limits"] = [
+                {"requests": each["requests"], "seconds": each["per"], "by": each["by"]} for each in limits
+            ]
+        plans = (self._settings["keys"] or {}).get("plans")
+        if limits or (plans and "key" in needs):
+            responses.setdefault("429", {"$ref": "#/components/responses/TooMany"})
+        if method in ("POST", "PUT", "PATCH"):
+            responses.setdefault("413", _PROBLEM)
+        for status in ("503", "504"):
+            responses.setdefault(status, _PROBLEM)
+        if version and (told := lifetime(version)):
+            operation["deprecated"] = bool(version["deprecated"]) or operation.get("deprecated", False)
+            operation["x-tierline-lifetime"] = told
+        if version and self._settings["version_by"] == "header":
+            self._ask_version(operation)
+
+    def _ask_version(self, operation: dict[str, Any]) -> None:
+        names = [version["name"] for version in self._settings["versions"]]
+        header = self._settings["version_header"]
+        asked = {
+            "name": header,
+            "in": "header",
+            "required": False,
+            "schema": {"enum": names, "default": names[-1]},
+        }
+        given = operation.setdefault("parameters", [])
+        if not any(each.get("name") == header and each.get("in") == "header" for each in given):
+            given.append(asked)
