@@ -18,6 +18,8 @@ from tierline import (
     Function,
     Gateway,
     Journey,
+    LoadBalancer,
+    Mail,
     Queue,
     Relational,
     Service,
@@ -218,6 +220,16 @@ def test_a_service_may_be_called_like_a_resource() -> None:
     orders = Queue("orders")
     stack = Stack("shop", services=[Service("orders", "a:a", uses=[orders])])
     assert stack.resources == (orders,)
+
+
+def test_mail_of_a_balancer_is_a_resource_that_somebody_uses() -> None:
+    post = Mail("post")
+    with pytest.raises(StackError) as caught:
+        Stack("shop", lb=LoadBalancer(mail="pots"), services=[Service("web", "web:app", uses=[post])])
+    assert "mail='pots' is not allowed: a Mail resource that a service uses, did you mean 'post'?" in str(
+        caught.value
+    )
+    Stack("shop", lb=LoadBalancer(mail="post"), services=[Service("web", "web:app", uses=[post])])
 
 
 def test_resources_are_those_that_somebody_uses_in_order_of_first_use() -> None:

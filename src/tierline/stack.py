@@ -111,6 +111,13 @@ class Stack(Intent):
         return found.values()
 
     def _references(self) -> None:
+        mails = {each.name for each in self.resources if each.slot == "feature.mail"}
+        if self.lb is not None and self.lb.mail is not None and self.lb.mail not in mails:
+            raise self.lb.wrong(
+                "mail",
+                self.lb.mail,
+                f"a Mail resource that a service uses{nearest(self.lb.mail, mails)} {choices(mails)}",
+            )
         names = {service.name for service in self.services}
         for user in self.apps:
             for used in user.uses:

@@ -62,7 +62,13 @@ class Line:
                 self.plan.roles[up.role] for role in mine for ups in role.upstreams.values() for up in ups
             ]
         for role in {role.id: role for role in behind}.values():
-            self.upstreams.start(role.id, *self.addresses[(role.id, "http")])
+            if role.slot != "feature.mail":
+                self.upstreams.start(role.id, *self.addresses[(role.id, "http")])
+        for unit in self.plan.units:
+            if unit.engine == "mailbox":  # the real one: there is no tiny one
+                for process in engine(unit.engine).processes(unit, self.context):
+                    self.processes[process.name] = process
+                    self._start(process)
         for unit in self.plan.units:
             if unit.zone in self.zones and any(role.tier == self.tier for role in unit.roles):
                 for process in engine(unit.engine).processes(unit, self.context):
@@ -134,6 +140,15 @@ class Line:
             and subprocess.run(process.ready.argv, capture_output=True).returncode
         ):
             assert time.monotonic() < until, self.log(process.name)
+
+    def kill(self, name: str) -> None:
+        """End a process as a crash would."""
+        os.killpg(self.running[name].pid, signal.SIGKILL)
+        self.running[name].wait()
+
+    def again(self, name: str) -> None:
+        """Start a process that was killed."""
+        self._start(self.processes[name])
 
     def reload(self, zone: str = "a") -> None:
         """Write the unit's files again and tell its engine, as the supervisor does."""

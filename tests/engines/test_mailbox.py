@@ -14,7 +14,7 @@ from harness import LocalContext, Runner, make_role, make_unit, memory
 from tierline.engines.base import Engine
 from tierline.engines.mailbox.engine import ENGINE, PASSWORD, TOKEN, USER
 
-UNIT = make_unit("mailbox", make_role("receipts", "feature.mail", "mailbox", ("smtp", "http")))
+UNIT = make_unit("mailbox", make_role("receipts", "feature.mail", "mailbox", ("smtp", "pop3", "http")))
 
 
 def receipt(subject: str = "Your tickets", to: str = "ada@example.com") -> EmailMessage:

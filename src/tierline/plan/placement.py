@@ -135,7 +135,7 @@ def _role(
         settings=settings,
         endpoints=tuple(
             Endpoint(id, label, protocol)
-            for label, protocol in plays.endpoints.items()
+            for label, protocol in plays.listens(settings).items()
             if part != "origin" or label == "http"  # an origin of files is only reached from within
         ),
     )
@@ -143,7 +143,7 @@ def _role(
 
 def _connected(stack: Stack, line: Line, role: Role, roles: list[Role]) -> Role:
     following: dict[str, tuple[Upstream, ...]] = {}
-    behind = {*PATH, "experience", "feature.service"}
+    behind = {*PATH, "experience", "feature.service", "feature.mail"}
     needs: list[str] = []
     for name in _next(stack, line, role):
         targets = [other for other in roles if other.name == name and other.slot in behind]
@@ -170,6 +170,8 @@ def _next(stack: Stack, line: Line, role: Role) -> list[str]:
     if role.name in line.path and role.tier in PATH:
         following = line.path[line.path.index(role.name) + 1 :]
         straight = list(following[:1]) or behind
+        if role.settings.get("mail") and "mail" in line.system(role.slot).supports:
+            straight = [*straight, role.settings["mail"]]
         return (["assets"] if role.name == "cdn" and role.settings.get("assets") else []) + straight
     if role.tier == "experience":
         return [service.name for service in stack.services]

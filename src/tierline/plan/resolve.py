@@ -70,7 +70,8 @@ def _notes(stack: Stack, line: Line, roles: list[Role]) -> tuple[str, ...]:
         behind = next((list(role.upstreams) for role in roles if role.name == front and role.upstreams), [])
         if front not in PATH:
             behind = [front, *(service.name for service in stack.services if service.expose)]
-        behind = [name for name in dict.fromkeys(behind) if name != "assets"]
+        inbox = stack.lb.mail if stack.lb is not None else None
+        behind = [name for name in dict.fromkeys(behind) if name not in ("assets", inbox)]
         if len(behind) > 1:
             notes.append(
                 f"without a gateway every request goes to {behind[0]}: clients don't reach {', '.join(behind[1:])}"

@@ -300,6 +300,9 @@ class Line:
             for endpoint in role.endpoints:
                 if endpoint.protocol == "dns":
                     found["dns"] = "{}:{}".format(*self.addresses[(role.id, endpoint.name)])
+                if role.tier == "lb" and endpoint.name in ("smtps", "pop3s"):
+                    host, port = self.addresses[(role.id, endpoint.name)]
+                    found.setdefault(endpoint.name, f"{endpoint.name}://{host}:{port}")
                 if role.slot == "feature.mail" and endpoint.name == "http":
                     at = self.addresses[(role.id, endpoint.name)]
                     found["mail"] = "http://{}:{}/?token={}".format(*at, self.state.secret("mailbox.token"))

@@ -45,6 +45,10 @@ class System:
     group: ClassVar[str] = ""
     """Roles of one engine and place share a process only within a group; empty: with their neighbours."""
 
+    def listens(self, settings: Mapping[str, Any]) -> Mapping[str, Protocol]:
+        """What a role with these settings listens on, by name."""
+        return self.endpoints
+
     def contribute(self, role: Role, context: Context) -> Any:
         """This role's fragment of its engine's configuration."""
         raise NotImplementedError(f"{type(self).__module__} contributes nothing to an engine")

@@ -4,9 +4,12 @@ that it declares to lack is skipped by its name."""
 from __future__ import annotations
 
 import contextlib
+import imaplib
 import importlib
 import json
+import poplib
 import re
+import smtplib
 import socket
 import ssl
 import subprocess
@@ -16,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -47,18 +51,20 @@ LINES: dict[str, dict[str, Any]] = {
     "queued": {"per_instance": 2, "max_connections": 60, "queue": "1s"},
     "slow": {"slow_start": "4s", "health": "/health", "health_interval": "200ms"},
     "grpc": {"h2c": True, "zone_aware": False},
+    "mail": {"mail": "post", "health_interval": "200ms"},
     "owned": {"certificate": "own.pem", "weights": {"a": 0, "b": 100}, "zone_aware": False},
 }  # fmt: skip
 """The lines of the suite: what each of them asks for."""
 
 
 def stack(settings: dict[str, Any]) -> Stack:
-    from tierline import Scale
+    from tierline import Mail, Scale
 
+    uses = [Mail(settings["mail"])] if "mail" in settings else []
     return Stack(
         "edge",
         lb=LoadBalancer(**settings),
-        services=[Service("web", "app:app", expose=["/"], scale=Scale(2, 2))],
+        services=[Service("web", "app:app", expose=["/"], scale=Scale(2, 2), uses=uses)],
         zones=["a", "b"],
     )
 
@@ -535,6 +541,112 @@ class LoadBalancerContract:
                 assert call.refused() == ("NOT_FOUND", "nothing of that name")
                 assert call.stream(5) == [b"0", b"1", b"2", b"3", b"4"]
                 assert call.chat([b"a", b"b"]) == [b"A", b"B"]
+
+    # mail
+
+    def letter(self, subject: str) -> EmailMessage:
+        mail = EmailMessage()
+        mail["From"], mail["To"], mail["Subject"] = "box@cinema.test", "ada@example.com", subject
+        mail.set_content(".one dot\nGrüße!")
+        return mail
+
+    def password(self) -> str:
+        return self.line("mail").context.secret("mailbox.password")
+
+    def sent(self, subject: str) -> None:
+        address = self.line("mail").address(endpoint="smtps")
+        with smtplib.SMTP_SSL(*address, timeout=5, context=self.trust(self.line("mail"))) as smtp:
+            assert (smtp.sock.version() or "") >= "TLSv1.2"
+            smtp.login("tierline", self.password())
+            assert smtp.send_message(self.letter(subject)) == {}
+
+    def test_mail_is_sent_over_tls(self) -> None:
+        self.asks("mail")
+        line = self.line("mail")
+        self.sent("Over TLS")
+        host, port = line.addresses[("post", "http")]
+        token = line.context.secret("mailbox.token")
+        mails = httpx.get(f"http://{host}:{port}/api/mails", params={"token": token}, trust_env=False).json()[
+            "mails"
+        ]
+        assert mails[0]["subject"] == "Over TLS"
+        assert mails[0]["recipients"] == ["ada@example.com"]
+        address = line.address(endpoint="smtps")
+        smtp = smtplib.SMTP_SSL(*address, timeout=5, context=self.trust(line))
+        # Refused, or hung up on: smtplib tries a second way of logging in.
+        with pytest.raises((smtplib.SMTPAuthenticationError, smtplib.SMTPServerDisconnected)):
+            smtp.login("tierline", "wrong")
+        smtp.close()
+        with pytest.raises((smtplib.SMTPException, OSError)):
+            smtplib.SMTP(*address, timeout=2).ehlo()
+
+    def test_mail_is_read_over_pop3(self) -> None:
+        self.asks("mail_pop3")
+        line = self.line("mail")
+        self.sent("Read me")
+        pop = poplib.POP3_SSL(*line.address(endpoint="pop3s"), timeout=5, context=self.trust(line))
+        pop.user("ada@example.com")
+        pop.pass_(self.password())
+        count, _ = pop.stat()
+        lines = pop.retr(count)[1]
+        assert b"Subject: Read me" in lines
+        assert b".one dot" in lines
+        pop.dele(count)
+        pop.quit()
+        pop = poplib.POP3_SSL(*line.address(endpoint="pop3s"), timeout=5, context=self.trust(line))
+        pop.user("tierline")
+        with pytest.raises(poplib.error_proto):
+            pop.pass_("wrong")
+        pop.close()
+        pop = poplib.POP3_SSL(*line.address(endpoint="pop3s"), timeout=5, context=self.trust(line))
+        pop.user("tierline")
+        pop.pass_(self.password())
+        assert pop.stat()[0] == count - 1
+        pop.quit()
+
+    def test_mail_is_read_over_imap(self) -> None:
+        self.asks("mail_imap")
+        imap = imaplib.IMAP4_SSL(
+            *self.line("mail").address(endpoint="imaps"), ssl_context=self.trust(self.line("mail"))
+        )
+        imap.login("tierline", self.password())
+
+    def test_mail_that_changes_to_tls_midway(self) -> None:
+        self.asks("mail_starttls")
+        line = self.line("mail")
+        with smtplib.SMTP(*line.address(endpoint="smtp"), timeout=5) as smtp:
+            with pytest.raises(smtplib.SMTPException):
+                smtp.login("tierline", self.password())
+            smtp.starttls(context=self.trust(line))
+            smtp.login("tierline", self.password())
+            assert smtp.send_message(self.letter("Midway")) == {}
+        pop = poplib.POP3(*line.address(endpoint="pop3"), timeout=5)
+        with pytest.raises(poplib.error_proto):
+            pop.user("tierline")
+        pop.stls(context=self.trust(line))
+        pop.user("tierline")
+        pop.pass_(self.password())
+        assert b"Subject: Midway" in pop.retr(pop.stat()[0])[1]
+        pop.quit()
+
+    def test_an_inbox_that_is_down_is_known_to_be(self) -> None:
+        self.asks("mail_health")
+        line = self.line("mail")
+        self.sent("Before")
+        line.kill("mailbox")
+        time.sleep(1.5)
+        began = time.monotonic()
+        with pytest.raises((smtplib.SMTPException, OSError)):
+            self.sent("Meanwhile")
+        assert time.monotonic() - began < 1
+        line.again("mailbox")
+        until = time.monotonic() + 5
+        while True:
+            with contextlib.suppress(smtplib.SMTPException, OSError):
+                self.sent("After")
+                break
+            assert time.monotonic() < until
+            time.sleep(0.1)
 
     # what bad input gets
 

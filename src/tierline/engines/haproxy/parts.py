@@ -16,7 +16,7 @@ def bundle(role: Role, context: Context, given: str | None) -> Path:
         return (context.project / given).resolve()
     host, _ = context.address(role.id, "https")
     domain = context.plan.domain
-    chain, key = context.certificate(domain, f"*.{domain}", "localhost", host)
+    chain, key = context.certificate(domain, f"*.{domain}", "localhost", host, "127.0.0.1")
     path = context.folder(context.unit_of(role.id)) / f"{role.id}.pem"
     path.touch(mode=0o600)
     path.write_text(chain.read_text() + key.read_text())
@@ -60,4 +60,34 @@ def server_options(settings: Mapping[str, Any]) -> str:
         found += f" maxconn {settings['per_instance']}"
     if settings.get("h2c"):
         found += " proto h2 check-proto h2"
+    return found
+
+
+def mails(role: Role, context: Context, crt: Path) -> str:
+    """TLS ends here, and what is inside goes to the inbox as it is; one that doesn't greet gets nothing."""
+    (inbox,) = role.upstreams[role.settings["mail"]]
+    found = ""
+    for endpoint, check in (
+        ("smtps", "option smtpchk EHLO tierline"),
+        ("pop3s", "option tcp-check\n    tcp-check expect string +OK"),
+    ):
+        host, port = context.address(role.id, endpoint)
+        behind, behind_port = context.address(inbox.role, endpoint.removesuffix("s"))
+        name = f"{role.id.replace('.', '-')}-{endpoint}"
+        found += f"""\
+frontend {name}
+    mode tcp
+    bind {host}:{port} ssl crt {crt}
+    maxconn {role.settings["max_connections"]}
+    no log
+    timeout client 5m
+    default_backend {name}
+
+backend {name}
+    mode tcp
+    timeout server 5m
+    {check}
+    server {inbox.role} {behind}:{behind_port} check inter {int(role.settings["health_interval"] * 1000)}ms fall 2 rise 1
+
+"""
     return found

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tierline.engines.mailbox.pop3 import serve as serve_pop3
 from tierline.engines.mailbox.smtp import serve as serve_smtp
 from tierline.engines.mailbox.store import Store
 from tierline.engines.mailbox.web import serve as serve_web
@@ -20,8 +21,8 @@ async def run(config: dict[str, Any]) -> None:
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    # SMTP first: the readiness probe asks the second.
-    servers = [await serve_smtp(store, config), await serve_web(store, config)]
+    # HTTP last: the readiness probe asks it.
+    servers = [await serve(store, config) for serve in (serve_smtp, serve_pop3, serve_web)]
     await ended.wait()
     for server in servers:
         server.close()  # without `wait_closed`: a client that holds its connection would hold up the stop

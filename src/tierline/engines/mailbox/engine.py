@@ -1,7 +1,7 @@
 """The local inbox as an engine (`feature.mail`): tierline's own, because no wheel has a mail server.
 
-Endpoints of the unit's first role: `smtp`, `http`. Secrets: `mailbox.password` (SMTP; the user is
-`tierline`), `mailbox.token` (HTTP). Settings of a role: `auth` (default true: mail needs the password),
+Endpoints of the unit's first role: `smtp`, `pop3`, `http`. Secrets: `mailbox.password` (SMTP and POP3; the
+user is `tierline`), `mailbox.token` (HTTP). Settings of a role: `auth` (default true: mail needs the password),
 `max_size` (bytes, default 10 MB), `keep` (mails, default 1000; the oldest go).
 """
 
@@ -40,6 +40,7 @@ class Mailbox:
         settings = {key: value for role in unit.roles for key, value in role.settings.items()}
         content = {
             "smtp": [host, port],
+            "pop3": list(context.address(first.id, "pop3")),
             "http": [web_host, web_port],
             "folder": str(data),
             "token": context.secret(TOKEN),

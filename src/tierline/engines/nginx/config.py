@@ -11,6 +11,8 @@ The order inside a server block, and why:
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 from tierline.engines.context import Context
@@ -56,6 +58,8 @@ class Fragment(msgspec.Struct, kw_only=True):
 
     http: str = ""
     servers: str = ""
+    mail: tuple[Role, Path, Path] | None = None
+    """For a role that proxies mail: itself, certificate chain and key."""
     memory: int = 0
     """For a role that caches: bytes for what it knows about its copies."""
 

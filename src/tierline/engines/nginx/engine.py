@@ -5,7 +5,7 @@ from __future__ import annotations
 from tierline.engines import binaries
 from tierline.engines.base import Binary, Probe, Process
 from tierline.engines.context import Context
-from tierline.engines.nginx import caching
+from tierline.engines.nginx import caching, mail
 from tierline.engines.nginx.config import Fragment, document, ident
 from tierline.plan.model import Unit
 from tierline.tiers.base import system
@@ -62,7 +62,8 @@ class Nginx:
                 ready=Probe(kind="tcp", target=f"{host}:{port}"),
                 stop_signal="TERM",
                 reload="HUP",
-            )
+            ),
+            *(mail.process(unit, *fragment.mail, context) for fragment in fragments if fragment.mail),
         ]
 
 

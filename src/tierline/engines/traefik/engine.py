@@ -21,6 +21,7 @@ class Fragment(msgspec.Struct, kw_only=True):
     entry_points: dict[str, Any]
     http: dict[str, Any]
     tls: dict[str, Any] = {}
+    tcp: dict[str, Any] = {}
 
 
 class Traefik:
@@ -96,12 +97,15 @@ def _static(fragments: list[Fragment], folder: Path, hops: str) -> dict[str, Any
 def _dynamic(fragments: list[Fragment]) -> dict[str, Any]:
     http: dict[str, Any] = {}
     tls: dict[str, Any] = {}
+    tcp: dict[str, Any] = {}
     for fragment in fragments:
         for kind, entries in fragment.http.items():
             if entries:
                 http.setdefault(kind, {}).update(entries)
         tls.update(fragment.tls)
-    return {"http": http, **({"tls": tls} if tls else {})}
+        for kind, entries in fragment.tcp.items():
+            tcp.setdefault(kind, {}).update(entries)
+    return {"http": http, **({"tls": tls} if tls else {}), **({"tcp": tcp} if tcp else {})}
 
 
 ENGINE = Traefik()

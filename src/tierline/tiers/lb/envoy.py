@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from tierline.engines.context import Context
 from tierline.engines.envoy import tls
 from tierline.engines.envoy.clusters import cluster, targets, thresholds
 from tierline.engines.envoy.listeners import Bind, Fragment
+from tierline.engines.envoy.mail import mail
 from tierline.engines.envoy.routing import retry
 from tierline.plan.model import Role
-from tierline.tiers.base import System
-from tierline.tiers.lb.tier import FEATURES
+from tierline.tiers.base import Protocol, System
+from tierline.tiers.lb.tier import FEATURES, MAIL, NO_IMAP, NO_STARTTLS
 
 _TYPE = "type.googleapis.com/envoy.extensions."
 _POLICY = {"round_robin": "ROUND_ROBIN", "least_request": "LEAST_REQUEST", "consistent_hash": "RING_HASH"}
@@ -22,34 +25,44 @@ class EnvoyLB(System):
     title = "Envoy"
     engine = "envoy"
     levels = frozenset({"runs"})
-    supports = frozenset(FEATURES) - {"mail", "queue_timeout"}
+    supports = frozenset(FEATURES) - {"mail_imap", "mail_starttls", "queue_timeout"}
     lacks = {
-        "mail": "not built yet",
+        "mail_imap": NO_IMAP,
+        "mail_starttls": NO_STARTTLS,
         "queue_timeout": "Envoy bounds how many requests wait, not for how long; use lb=haproxy",
     }
     endpoints = {"http": "http", "https": "https"}
 
+    def listens(self, settings: Mapping[str, Any]) -> Mapping[str, Protocol]:
+        return {**self.endpoints, **MAIL} if settings["mail"] else self.endpoints
+
     def contribute(self, role: Role, context: Context) -> Fragment:
         settings = role.settings
         name = next(iter(role.upstreams))
+        mails, inboxes = mail(role, context, *_certificate(role, context)) if settings["mail"] else ([], [])
         return Fragment(
             role=role,
             filters=_filters(settings),
             virtual_hosts=_hosts(role, context, name),
-            clusters=[_cluster(name, role, context)],
+            clusters=[_cluster(name, role, context), *inboxes],
             manager=_manager(settings),
             binds=_binds(role, context),
+            sections=mails,
         )
+
+
+def _certificate(role: Role, context: Context) -> tuple[Path, Path]:
+    if role.settings["certificate"] is not None:
+        given = (context.project / role.settings["certificate"]).resolve()
+        return given, given
+    host, _ = context.address(role.id, "https")
+    domain = context.plan.domain
+    return context.certificate(domain, f"*.{domain}", "localhost", host, "127.0.0.1")
 
 
 def _binds(role: Role, context: Context) -> list[Bind]:
     settings = role.settings
-    if settings["certificate"] is not None:
-        chain = key = (context.project / settings["certificate"]).resolve()
-    else:
-        host, _ = context.address(role.id, "https")
-        domain = context.plan.domain
-        chain, key = context.certificate(domain, f"*.{domain}", "localhost", host)
+    chain, key = _certificate(role, context)
     proxied: list[dict[str, Any]] = []
     if settings["proxy_protocol"]:
         kind = _TYPE + "filters.listener.proxy_protocol.v3.ProxyProtocol"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from tierline.engines.context import Context
 from tierline.engines.haproxy.engine import Fragment, trace
-from tierline.engines.haproxy.parts import bundle, hosts, servers
+from tierline.engines.haproxy.parts import bundle, hosts, mails, servers
 from tierline.plan.model import Role
-from tierline.tiers.base import System
-from tierline.tiers.lb.tier import FEATURES
+from tierline.tiers.base import Protocol, System
+from tierline.tiers.lb.tier import FEATURES, MAIL, NO_IMAP, NO_STARTTLS
 
 _BALANCE = {
     "round_robin": "roundrobin",
@@ -20,12 +23,16 @@ class HAProxyLB(System):
     title = "HAProxy"
     engine = "haproxy"
     levels = frozenset({"runs"})
-    supports = frozenset(FEATURES) - {"http3", "mail"}
+    supports = frozenset(FEATURES) - {"http3", "mail_imap", "mail_starttls"}
     lacks = {
         "http3": "this build of HAProxy has no QUIC; use lb=envoy",
-        "mail": "not built yet",
+        "mail_imap": NO_IMAP,
+        "mail_starttls": NO_STARTTLS,
     }
     endpoints = {"http": "http", "https": "https"}
+
+    def listens(self, settings: Mapping[str, Any]) -> Mapping[str, Protocol]:
+        return {**self.endpoints, **MAIL} if settings["mail"] else self.endpoints
 
     def contribute(self, role: Role, context: Context) -> Fragment:
         settings, name = role.settings, role.id.replace(".", "-")
@@ -69,4 +76,5 @@ frontend {name}
             )
         (targets,) = list(role.upstreams.values())[:1]
         backend += servers(targets, context, settings)
-        return Fragment(sections=f"{frontend}    default_backend {name}-next\n\n{backend}\n")
+        mail = mails(role, context, crt) if settings["mail"] else ""
+        return Fragment(sections=f"{frontend}    default_backend {name}-next\n\n{backend}\n{mail}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from tierline.engines.context import Context
 from tierline.engines.nginx.config import TLS, Fragment, hop_format, hop_log, ident
 from tierline.plan.model import Role
-from tierline.tiers.base import System
-from tierline.tiers.lb.tier import FEATURES
+from tierline.tiers.base import Protocol, System
+from tierline.tiers.lb.tier import FEATURES, MAIL, NO_IMAP, STARTTLS
 
 _LACKS = {
     "http3": "this build of nginx has no QUIC; use lb=envoy",
@@ -21,7 +22,8 @@ _LACKS = {
     "queueing": "nginx without its commercial part refuses, it doesn't queue; use lb=haproxy or lb=envoy",
     "queue_timeout": "nginx without its commercial part doesn't queue; use lb=haproxy",
     "metrics": "this build of nginx has no status module; its hops are counted by telemetry",
-    "mail": "not built yet",
+    "mail_imap": NO_IMAP,
+    "mail_health": "nginx without its commercial part doesn't ask; a mail program is told when the inbox is down",
 }
 
 
@@ -33,6 +35,9 @@ class NginxLB(System):
     lacks = _LACKS
     endpoints = {"http": "http", "https": "https"}
 
+    def listens(self, settings: Mapping[str, Any]) -> Mapping[str, Protocol]:
+        return {**self.endpoints, **MAIL, **STARTTLS} if settings["mail"] else self.endpoints
+
     def contribute(self, role: Role, context: Context) -> Fragment:
         settings, name = role.settings, ident(role)
         host, port = context.address(role.id, "http")
@@ -41,7 +46,7 @@ class NginxLB(System):
             chain = key = (context.project / settings["certificate"]).resolve()
         else:
             domain = context.plan.domain
-            chain, key = context.certificate(domain, f"*.{domain}", "localhost", host)
+            chain, key = context.certificate(domain, f"*.{domain}", "localhost", host, "127.0.0.1")
         proxied = " proxy_protocol" if settings["proxy_protocol"] else ""
         strangers = bool(settings["hosts"])
         default = "" if strangers else " default_server"
@@ -86,7 +91,8 @@ class NginxLB(System):
         return 421;
     }}
 """
-        return Fragment(http=_http(role, context, name), servers=servers)
+        mail = (role, chain, key) if settings["mail"] else None
+        return Fragment(http=_http(role, context, name), servers=servers, mail=mail)
 
 
 def _http(role: Role, context: Context, name: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from tierline.intent import Duration, Intent, setting
+from tierline.tiers.base import Protocol
 
 FEATURES: Mapping[str, str] = {
     "tls": "TLS 1.2 and 1.3 end here, with the local authority's certificate or your own",
@@ -40,9 +41,20 @@ FEATURES: Mapping[str, str] = {
     "trace_context": "a trace goes on, one hop per request",
     "trace_begin": "a request that comes without a trace begins one",
     "metrics": "counts per instance in Prometheus format, where only this user reaches them",
-    "mail": "SMTP passed through to the mail resource, TLS ended here",
+    "mail": "mail programs send over TLS that ends here, to the stack's mail resource",
+    "mail_pop3": "mail programs read over TLS that ends here (POP3)",
+    "mail_imap": "the same over IMAP",
+    "mail_starttls": "SMTP and POP3 that begin plainly and change to TLS (STARTTLS, STLS)",
+    "mail_health": "an inbox that doesn't greet is known to be down before a mail program comes",
 }
 """Every feature of a load balancer, by name: what `supports`, `lacks` and the contract suite speak of."""
+
+MAIL: Mapping[str, Protocol] = {"smtps": "smtp", "pop3s": "tcp"}
+"""What a balancer listens on besides when it has mail=: TLS from the first byte (RFC 8314)."""
+STARTTLS: Mapping[str, Protocol] = {"smtp": "smtp", "pop3": "tcp"}
+"""And where TLS comes later."""
+NO_IMAP = "the stack's inbox speaks SMTP and POP3; no small, well-kept IMAP server is there to stand behind"
+NO_STARTTLS = "it passes mail on without speaking it, and so can't change to TLS midway; use smtps and pop3s, or lb=nginx"
 
 _HOST = re.compile(r"(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*")
 
@@ -98,6 +110,9 @@ class LoadBalancer(Intent):
     header_timeout: Duration = setting(
         "How long a client may take to send headers.", default="10s", above=0.1
     )
+    mail: str | None = setting(
+        "Name of the Mail resource that mail programs reach through the balancer, over TLS.", default=None
+    )
     raw: str | None = setting(
         "Engine configuration added as it is (HAProxy: into the frontend; nginx: into the server block; Envoy: a "
         "JSON list of HTTP filters).",
@@ -129,6 +144,8 @@ class LoadBalancer(Intent):
             ("http3", self.http3),
             ("proxy_protocol", self.proxy_protocol),
             ("grpc", self.h2c),
+            ("mail", self.mail),
+            ("mail_pop3", self.mail),
         ):
             if wanted:
                 asked[feature] = f"{feature}="

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tierline.engines.context import Context
 from tierline.engines.traefik.engine import Fragment
 from tierline.plan.model import Role, Upstream
-from tierline.tiers.base import System
-from tierline.tiers.lb.tier import FEATURES
+from tierline.tiers.base import Protocol, System
+from tierline.tiers.lb.tier import FEATURES, MAIL, NO_IMAP, NO_STARTTLS
 
 _LACKS = {
     "consistent_hash": "Traefik hashes the client's address, not the path; use lb=haproxy or lb=envoy",
@@ -21,7 +21,8 @@ _LACKS = {
     "proxy_protocol": "Traefik takes a PROXY header but also lets in who sends none; use lb=haproxy or lb=envoy",
     "trace_begin": "Traefik passes traces on; it begins them only with an exporter of its own",
     "metrics": "Traefik's metrics need a port of their own, not a socket; its hops are counted by telemetry",
-    "mail": "not built yet",
+    "mail_imap": NO_IMAP,
+    "mail_starttls": NO_STARTTLS,
 }
 
 
@@ -33,6 +34,9 @@ class TraefikLB(System):
     lacks = _LACKS
     endpoints = {"http": "http", "https": "https"}
 
+    def listens(self, settings: Mapping[str, Any]) -> Mapping[str, Protocol]:
+        return {**self.endpoints, **MAIL} if settings["mail"] else self.endpoints
+
     def contribute(self, role: Role, context: Context) -> Fragment:
         settings = role.settings
         if settings["certificate"] is not None:
@@ -40,11 +44,12 @@ class TraefikLB(System):
         else:
             host, _ = context.address(role.id, "https")
             domain = context.plan.domain
-            chain, key = context.certificate(domain, f"*.{domain}", "localhost", host)
+            chain, key = context.certificate(domain, f"*.{domain}", "localhost", host, "127.0.0.1")
         files = {"certFile": str(chain), "keyFile": str(key)}
         return Fragment(
             entry_points=_entry_points(role, context),
             http=_http(role, context),
+            tcp=_mail(role, context) if settings["mail"] else {},
             tls={
                 "certificates": [files],
                 "stores": {"default": {"defaultCertificate": files}},
@@ -89,7 +94,23 @@ def _entry_points(role: Role, context: Context) -> dict[str, Any]:
             if settings["http3"]:
                 point["http3"] = {"advertisedPort": port}
         found[f"{role.id}-{name}"] = point
+    for name in MAIL if settings["mail"] else ():
+        host, port = context.address(role.id, name)
+        found[f"{role.id}-{name}"] = {"address": f"{host}:{port}"}
     return found
+
+
+def _mail(role: Role, context: Context) -> dict[str, Any]:
+    """TLS ends here, and what is inside goes to the inbox as it is; one that doesn't greet gets nothing."""
+    (inbox,) = role.upstreams[role.settings["mail"]]
+    routers, services = {}, {}
+    for name, greeting in (("smtps", "220"), ("pop3s", "+OK")):
+        host, port = context.address(inbox.role, name.removesuffix("s"))
+        id = f"{role.id}-{name}"
+        routers[id] = {"entryPoints": [id], "rule": "HostSNI(`*`)", "service": id, "tls": {}}
+        check = {"expect": greeting, "interval": f"{role.settings['health_interval']:g}s", "timeout": "1s"}
+        services[id] = {"loadBalancer": {"servers": [{"address": f"{host}:{port}"}], "healthCheck": check}}
+    return {"routers": routers, "services": services}
 
 
 def _http(role: Role, context: Context) -> dict[str, Any]:
