@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from tierline.engines.telemetry import events as happenings
 from tierline.engines.telemetry import otlp
 from tierline.engines.telemetry import reader as reading
 from tierline.engines.telemetry.__main__ import Telemetry
+from tierline.engines.telemetry.funnel import funnels
 from tierline.engines.telemetry.reader import Reader
 from tierline.trips.hop import Hop
 
@@ -36,7 +39,7 @@ def told(tmp_path: Path) -> dict[str, Any]:
     (tmp_path / "hops").mkdir()
     return {
         "hops": str(tmp_path / "hops"), "database": str(tmp_path / "hops.duckdb"), "token": "secret",
-        "retention": 3600.0, "state": str(tmp_path),
+        "retention": {"hops": 3600.0, "counts": 86400.0, "events": 86400.0}, "key": "k", "state": str(tmp_path),
     }  # fmt: skip
 
 
@@ -153,7 +156,7 @@ def test_details_are_forgotten_after_their_time_and_counts_are_not(told: dict[st
     (Path(told["hops"]) / "edge.jsonl").write_text(line(1, b=1_000_000, d=5))
     poll(telemetry)
     telemetry.land()
-    telemetry._store.forget(3600)
+    telemetry._store.forget(hops=3600, counts=86400, events=86400)
     assert telemetry._store.rows("select count(*) from hops") == [(0,)]
     assert requests(telemetry) == 1
     telemetry.close()
@@ -196,3 +199,86 @@ def test_ids_may_come_as_base64() -> None:
 def test_what_is_no_export_request_is_refused(body: bytes) -> None:
     with pytest.raises((ValueError, KeyError, TypeError, AttributeError)):
         otlp.hops(body)
+
+
+# Events, and how long what is kept ---------------------------------------------------------------------------
+
+
+def step(number: int, index: int, session: str, **more: Any) -> str:
+    told = {
+        "event": "step", "funnel": "buy", "step": ("home", "film", "checkout")[index], "index": index, "of": 3,
+        "session": session, "client": "web", "trace": f"{number:032x}", "at": time.time(), "path": "/x", **more,
+    }  # fmt: skip
+    return json.dumps(told) + "\n"
+
+
+def test_steps_become_a_funnel_and_land_once_each(told: dict[str, Any]) -> None:
+    file = Path(told["hops"]) / "apps.jsonl"
+    file.write_text(
+        "".join(step(n, 0, f"v{n}") for n in range(4)) + step(4, 0, "v0", again=True)
+        + "".join(step(n, 1, f"v{n}", client="mobile") for n in range(2)) + step(9, 2, "v0") + '{"event":"torn'
+    )  # fmt: skip
+    telemetry = Telemetry(told)
+    poll(telemetry)
+    telemetry.land()
+    telemetry.close()
+    telemetry = Telemetry(told)  # started again: nothing is there twice
+    poll(telemetry)
+    telemetry.land()
+    (funnel,) = funnels(telemetry._store.rows, "", "", 0)
+    assert funnel["funnel"] == "buy"
+    seen = [(s["step"], s["events"], s["visitors"], s["of_previous"], s["of_first"]) for s in funnel["steps"]]
+    assert seen == [("home", 5, 4, 1.0, 1.0), ("film", 2, 2, 0.5, 0.5), ("checkout", 1, 1, 0.5, 0.25)]
+    (mobile,) = funnels(telemetry._store.rows, "buy", "mobile", 0)
+    assert [s["step"] for s in mobile["steps"]] == ["film"]
+    assert funnels(telemetry._store.rows, "other", "", 0) == []
+    assert funnels(telemetry._store.rows, "", "", time.time() + 60) == []
+    (more,) = telemetry._store.rows("select attributes from events where step = 'checkout'")
+    assert json.loads(more[0]) == {"of": 3, "path": "/x"}
+    telemetry.close()
+
+
+def test_a_service_s_own_events_come_as_otlp_logs() -> None:
+    def text(key: str, value: str) -> dict[str, Any]:
+        return {"key": key, "value": {"stringValue": value}}
+
+    record = {
+        "eventName": "rated", "timeUnixNano": "1700000000000000000", "traceId": f"{7:032x}",
+        "attributes": [text("session.id", "user:jo"), text("client", "mobile"), text("film", "7")],
+    }  # fmt: skip
+    body = {
+        "resourceLogs": [
+            {
+                "resource": {"attributes": [text("service.name", "ratings")]},
+                "scopeLogs": [{"logRecords": [record, {"body": {"stringValue": "only a line"}}]}],
+            }
+        ]
+    }
+    (event,) = happenings.logs(json.dumps(body).encode(), "key")
+    assert event[:2] == (1700000000 * 10**6, "rated")
+    assert event[5] == happenings.pseudonym("key", "user:jo") != happenings.pseudonym("other", "user:jo")
+    assert event[6:] == ("mobile", "", f"{7:032x}", {"film": "7", "service": "ratings"})
+
+
+def test_old_counts_are_summed_up_and_very_old_ones_are_gone(told: dict[str, Any]) -> None:
+    telemetry = Telemetry(told)
+    store = telemetry._store
+    for ago in (10, 11, 7200, 7201, 7202, 3 * 86400, 3 * 86400 + 70, 100 * 86400):
+        store._db.execute(
+            "insert into counts values (make_timestamp(?), 'cdn', 'nginx', 'a', 200, 'hit', 2)",
+            (int((time.time() // 60 * 60 + 30 - ago) * 1e6),),
+        )
+    for _ in range(2):
+        store.forget(hops=3600, counts=90 * 86400, events=86400)
+    assert store.totals() == [("cdn", "nginx", "a", 200, "hit", 14)]
+    ((rows,),) = store.rows("select count(*) from counts")
+    assert rows in (4, 5), "two by the second, three in a minute, two in one hour or in two"
+    store.add(
+        [],
+        [],
+        {},
+        events=[(int((time.time() - 2 * 86400) * 1e6), "step", "buy", "home", 0, "v", "web", "a", "", {})],
+    )
+    store.forget(hops=3600, counts=86400, events=86400)
+    assert store.rows("select count(*) from events") == [(0,)]
+    telemetry.close()

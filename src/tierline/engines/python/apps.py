@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import msgspec
 
 from tierline.engines.python.config import App, Config, Services
 from tierline.engines.python.traced import Entered, Traced
+from tierline.engines.telemetry.events import pseudonym
+from tierline.trips import record
 
 
 class Loaded:
@@ -135,5 +137,15 @@ def _journeys(told: App, config: Config, neighbours: Sequence[Loaded]) -> Any:
         ),
         zone=config.zone,
         trust_bearer=False,
-        on_event=None,
+        on_event=_to_warehouse(config),
     )
+
+
+def _to_warehouse(config: Config) -> Callable[[dict[str, Any]], None]:
+    """A journey's step goes the way of the hops; its session under a name that leads nowhere."""
+
+    def tell(event: dict[str, Any]) -> None:
+        session = pseudonym(config.events_key, event.get("session", ""))
+        record.recorder.event({**event, "session": session, "zone": config.zone})
+
+    return tell

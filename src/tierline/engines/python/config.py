@@ -38,6 +38,8 @@ class Config(msgspec.Struct, kw_only=True, frozen=True):
     apps: tuple[App, ...]
     services: str = ""
     """File with a Services document: the one thing that can change while the process runs (SIGHUP)."""
+    events_key: str = ""
+    """With which sessions are made pseudonyms in events."""
     resources: dict[str, tuple[str, str]] = {}
     """`host:port` → the role that listens there and its system: a hop can say which replica answered."""
 

@@ -2,10 +2,12 @@
 
 GET  /health            200 when it reads
 POST /v1/traces         OTLP/HTTP with JSON; open to the line's own services on loopback
+POST /v1/logs           records that are events, in the same way
 GET  /trips/<trace>     the hops of a trace                          (token)
 GET  /trips             the last traces with their entry hop         (token)
 GET  /counts            requests by tier, system, zone, status       (token)
 GET  /callers           the gateway's by zone, route, consumer, status (token)
+GET  /funnels           visitors per step, ?name=&client=&since=      (token)
 GET  /metrics           both, in Prometheus format                   (token)
 GET  /                  the status page                              (token, as ?token= or cookie)
 """
@@ -26,7 +28,8 @@ from urllib.parse import parse_qs
 
 import uvloop
 
-from tierline.engines.telemetry import metrics, otlp
+from tierline.engines.telemetry import events, metrics, otlp
+from tierline.engines.telemetry.funnel import funnels
 from tierline.engines.telemetry.reader import Reader
 from tierline.engines.telemetry.store import Store
 from tierline.trips.hop import Hop
@@ -46,6 +49,7 @@ class Telemetry:
         self._store = Store(Path(told["database"]))
         self._recent: OrderedDict[str, list[Hop]] = OrderedDict()
         self._landing: list[Hop] = []
+        self._happened: list[events.Row] = []
         self._totals: Counter[tuple[str, str, str, int, str]] = Counter()
         self._reader.resume(self._store.offsets())
         for *key, number in self._store.totals():
@@ -66,7 +70,7 @@ class Telemetry:
                 self.land()
                 land_at = loop.time() + _LAND
             if loop.time() >= forget_at:
-                self._store.forget(float(self._told["retention"]))
+                self._store.forget(**{what: float(age) for what, age in self._told["retention"].items()})
                 forget_at = loop.time() + 3600
             await asyncio.sleep(_POLL)
 
@@ -88,8 +92,9 @@ class Telemetry:
         for *key, number in callers:
             self._called[tuple(key)] += number  # type: ignore[index]
         landing, self._landing = self._landing, []
-        if landing or counts:
-            self._store.add(landing, counts, self._reader.offsets(), callers)
+        happened, self._happened = [*self._reader.events(), *self._happened], []
+        if landing or counts or happened:
+            self._store.add(landing, counts, self._reader.offsets(), callers, happened)
 
     def close(self) -> None:
         for hop in self._reader.poll():
@@ -117,8 +122,8 @@ class Telemetry:
         path, method = scope["path"], scope["method"]
         if path == "/health":
             return 200, "text/plain", b"ok"
-        if path == "/v1/traces" and method == "POST":
-            return await self._receive(receive)
+        if path in ("/v1/traces", "/v1/logs") and method == "POST":
+            return await self._receive(receive, path)
         if not self._allowed(scope):
             return (
                 401,
@@ -141,6 +146,14 @@ class Telemetry:
             return 200, "application/json", json.dumps(self._counts()).encode()
         if path == "/callers":
             return 200, "application/json", json.dumps(self._callers()).encode()
+        if path == "/funnels":
+            asked = {name: values[0] for name, values in parse_qs(scope["query_string"].decode()).items()}
+            try:
+                since = float(asked.get("since", 0))
+            except ValueError:
+                return 400, "application/json", b'{"message":"since= is seconds since the epoch"}'
+            found = funnels(self._store.rows, asked.get("name", ""), asked.get("client", ""), since)
+            return 200, "application/json", json.dumps(found).encode()
         if path == "/metrics":
             text = metrics.page(self._counts(), self._callers())
             return 200, metrics.TYPE, text.encode()
@@ -156,7 +169,7 @@ class Telemetry:
                 given.append(value)
         return any(hmac.compare_digest(each.encode(), self._told["token"].encode()) for each in given)
 
-    async def _receive(self, receive: Any) -> tuple[int, str, bytes]:
+    async def _receive(self, receive: Any, path: str) -> tuple[int, str, bytes]:
         body = b""
         while True:
             message = await receive()
@@ -166,10 +179,13 @@ class Telemetry:
             if not message.get("more_body"):
                 break
         try:
-            for hop in otlp.hops(body):
-                self._keep(hop)
+            if path == "/v1/logs":
+                self._happened += events.logs(body, self._told["key"])
+            else:
+                for hop in otlp.hops(body):
+                    self._keep(hop)
         except (ValueError, KeyError, TypeError, AttributeError):
-            return 400, "application/json", b'{"message":"not an ExportTraceServiceRequest in JSON"}'
+            return 400, "application/json", b'{"message":"not an OTLP export request in JSON"}'
         return 200, "application/json", b"{}"
 
     def _trip(self, trace: str) -> list[dict[str, Any]]:

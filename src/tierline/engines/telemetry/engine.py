@@ -10,6 +10,8 @@ from tierline.engines.context import Context
 from tierline.plan.model import Unit
 
 TOKEN = "telemetry.token"  # noqa: S105  the secret's name
+EVENTS_KEY = "events.key"
+"""The secret that sessions are made pseudonyms with."""
 
 
 class Telemetry:
@@ -35,7 +37,12 @@ class Telemetry:
             "token": context.secret(TOKEN),
             "hops": str(context.hops(unit.id).parent),
             "database": str(context.data(unit.id) / "hops.duckdb"),
-            "retention": role.settings["retention"],
+            "key": context.secret(EVENTS_KEY),
+            "retention": {
+                "hops": role.settings["retention"],
+                "counts": role.settings["counts"],
+                "events": role.settings["events"],
+            },
             "state": str(context.folder(unit.id).parents[1]),
         }
         return [

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from tierline.engines.telemetry.events import MARK, Row, row
 from tierline.trips.hop import Hop
 from tierline.trips.normalise import hop
 
@@ -30,6 +31,7 @@ class Reader:
         self._counts: Counter[bytes] = Counter()
         self._callers: Counter[tuple[str, str, str, int, str]] = Counter()
         self._known: set[str] = set()
+        self._events: list[Row] = []
 
     def resume(self, offsets: dict[str, int]) -> None:
         """Go on where the process before had landed everything."""
@@ -69,6 +71,11 @@ class Reader:
             if line.startswith(b'{"f":"00"') and b'"t":' not in line:
                 self._counts[line] += 1
                 continue
+            if line.startswith(MARK):
+                event = row(line)
+                if event is not None:
+                    self._events.append(event)
+                continue
             each = hop(line)
             if each is None:
                 continue
@@ -91,6 +98,11 @@ class Reader:
                 self._called(each, number)
                 merged[(each.tier, each.system, each.zone, each.status, each.verdict)] += number
         return [(*key, number) for key, number in sorted(merged.items())]
+
+    def events(self) -> list[Row]:
+        """Events since the last call."""
+        found, self._events = self._events, []
+        return found
 
     def callers(self) -> list[tuple[str, str, str, int, str, int]]:
         """(zone, route, consumer, status, verdict, how many) at the gateway, of what `counts` gave until now."""

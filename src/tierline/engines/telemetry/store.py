@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tierline.engines.telemetry import keeping
+from tierline.engines.telemetry.events import Row
 from tierline.trips.hop import Hop
 
 _TABLES = """
@@ -22,13 +24,17 @@ create table if not exists counts (
 create table if not exists callers (
     time timestamp, zone varchar, route varchar, consumer varchar, status integer, verdict varchar, requests bigint
 );
+create table if not exists events (
+    time timestamp, event varchar, funnel varchar, step varchar, position integer, session varchar, client varchar,
+    zone varchar, trace varchar, attributes json
+);
 create table if not exists landed (file varchar, bytes bigint);
 """
 
 
 class Store:
-    """The warehouse's landing: `hops` in detail, `counts` and, at the gateway, `callers` complete, `landed` how far
-    each hop file is in them."""
+    """The warehouse's landing: `hops` in detail, `counts` and, at the gateway, `callers` complete, `events` of the
+    journeys and services complete, `landed` how far each hop file is in them."""
 
     def __init__(self, path: Path) -> None:
         import duckdb
@@ -47,6 +53,7 @@ class Store:
         counts: list[tuple[str, str, str, int, str, int]],
         offsets: dict[str, int],
         callers: list[tuple[str, str, str, int, str, int]] | None = None,
+        events: list[Row] | None = None,
     ) -> None:
         """One transaction for all of it: after a crash nothing is missing and nothing is there twice."""
         self._db.execute("begin")
@@ -64,6 +71,8 @@ class Store:
             self._copy("counts", [(now, *row) for row in counts])
             if callers:
                 self._copy("callers", [(now, *row) for row in callers])
+        if events:
+            self._copy("events", [(_timestamp(at), *each, json.dumps(more)) for at, *each, more in events])
         self._db.execute("delete from landed")
         self._db.execute(
             "insert into landed select unnest(?), unnest(?)", (list(offsets), list(offsets.values()))
@@ -101,10 +110,9 @@ class Store:
     def rows(self, query: str, given: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         return self._db.execute(query, given).fetchall()
 
-    def forget(self, seconds: float) -> None:
-        """Remove hops older than this."""
-        before = _timestamp(int((time.time() - seconds) * 1e6))
-        self._db.execute("delete from hops where time < ?::timestamp", (before,))
+    def forget(self, *, hops: float, counts: float, events: float) -> None:
+        """Remove what is older than so many seconds, and sum up older counts."""
+        keeping.forget(self._db, hops=hops, counts=counts, events=events)
 
     def close(self) -> None:
         self._db.close()
