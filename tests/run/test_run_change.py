@@ -107,3 +107,18 @@ def test_a_mistake_in_the_stack_changes_nothing(bench: Callable[..., Bench]) -> 
     done = line.run("reload")
     assert done.returncode == 2 and "did you mean 'timeout'?" in done.stderr
     assert line.trip("/x")["status"] == 200
+
+
+def test_a_policy_more_on_the_only_gateway_fails_no_request(bench: Callable[..., Bench]) -> None:
+    line = bench(stack().replace('["a", "b"]', '["a"]'), who=WHO)
+    line.up()
+    before = {process["name"]: process["pid"] for process in line.status()["processes"]}
+    policies = 'cors=["https://one.test"], limits=[RateLimit(100000, per="1s", by="all")]'
+    changed = stack(raw=policies).replace('["a", "b"]', '["a"]')
+    (line.folder / "stack.py").write_text(changed.replace("import Gateway", "import RateLimit, Gateway"))
+    seen, done = asked(line, ("reload", str(line.folder)))
+    assert done[0].returncode == 0, done[0].stderr
+    assert set(seen) == {200}
+    after = {process["name"]: process["pid"] for process in line.status()["processes"]}
+    assert before["gateway.a"] == after["gateway.a"], "a new filter is a new listener, not a new process"
+    assert line.trip("/x")["status"] == 200

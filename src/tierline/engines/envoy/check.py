@@ -1,9 +1,9 @@
 """Envoy's own checker, for what Envoy would read later: `python -I -S check.py ENVOY BOOTSTRAP`.
 
-`envoy --mode validate` looks at the bootstrap alone. Routes, clusters, endpoints and policies are watched files,
-which Envoy reads once it runs, and where it says no it keeps what it had and tells nobody but its log. So the
-files are put into the bootstrap in their places, and that whole is what Envoy is asked about. The exit code is
-Envoy's; what it said is printed.
+`envoy --mode validate` looks at the bootstrap alone. Listeners, routes, clusters, endpoints and policies are watched
+files, which Envoy reads once it runs, and where it says no it keeps what it had and tells nobody but its log. So
+the files are put into the bootstrap in their places, and that whole is what Envoy is asked about. The exit code
+is Envoy's; what it said is printed.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ _TIMEOUT = 30.0
 
 def whole(bootstrap: dict[str, Any]) -> dict[str, Any]:
     """The bootstrap with the content of each watched file where it is named."""
-    found: dict[str, Any] = _inlined(bootstrap)
-    dynamic = found.pop("dynamic_resources", {})
-    if "cds_config" in dynamic:
-        clusters = [_static(each) for each in _resources(dynamic["cds_config"])]
-        found["static_resources"].setdefault("clusters", []).extend(clusters)
+    found = dict(bootstrap)
+    dynamic = found.pop("dynamic_resources")
+    found["static_resources"] = {
+        "clusters": [_static(each) for each in _resources(dynamic["cds_config"])],
+        "listeners": [_inlined(each) for each in _resources(dynamic["lds_config"])],
+    }
     # Its socket may be in use by the Envoy that runs now.
     found.pop("admin", None)
     return found

@@ -50,8 +50,14 @@ class Envoy:
         # Its listeners open one after the other: it is ready with the last.
         last = unit.roles[-1]
         host, port = context.address(last.id, last.endpoints[-1].name)
-        bootstrap = _bootstrap(unit, fragments, context)
-        live = watched_files(fragments, folder, context.plan.entry)
+        live = {
+            **watched_files(fragments, folder, context.plan.entry),
+            # A filter more is a new listener on the same socket: nobody is refused, the old one drains.
+            str(folder / "listeners.json"): resources(
+                "config.listener.v3.Listener",
+                [each for fragment in fragments for each in listeners(fragment, context, folder)],
+            ),
+        }
         return [
             Process(
                 name=unit.id,
@@ -62,7 +68,7 @@ class Envoy:
                 zone=unit.zone,
                 roles=tuple(role.id for role in unit.roles),
                 files={
-                    str(config): json.dumps(bootstrap, indent=1),
+                    str(config): json.dumps(_bootstrap(unit, context), indent=1),
                     **live,
                 },
                 folders=(str(folder),),
@@ -150,7 +156,7 @@ def resources(kind: str, items: list[dict[str, Any]]) -> str:
     return json.dumps({"version_info": "1", "resources": typed}, indent=1)
 
 
-def _bootstrap(unit: Unit, fragments: list[Fragment], context: Context) -> dict[str, Any]:
+def _bootstrap(unit: Unit, context: Context) -> dict[str, Any]:
     folder = context.folder(unit.id)
     return {
         "node": {
@@ -172,9 +178,9 @@ def _bootstrap(unit: Unit, fragments: list[Fragment], context: Context) -> dict[
                 }
             ]
         },
-        "dynamic_resources": {"cds_config": watched(folder / "clusters.json")},
-        "static_resources": {
-            "listeners": [each for fragment in fragments for each in listeners(fragment, context, folder)]
+        "dynamic_resources": {
+            "cds_config": watched(folder / "clusters.json"),
+            "lds_config": watched(folder / "listeners.json"),
         },
     }
 
