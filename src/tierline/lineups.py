@@ -86,7 +86,7 @@ PLANNED: Mapping[str, tuple[str, ...]] = {
     "lb": (
         "nginx", "envoy", "traefik", "nlb", "digitalocean", "glbc", "fly", "f5", "google_cloud", "seesaw",
     ),
-    "cache": ("envoy", "varnish", "varnish_ec2", "trafficserver", "squid", "section", "nuster"),
+    "cache": ("varnish", "varnish_ec2", "trafficserver", "squid", "section", "nuster"),
     "gateway": ("apigateway", "haproxy", "nginx", "kong", "apigee", "mulesoft", "zuul"),
     "feature.function": ("lambda_function",),
     "feature.bus": ("nats", "eventbridge"),

@@ -226,10 +226,12 @@ async def read_response(reader: asyncio.StreamReader, method: str) -> Response |
 class Trial:
     """One behaviour being tried on one system: a path of its own at the origin, and a client."""
 
-    def __init__(self, origin: Origin, address: tuple[str, int], key: str) -> None:
+    def __init__(self, origin: Origin, address: tuple[str, int], key: str, settle: float = 0) -> None:
         self.origin = origin
         self.address = address
         self.key = key
+        self.settle = settle
+        """Seconds after an answer until its copy is there, of a cache that writes it beside."""
 
     def script(self, *answers: Script) -> None:
         """The origin's answers in turn; the last one stays."""
@@ -255,6 +257,7 @@ class Trial:
         if body or method in ("POST", "PUT", "PATCH"):
             lines.append(f"Content-Length: {len(body)}")
         answers = await raw(self.address, "\r\n".join(lines).encode() + b"\r\n\r\n" + body, method)
+        await asyncio.sleep(self.settle)
         return answers[0] if answers else Response(0)
 
     async def raw(self, sent: bytes, method: str = "GET", within: float = 12) -> list[Response]:
@@ -317,7 +320,7 @@ def may(name: str, section: str, says: str) -> Callable[..., Callable[[Trial], A
 
 
 async def try_all(
-    origin: Origin, address: tuple[str, int], names: Iterable[str] | None = None
+    origin: Origin, address: tuple[str, int], names: Iterable[str] | None = None, settle: float = 0
 ) -> dict[str, str]:
     """These behaviours, or all, at once; what went wrong by name, empty for what holds."""
     chosen = TABLE.values() if names is None else [TABLE[name] for name in names]
@@ -325,7 +328,7 @@ async def try_all(
 
     async def tried(each: Behaviour, key: str) -> str:
         try:
-            await asyncio.wait_for(each.run(Trial(origin, address, key)), 40)
+            await asyncio.wait_for(each.run(Trial(origin, address, key, settle)), 40)
         except AssertionError as wrong:
             return str(wrong) or "does not hold"
         except Exception as broken:

@@ -44,7 +44,8 @@ class Envoy:
         argv = (
             program, "-c", str(config), "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning",
             # Notes about fields that are new or old say nothing about this line.
-            "--component-log-level", "misc:error",
+            # The cache filter warns of each copy that its file was "destroyed prematurely", when it is whole.
+            "--component-log-level", "misc:error,cache_filter:error",
             "--file-flush-interval-msec", "50", "--drain-time-s", "1", "--parent-shutdown-time-s", "2",
         )  # fmt: skip
         # Its listeners open one after the other: it is ready with the last.
@@ -71,7 +72,7 @@ class Envoy:
                     str(config): json.dumps(_bootstrap(unit, context), indent=1),
                     **live,
                 },
-                folders=(str(folder),),
+                folders=(str(folder), *(each for fragment in fragments for each in fragment.folders)),
                 writes=tuple(str(context.hops(role.id)) for role in unit.roles),
                 unprivileged=True,
                 check=(context.python, "-I", "-S", check.__file__, program, str(config)),

@@ -14,10 +14,14 @@ _FILE = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessL
 def access_logs(role: Role, context: Context) -> list[dict[str, Any]]:
     """A whole hop when sampled or failed, else a line that is only counted."""
     place = role.zone or role.region
+    verdict = "%RESPONSE_CODE_DETAILS%"
+    if role.tier == "cache":
+        verdict = f"%DYNAMIC_METADATA(tierline:verdict)% {verdict}"
     whole = (
         '{"f":"%REQ(traceparent):2%","s":%RESPONSE_CODE%,"tp":"%REQ(traceparent)%",'
         f'"T":"{role.tier}","y":"envoy","z":"{place}",'
-        '"b":%START_TIME(%s%6f)%,"d":%COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)%,"v":"%RESPONSE_CODE_DETAILS%",'
+        '"b":%START_TIME(%s%6f)%,"d":%COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)%,'
+        f'"v":"{verdict}",'
         '"n":"%REQ(:METHOD)% %ROUTE_NAME%","a":{"server.address":"%UPSTREAM_HOST%",'
         '"envoy.response_flags":"%RESPONSE_FLAGS%","envoy.attempts":"%UPSTREAM_REQUEST_ATTEMPT_COUNT%",'
         '"http.response.body.size":%BYTES_SENT%,"network.protocol.version":"%PROTOCOL%"}'
@@ -25,7 +29,7 @@ def access_logs(role: Role, context: Context) -> list[dict[str, Any]]:
     counted = (
         '{"f":"00","s":%RESPONSE_CODE%,'
         + f'"T":"{role.tier}","y":"envoy","z":"{place}",'
-        + '"v":"%RESPONSE_CODE_DETAILS%"'
+        + f'"v":"{verdict}"'
     )
     # Who asks comes last: see trips/hop.py.
     end = f',"r":"%ROUTE_NAME%","u":"%REQ({CONSUMER}?{SUBJECT}):80%"}}\n' if role.tier == "gateway" else "}\n"

@@ -67,6 +67,10 @@ class Fragment(msgspec.Struct, kw_only=True):
     binds: list[Bind] = msgspec.field(default_factory=lambda: [Bind()])
     sections: list[dict[str, Any]] = []
     """Whole listeners, such as a TCP proxy's."""
+    stripped: tuple[str, ...] = ()
+    """Request fields that end here, besides those that end everywhere."""
+    folders: list[str] = []
+    """What must exist before Envoy starts."""
 
 
 def watched(path: Path) -> dict[str, Any]:
@@ -128,6 +132,7 @@ def _manager(fragment: Fragment, context: Context, folder: Path, quic: bool = Fa
     stripped: list[dict[str, Any]] = [
         {"remove_on_match": {"key_matcher": {"prefix": prefix}}} for prefix in ("x-tierline-", "x-envoy-")
     ]
+    stripped += [{"remove": name} for name in fragment.stripped]
     if entry:
         stripped += [{"remove": "x-forwarded-for"}, {"remove": "x-request-id"}]
     manager: dict[str, Any] = {
