@@ -49,7 +49,9 @@ members = Service(
 ratings = Service(
     "ratings", "cinema.ratings:app", uses=[events, hot, accounts], expose=["/ratings", "/leaderboard"]
 )
-orders = Service("orders", "cinema.orders:app", uses=[orders_queue, accounts, receipts], expose=["/orders"])
+orders = Service(
+    "orders", "cinema.orders:app", uses=[orders_queue, accounts, receipts, catalog], expose=["/orders"]
+)
 posters = Service("posters", "cinema.posters:app", uses=[bucket, films], expose=["/posters"])
 
 stack = Stack(

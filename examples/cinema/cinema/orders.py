@@ -47,6 +47,12 @@ class Wanted(msgspec.Struct):
 def create(environment: Mapping[str, str]) -> Starlette:
     environment = dict(environment)
     orders: Orders
+    catalog: Any = None
+    if "CATALOG_URL" in environment:
+        # In the same process this is a function call, elsewhere HTTP over pooled connections.
+        from tierline.resources import service
+
+        catalog = service("catalog", timeout=1.0)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -58,7 +64,7 @@ def create(environment: Mapping[str, str]) -> Starlette:
         await messages.open()
         async with Database(environment.get("DATABASE_URL"), name="orders") as database:
             sender = environment.get("MAIL_FROM", "tickets@cinema.test")
-            orders = Orders(database, messages, Mail(smtp) if smtp else None, sender)
+            orders = Orders(database, messages, Mail(smtp) if smtp else None, sender, catalog)
             async with orders.working():
                 yield
         await messages.close()
@@ -92,11 +98,14 @@ def create(environment: Mapping[str, str]) -> Starlette:
 
 
 class Orders:
-    def __init__(self, database: Database, messages: Queue, mail: Mail | None, sender: str) -> None:
+    def __init__(
+        self, database: Database, messages: Queue, mail: Mail | None, sender: str, catalog: Any = None
+    ) -> None:
         self.database = database
         self.messages = messages
         self.mail = mail
         self.sender = sender
+        self.catalog = catalog
 
     async def place(self, wanted: Wanted, key: str | None, member: str | None) -> dict[str, Any]:
         row = await self.database.row(
@@ -176,12 +185,23 @@ class Orders:
         if row is None:
             log.error("a message about order %s, which does not exist", id)
         elif row["status"] == "paid" and self.mail is not None:
-            await self.mail.send(_receipt(row, self.sender))
+            await self.mail.send(_receipt(row, self.sender, await self._title(row["film_id"])))
             await self.database.execute(
                 "update orders set status = 'receipted', receipt_at = now()"
                 " where id = $1 and status = 'paid'",
                 id,
             )
+
+    async def _title(self, film_id: int) -> str:
+        """What a buyer calls the film. A receipt doesn't wait for a catalog that is away."""
+        if self.catalog is not None:
+            try:
+                found = await self.catalog.get("/films/{id}", id=film_id, allow=(404,))
+                if found.status == 200:
+                    return str(found.json()["title"])
+            except Exception as error:
+                log.warning("the catalog doesn't say what film %s is called: %r", film_id, error)
+        return str(film_id)
 
     async def _sweep(self) -> None:
         """Send again what has waited for too long."""
@@ -218,7 +238,7 @@ def _order(row: Any) -> dict[str, Any]:
     }
 
 
-def _receipt(row: Any, sender: str) -> EmailMessage:
+def _receipt(row: Any, sender: str, title: str) -> EmailMessage:
     message = EmailMessage(policy=SMTP)
     message["From"] = f"Cinema <{sender}>"
     message["To"] = row["email"]
@@ -228,7 +248,7 @@ def _receipt(row: Any, sender: str) -> EmailMessage:
     seats = "1 seat" if row["seats"] == 1 else f"{row['seats']} seats"
     message.set_content(
         f"Thank you for your order.\n\n"
-        f"  Film     {row['film_id']}\n"
+        f"  Film     {title}\n"
         f"  Tickets  {seats}\n"
         f"  Paid     {row['cents'] / 100:.2f} EUR\n"
         f"  Order    {row['id']}\n\n"

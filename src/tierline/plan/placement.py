@@ -175,10 +175,10 @@ def _next(stack: Stack, line: Line, role: Role) -> list[str]:
         return (["assets"] if role.name == "cdn" and role.settings.get("assets") else []) + straight
     if role.tier == "experience":
         return [service.name for service in stack.services]
-    service = next((s for s in stack.services if s.name == role.name), None)
+    app = next((each for each in stack.apps if each.name == role.name and each.slot == role.slot), None)
     return (
-        [u.name if isinstance(u, Service) else u for u in service.uses if isinstance(u, Service | str)]
-        if service
+        [u.name if isinstance(u, Service) else u for u in app.uses if isinstance(u, Service | str)]
+        if app
         else []
     )
 

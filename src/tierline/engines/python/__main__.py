@@ -17,7 +17,7 @@ import msgspec
 import uvloop
 
 from tierline.engines.python import flying
-from tierline.engines.python.apps import Loaded, load, told_again
+from tierline.engines.python.apps import Loaded, acquaint, load, told_again
 from tierline.engines.python.blame import Blame
 from tierline.engines.python.config import Config
 from tierline.engines.python.environment import agreed, environment
@@ -51,6 +51,7 @@ async def run(config: Config, voice: Voice) -> int:
     ending(blame, voice)
     loaded: list[Loaded] = []
     namespaces = Namespaces(config.project, contested(app.env for app in config.apps))
+    acquaint(config, loaded)
     # Journeys last: they call their neighbours.
     for app in sorted(config.apps, key=lambda app: app.kind == "journeys"):
         slot = noted.enter(app.name, "its start")

@@ -14,6 +14,8 @@ import msgspec
 from tierline.engines.python.config import App, Config, Services
 from tierline.engines.python.traced import Entered, Traced
 from tierline.engines.telemetry.events import pseudonym
+from tierline.journeys.inprocess import InProcess
+from tierline.resources.calling import here as neighbours
 from tierline.trips import record
 
 
@@ -63,10 +65,10 @@ class Loaded:
                 await self._outbox.put({"type": "lifespan.startup.failed", "message": repr(error)})
 
 
-def load(told: App, config: Config, neighbours: Sequence[Loaded]) -> Loaded:
+def load(told: App, config: Config, before: Sequence[Loaded]) -> Loaded:
     """Import one application. Its module is imported with its own environment in place."""
     if told.kind == "journeys":
-        inner = _journeys(told, config, neighbours)
+        inner = _journeys(told, config, before)
         return Loaded(told, inner, Traced(inner, told.name, None, health=told.health))
     if told.kind == "function":
         from tierline.engines.python.function import Worker
@@ -100,13 +102,43 @@ def read_services(config: Config) -> Services:
 
 def told_again(config: Config) -> None:
     """SIGHUP: instances came or went. Connections to those that stay are kept."""
-    for name, addresses in read_services(config).items():
+    services = read_services(config)
+    for name, addresses in services.items():
         if name in elsewhere:
             elsewhere[name].set_addresses(list(addresses))
+    neighbours.told(services)
 
 
-def _journeys(told: App, config: Config, neighbours: Sequence[Loaded]) -> Any:
-    from tierline.journeys import HTTP, InProcess, SessionStore, build
+def acquaint(config: Config, loaded: Sequence[Loaded]) -> None:
+    """What `tierline.resources.service` knows: who is in this process, and where the others are.
+
+    `loaded` grows as the applications start.
+    """
+
+    def transport(name: str) -> Callable[[], InProcess | None]:
+        def made() -> InProcess | None:
+            each = next((each for each in loaded if each.told.name == name), None)
+            return None if each is None else _in_process(each, config)
+
+        return made
+
+    services = read_services(config)
+    for app in config.apps:
+        if app.kind in ("asgi", "wsgi") and app.name in services:
+            neighbours.applications[app.name] = transport(app.name)
+    neighbours.told(services)
+
+
+def _in_process(neighbour: Loaded, config: Config) -> InProcess:
+    """Its lifespan has been started here already, in its own environment."""
+    name = neighbour.told.name
+    return InProcess(
+        Entered(neighbour.inner, name), name, zone=config.zone, lifespan=False, state=neighbour.state
+    )
+
+
+def _journeys(told: App, config: Config, before: Sequence[Loaded]) -> Any:
+    from tierline.journeys import HTTP, SessionStore, build
     from tierline.journeys.cached import Cached
     from tierline.journeys.store import store
     from tierline.stack import load as load_stack
@@ -114,15 +146,11 @@ def _journeys(told: App, config: Config, neighbours: Sequence[Loaded]) -> Any:
 
     stack, _ = load_stack(config.stack)
     calls = read_services(config)
-    here = {each.told.name: each for each in neighbours}
+    here = {each.told.name: each for each in before}
     services: dict[str, Any] = {}
     for name, addresses in calls.items():
         if name in here:
-            # Its lifespan has been started here already, in its own environment.
-            neighbour = here[name]
-            services[name] = InProcess(
-                Entered(neighbour.inner, name), name, zone=config.zone, lifespan=False, state=neighbour.state
-            )
+            services[name] = _in_process(here[name], config)
         else:
             services[name] = elsewhere[name] = HTTP(list(addresses), name=name)
     sessions = told.env.get("SESSION_STORE")

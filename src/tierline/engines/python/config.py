@@ -37,7 +37,8 @@ class Config(msgspec.Struct, kw_only=True, frozen=True):
     hops: str
     apps: tuple[App, ...]
     services: str = ""
-    """File with a Services document: the one thing that can change while the process runs (SIGHUP)."""
+    """File with a Services document, whom the applications of this process call: the one thing that can change while
+    it runs (SIGHUP)."""
     events_key: str = ""
     """With which sessions are made pseudonyms in events."""
     resources: dict[str, tuple[str, str]] = {}
@@ -45,7 +46,7 @@ class Config(msgspec.Struct, kw_only=True, frozen=True):
 
 
 Services = dict[str, tuple[tuple[str, int], ...]]
-"""For journeys: (URL, distance) of each service's instances, nearest first."""
+"""(URL, distance) of each service's instances, nearest first."""
 
 
 class Journeys(msgspec.Struct, kw_only=True, frozen=True):

@@ -12,7 +12,7 @@ from tierline.engines.base import Binary, Probe, Process
 from tierline.engines.context import Context
 from tierline.engines.python.config import App, Config, Journeys, Services
 from tierline.engines.telemetry.engine import EVENTS_KEY
-from tierline.plan.model import Unit
+from tierline.plan.model import Role, Unit
 from tierline.tiers.base import system
 
 
@@ -30,7 +30,9 @@ class Python:
     def processes(self, unit: Unit, context: Context) -> list[Process]:
         fragments = [system(role.slot, role.system).contribute(role, context) for role in unit.roles]
         apps: list[App] = [each.app if isinstance(each, Journeys) else each for each in fragments]
-        services: Services = next((each.services for each in fragments if isinstance(each, Journeys)), {})
+        services: Services = {}
+        for role, each in zip(unit.roles, fragments, strict=True):
+            services |= each.services if isinstance(each, Journeys) else _called(role, context)
         after = tuple(dict.fromkeys(context.unit_of(need) for role in unit.roles for need in role.needs))
         if apps[0].kind == "command":
             return [self._command(unit, apps[0], after, context)]
@@ -94,6 +96,15 @@ class Python:
             ready_timeout=30.0,
             stop_timeout=2.0,
         )
+
+
+def _called(role: Role, context: Context) -> Services:
+    """The services that a service or function uses."""
+    found: Services = {}
+    for name, targets in role.upstreams.items():
+        at = [(*context.address(target.role, target.endpoint), target.distance) for target in targets]
+        found[name] = tuple((f"http://{host}:{port}", distance) for host, port, distance in at)
+    return found
 
 
 ENGINE = Python()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tierline.engines.python import flying
+from tierline.journeys.frame import Frame, frame
+from tierline.journeys.service import DEADLINE
+from tierline.resources.calling import here as neighbours
 from tierline.trips import record
 from tierline.trips.hop import Hop
 
@@ -47,6 +51,8 @@ class Traced:
             return
         if Traced.closing:
             send = _closing(send)
+        if neighbours.used:
+            _carried(scope["headers"])
         span = None
         for name, value in scope["headers"]:
             if name == b"traceparent":
@@ -130,6 +136,18 @@ class Traced:
                     name=f"{scope['method']} {scope['path']}",
                 )
             )
+
+
+def _carried(headers: Any) -> None:
+    """What calls to other services take along: the deadline, and the trace also where it isn't sampled.
+
+    The request has a task, and so a context, of its own.
+    """
+    for name, value in headers:
+        if name == b"traceparent":
+            record.current.set(record.parse(value.decode("latin-1")))
+        elif name == DEADLINE and value.isdigit():
+            frame.set(Frame(asyncio.get_running_loop().time() + int(value[:9]) / 1000, {}))
 
 
 def _closing(send: Any) -> Any:
