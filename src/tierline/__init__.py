@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tierline.tiers.feature.tier import Bucket, Function, Mail, Queue, Scale, Service, Stream, Topic
     from tierline.tiers.gateway.tier import (
         JWT,
+        OIDC,
         Access,
         APIKeys,
         Canary,
@@ -57,7 +58,7 @@ _HOMES = {
     "tierline.tiers.lb.tier": ("LoadBalancer",),
     "tierline.tiers.cache.tier": ("HTTPCache",),
     "tierline.tiers.gateway.tier": (
-        "Gateway", "JWT", "APIKeys", "Quota", "RateLimit", "Access", "Route", "Canary", "Mirror", "Version",
+        "Gateway", "JWT", "OIDC", "APIKeys", "Quota", "RateLimit", "Access", "Route", "Canary", "Mirror", "Version",
     ),
     "tierline.tiers.feature.tier": (
         "Service", "Scale", "Function", "Queue", "Topic", "Stream", "Bucket", "Mail",
@@ -70,7 +71,7 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "CDN", "DNS", "HTML", "JWT", "APIKeys", "Access", "Affiliate", "Bucket", "CDNRule", "Cache", "Canary",
+    "CDN", "DNS", "HTML", "JWT", "OIDC", "APIKeys", "Access", "Affiliate", "Bucket", "CDNRule", "Cache", "Canary",
     "Failover", "Function", "Gateway", "Geography", "HTTPCache", "Journey", "Latency", "LoadBalancer",
     "Mail", "Mirror", "Mobile", "Multivalue", "PartCache", "Queue", "Quota", "RateLimit", "Record",
     "Registration", "Relational", "Route", "Scale", "Service", "Sessions", "Simple", "Stack", "Stream", "Table",

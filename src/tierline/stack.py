@@ -89,9 +89,17 @@ class Stack(Intent):
                     each.name,
                     f"names that differ: {type(other).__name__} and {type(each).__name__} are both called {each.name!r}",
                 )
-        reserved = {"dns", "cdn", "lb", "cache", "gateway", "experience", "assets", "telemetry"} & {
-            name for _, name in seen
-        }
+        reserved = {
+            "dns",
+            "cdn",
+            "lb",
+            "cache",
+            "gateway",
+            "experience",
+            "assets",
+            "telemetry",
+            "identity",
+        } & {name for _, name in seen}
         for taken in sorted(reserved):
             raise self.wrong("services", taken, "a name that is not a tier's own")
         journeys = [journey.name for journey in self.journeys if hasattr(journey, "name")]
@@ -207,11 +215,20 @@ def _paths(stack: Stack, folder: Path) -> None:
             raise resource.wrong(
                 "schema", schema, f"a folder of .sql files; there is none at {folder / schema}"
             )
-    auth = stack.gateway.auth if stack.gateway is not None else None
-    for field in ("jwks", "ca") if auth is not None else ():
-        given = getattr(auth, field)
-        if given and "://" not in given and not (folder / given).is_file():
-            raise auth.wrong(field, given, f"a file; there is none at {folder / given}")  # type: ignore[union-attr]
+    for given, fields in _credentials(stack):
+        for field in fields:
+            file = getattr(given, field)
+            if file and "://" not in file and not (folder / file).is_file():
+                raise given.wrong(field, file, f"a file; there is none at {folder / file}")
+
+
+def _credentials(stack: Stack) -> Iterable[tuple[Intent, tuple[str, ...]]]:
+    """What the gateway's ways to authenticate name as files."""
+    gateway = stack.gateway
+    if gateway is not None and gateway.auth is not None:
+        yield gateway.auth, ("jwks", "ca")
+    if gateway is not None and gateway.login is not None:
+        yield gateway.login, ("client_secret", "ca")
 
 
 def _own_traceback(error: BaseException, path: Path) -> str:

@@ -27,6 +27,10 @@ class Context(Protocol):
     def attribute_of(self, name: str, attribute: str) -> str:
         """An attribute of a tier or resource by its name, wherever it stands (`gateway`, `jwks`)."""
 
+    def document(self, url: str, ca: str | None, every: float) -> str:
+        """A JSON object from a URL (https, or this machine), the last good copy; fetched again every so many
+        seconds as long as the line runs. ca: a PEM file of the project. Raises RunError when there is none."""
+
     def unit_of(self, role: str) -> str:
         """The unit that plays a role."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tierline.tiers.gateway.routes import lifetime, token_paths, under
+from tierline.tiers.gateway.routes import lifetime, login_paths, token_paths, under
 
 _PROBLEM = {"$ref": "#/components/responses/Refused"}
 _LIMITS = {
@@ -37,6 +37,8 @@ class Policies:
         self._needs: dict[str, re.Pattern[str]] = {}
         if settings["auth"]:
             self._add("token", token_paths(settings))
+        if settings["login"]:
+            self._add("login", login_paths(settings))
         if settings["keys"]:
             self._add("key", settings["keys"]["paths"])
         self._access = [(re.compile(under(rule["paths"], settings)), rule) for rule in settings["access"]]
@@ -50,11 +52,17 @@ class Policies:
 
     def schemes(self) -> dict[str, Any]:
         """`components/securitySchemes`."""
-        auth, keys = self._settings["auth"], self._settings["keys"]
+        auth, login, keys = (self._settings[name] for name in ("auth", "login", "keys"))
         found: dict[str, Any] = {}
         if auth:
             about = f"A token of {auth['issuer']} for {auth['audience']}, signed with {' or '.join(auth['algorithms'])}."
             found["token"] = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": about}
+        if login and login["issuer"] != "local":
+            url = f"{login['issuer'].rstrip('/')}/.well-known/openid-configuration"
+            found["login"] = {"type": "openIdConnect", "openIdConnectUrl": url}
+        elif login:
+            about = "The session of a browser that has logged in."
+            found["login"] = {"type": "apiKey", "in": "cookie", "name": "tierline-id", "description": about}
         if keys:
             found["key"] = {"type": "apiKey", "in": "header", "name": keys["header"]}
         return found
@@ -87,10 +95,12 @@ class Policies:
         ]
         scopes = [scope for rule in rules for scope in rule["scopes"]]
         if needs:
-            security: dict[str, list[str]] = {scheme: [] for scheme in needs}
-            if "token" in security:
-                security["token"] = list(dict.fromkeys(scopes))
-            operation["security"] = [security]
+            # A token or a login, whichever is there; a key beside either.
+            who = [name for name in ("token", "login") if name in needs]
+            rest: dict[str, list[str]] = {name: [] for name in needs if name not in who}
+            operation["security"] = [
+                {name: list(dict.fromkeys(scopes)) if name == "token" else [], **rest} for name in who
+            ] or [rest]
             responses.setdefault("401", _PROBLEM)
         if rules:
             responses.setdefault("403", _PROBLEM)

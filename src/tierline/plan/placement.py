@@ -49,7 +49,13 @@ class Line:
 
 def place(stack: Stack, line: Line) -> list[Role]:
     """Every role of the line, connected, in the order of the path."""
-    roles = [*_edge(stack, line), *_apps(stack, line), *_resources(stack, line), _analytics(stack, line)]
+    roles = [
+        *_edge(stack, line),
+        *_apps(stack, line),
+        *_resources(stack, line),
+        *_identity(stack, line),
+        _analytics(stack, line),
+    ]
     return [_connected(stack, line, role, roles) for role in roles]
 
 
@@ -109,6 +115,16 @@ def _resources(stack: Stack, line: Line) -> Iterable[Role]:
                 line, resource.slot, resource.name, resource.data(), region=stack.region, zone=zone, part=part,
                 place=part if replicas or part.startswith("standby") else "",
             )  # fmt: skip
+
+
+def _identity(stack: Stack, line: Line) -> Iterable[Role]:
+    """The local OpenID provider, where the gateway's login asks for one."""
+    login = stack.gateway.login if stack.gateway else None
+    if login is None or not login.local:
+        return
+    if "feature.identity" not in line.lineup:
+        raise login.wrong("issuer", "local", "the https:// issuer of a real provider: this lineup plays none")
+    yield _role(line, "feature.identity", "identity", login.data(), region=stack.region)
 
 
 def _analytics(stack: Stack, line: Line) -> Role:

@@ -61,9 +61,14 @@ class LocalContext:
             return str(self._issuer.key)
         if attribute == "key_id":
             return KEY_ID
+        if attribute == "local_jwks":
+            return self._issuer.jwks()
         if attribute == "jwks":
             return str(self._jwks(role.settings["auth"]))
         raise KeyError(attribute)
+
+    def document(self, url: str, ca: str | None, every: float) -> str:
+        return self.fetched.get(url, self.project / ca if ca else None, every)
 
     def _jwks(self, auth: dict[str, Any]) -> str:
         given, ca = auth["jwks"], auth["ca"]

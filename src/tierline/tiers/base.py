@@ -84,7 +84,8 @@ def available(tier: str) -> list[str]:
     return sorted(
         module.name
         for module in pkgutil.iter_modules([str(_TIERS / tier)])
-        if module.name not in ("tier", "places", "routes", "policies", "registration")
+        if module.name
+        not in ("tier", "places", "routes", "policies", "registration", "auth", "words", "envoy_who")
     )
 
 

@@ -28,6 +28,7 @@ _DETAILS = (
     ("upstream_reset", "upstream failed"),
     ("response_timeout", "upstream too slow"),
     ("cors", "preflight"),
+    ("oauth.missing_credentials", "sent to log in"),
 )
 """Envoy's response code details, by their beginning, in the words of a trip."""
 

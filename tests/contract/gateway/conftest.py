@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("gateway_suite", "feature_suite", "keys_suite", "openapi_suite")
+pytest.register_assert_rewrite("gateway_suite", "feature_suite", "keys_suite", "openapi_suite", "login_suite")

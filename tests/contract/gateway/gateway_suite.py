@@ -371,6 +371,14 @@ class GatewayContract:
         self.refused(self.get("/keyed/below", x_api_key="wrong"), 401)
         self.refused(self.get("/keyed", x_tierline_consumer="tom"), 401)
 
+    def test_answers_behind_a_key_are_kept_by_nobody_in_front(self) -> None:
+        self.asks("api_keys")
+        public = {"x-test-header": "cache-control: public, max-age=600"}
+        key = self.line.state.secret("apikey.tom")
+        answer = self.client.get("/keyed", headers={"x-api-key": key, **public})
+        assert answer.headers["cache-control"] == "private, no-store"
+        assert self.client.get("/echo", headers=public).headers["cache-control"] == "public, max-age=600"
+
     def test_quotas_by_plan(self) -> None:
         self.asks("quotas")
         small, large = (self.line.state.secret(f"apikey.{name}") for name in ("ann", "bob"))

@@ -2,6 +2,7 @@
 
 from gateway_suite import GatewayContract
 from keys_suite import KeysContract
+from login_suite import LoginContract
 from openapi_suite import OpenAPIContract
 
 
@@ -14,4 +15,8 @@ class TestEnvoyKeys(KeysContract):
 
 
 class TestEnvoyOpenAPI(OpenAPIContract):
+    system = "envoy"
+
+
+class TestEnvoyLogin(LoginContract):
     system = "envoy"

@@ -2,6 +2,7 @@
 
 from gateway_suite import GatewayContract
 from keys_suite import KeysContract
+from login_suite import LoginContract
 from openapi_suite import OpenAPIContract
 
 
@@ -14,4 +15,8 @@ class TestHAProxyKeys(KeysContract):
 
 
 class TestHAProxyOpenAPI(OpenAPIContract):
+    system = "haproxy"
+
+
+class TestHAProxyLogin(LoginContract):
     system = "haproxy"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _FILTER = "type.googleapis.com/envoy.extensions.filters.http."
@@ -23,42 +24,54 @@ def keys_at(url: str, cluster: str, refresh: float) -> dict[str, Any]:
     }
 
 
-def jwt(auth: dict[str, Any], keys: dict[str, Any], paths: list[str]) -> dict[str, Any]:
-    """Tokens needed below `paths`; elsewhere optional, but a bad one is refused all the same.
+def provider(auth: dict[str, Any], keys: dict[str, Any], header: str | None = None) -> dict[str, Any]:
+    """Whose tokens are good, and what becomes of what they claim.
 
-    keys: `local_jwks` or `remote_jwks`."""
-    needed = [
+    auth: `issuer`, `audience`, `clock_skew`. keys: `local_jwks` or `remote_jwks`. header: where a token is that
+    comes from the gateway itself and goes no further; default: in Authorization, and it goes on.
+    """
+    where: dict[str, Any] = {"from_headers": [{"name": header}]} if header else {}
+    return {
+        "issuer": auth["issuer"],
+        "audiences": [auth["audience"]],
+        **keys,
+        **where,
+        "clock_skew_seconds": int(auth["clock_skew"]),
+        "require_expiration": True,
+        "forward": header is None,
+        "forward_payload_header": CLAIMS,
+        "claim_to_headers": [{"header_name": SUBJECT, "claim_name": "sub"}],
+        "payload_in_metadata": "claims",
+        "header_in_metadata": "head",
+        "normalize_payload_in_metadata": {"space_delimited_claims": ["scope"]},
+        # A token seen before costs no second signature check: 75 → 42 µs.
+        "jwt_cache_config": {"jwt_cache_size": 1000},
+    }
+
+
+def jwt(providers: dict[str, dict[str, Any]], needed: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Tokens needed below the paths of `needed`, of one of the providers named there; elsewhere optional, but a
+    bad one is refused all the same."""
+    rules = [
         {
             "match": {"path_separated_prefix": path.rstrip("/")} if path != "/" else {"prefix": "/"},
-            "requires": {"provider_name": "tokens"},
+            "requires": _any([{"provider_name": name} for name in needed[path]]),
         }
-        for path in paths
+        for path in sorted(needed, key=len, reverse=True)
     ]
-    optional = {"requires_any": {"requirements": [{"provider_name": "tokens"}, {"allow_missing": {}}]}}
+    optional = _any([*({"provider_name": name} for name in providers), {"allow_missing": {}}])
     return {
         "name": "envoy.filters.http.jwt_authn",
         "typed_config": {
             "@type": _FILTER + "jwt_authn.v3.JwtAuthentication",
-            "providers": {
-                "tokens": {
-                    "issuer": auth["issuer"],
-                    "audiences": [auth["audience"]],
-                    **keys,
-                    "clock_skew_seconds": int(auth["clock_skew"]),
-                    "require_expiration": True,
-                    "forward": True,
-                    "forward_payload_header": CLAIMS,
-                    "claim_to_headers": [{"header_name": SUBJECT, "claim_name": "sub"}],
-                    "payload_in_metadata": "claims",
-                    "header_in_metadata": "head",
-                    "normalize_payload_in_metadata": {"space_delimited_claims": ["scope"]},
-                    # A token seen before costs no second signature check: 75 → 42 µs.
-                    "jwt_cache_config": {"jwt_cache_size": 1000},
-                }
-            },
-            "rules": [*needed, {"match": {"prefix": "/"}, "requires": optional}],
+            "providers": providers,
+            "rules": [*rules, {"match": {"prefix": "/"}, "requires": optional}],
         },
     }
+
+
+def _any(requirements: list[dict[str, Any]]) -> dict[str, Any]:
+    return requirements[0] if len(requirements) == 1 else {"requires_any": {"requirements": requirements}}
 
 
 def algorithms(allowed: list[str]) -> dict[str, Any]:
@@ -84,6 +97,18 @@ def algorithms(allowed: list[str]) -> dict[str, Any]:
     }
 
 
+def private(match: str) -> dict[str, Any]:
+    """Answers below these paths are for who asked: a cache in front, which sees neither session nor key, would give
+    them to the next one."""
+    said = {"key": "cache-control", "value": "private, no-store"}
+    put = {"append": {"header": said, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
+    config = {
+        "@type": _FILTER + "header_mutation.v3.HeaderMutation",
+        "mutations": {"response_mutations": [put]},
+    }
+    return {**elsewhere("envoy.filters.http.header_mutation", config, match), "name": "tierline.private"}
+
+
 def api_keys(header: str, keys: dict[str, str], match: str) -> dict[str, Any]:
     """Consumers by their key. `match`: a regular expression of the paths that need one."""
     config = {
@@ -92,6 +117,11 @@ def api_keys(header: str, keys: dict[str, str], match: str) -> dict[str, Any]:
         "key_sources": [{"header": header}],
         "forwarding": {"header": CONSUMER, "hide_credentials": True},
     }
+    return elsewhere("envoy.filters.http.api_key_auth", config, match)
+
+
+def elsewhere(name: str, config: dict[str, Any], match: str) -> dict[str, Any]:
+    """A filter that is skipped unless the path is what `match` says."""
     path = {
         "input": {
             "name": "path",
@@ -103,17 +133,16 @@ def api_keys(header: str, keys: dict[str, str], match: str) -> dict[str, Any]:
         "value_match": {"safe_regex": {"google_re2": {}, "regex": match + r"(\?.*)?"}},
     }
     skip = {"@type": "type.googleapis.com/envoy.extensions.filters.common.matcher.action.v3.SkipFilter"}
-    elsewhere = {
+    other = {
         "predicate": {"not_matcher": {"single_predicate": path}},
         "on_match": {"action": {"name": "skip", "typed_config": skip}},
     }
-    name = "envoy.filters.http.api_key_auth"
     return {
         "name": name,
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.common.matching.v3.ExtensionWithMatcher",
             "extension_config": {"name": name, "typed_config": config},
-            "xds_matcher": {"matcher_list": {"matchers": [elsewhere]}},
+            "xds_matcher": {"matcher_list": {"matchers": [other]}},
         },
     }
 

@@ -130,12 +130,14 @@ def watched_files(fragments: list[Fragment], folder: Path, entry: Sequence[str])
                 files[str(policy_file(folder, name, each["name"]))] = resources(
                     "config.core.v3.TypedExtensionConfig", [each]
                 )
+        for path, found in fragment.secrets.items():
+            files[path] = resources("extensions.transport_sockets.tls.v3.Secret", found)
         for cluster in fragment.clusters:
             if cluster.get("type") == "EDS":
-                path = endpoints_file(folder, cluster["name"])
-                files[str(path)] = endpoints(cluster["load_assignment"])
+                there = endpoints_file(folder, cluster["name"])
+                files[str(there)] = endpoints(cluster["load_assignment"])
                 cluster = {key: value for key, value in cluster.items() if key != "load_assignment"}
-                cluster["eds_cluster_config"] = {"eds_config": watched(path)}
+                cluster["eds_cluster_config"] = {"eds_config": watched(there)}
             clusters.append(cluster)
     files[str(folder / "clusters.json")] = resources("config.cluster.v3.Cluster", clusters)
     return files

@@ -7,6 +7,8 @@ from typing import Any
 ORDER = (
     # A request that comes without a trace begins one before anything can refuse it.
     "tierline.trace",
+    # What was behind a login or a key must not be kept by those in front.
+    "tierline.private",
     # A browser's preflight carries no token: it must be answered before anybody asks for one.
     "envoy.filters.http.cors",
     # Turns what the limits count into the standard's words: responses pass it after the limits.
@@ -19,6 +21,10 @@ ORDER = (
     "envoy.filters.http.buffer",
     # Later filters may look at who it is.
     "envoy.filters.http.api_key_auth",
+    # Where the browser is, which it will be sent back to.
+    "tierline.origin",
+    # A browser's session becomes a token before tokens are looked at.
+    "envoy.filters.http.oauth2",
     "envoy.filters.http.jwt_authn",
     # What kind of signature is good enough.
     "tierline.algorithms",
@@ -39,7 +45,7 @@ ORDER = (
 LIVE = frozenset(
     {
         "tierline.addresses", "tierline.limits", "tierline.quotas", "envoy.filters.http.api_key_auth",
-        "envoy.filters.http.jwt_authn", "envoy.filters.http.rbac", "tierline.algorithms",
+        "envoy.filters.http.jwt_authn", "envoy.filters.http.oauth2", "envoy.filters.http.rbac", "tierline.algorithms",
     }
 )  # fmt: skip
 """Policies: each in a watched file of its own, so that a key or a limit changes without a new listener."""

@@ -65,6 +65,8 @@ class Fragment(msgspec.Struct, kw_only=True):
     manager: dict[str, Any] = {}
     """Fields of the HTTP connection manager that differ from ours."""
     binds: list[Bind] = msgspec.field(default_factory=lambda: [Bind()])
+    secrets: dict[str, list[dict[str, Any]]] = {}
+    """Files of secrets, by path."""
     sections: list[dict[str, Any]] = []
     """Whole listeners, such as a TCP proxy's."""
     stripped: tuple[str, ...] = ()

@@ -170,10 +170,20 @@ def keys(header: str, keys: dict[str, str], match: str, folder: Path) -> tuple[s
 """
     lines += refuse(401, "key", "needs_key !{ var(txn.consumer) -m found }")
     lines += f"""\
+    # A cache in front doesn't see the key: it would give the answer to the next one.
+    http-request set-var(txn.private) bool(true) if needs_key
+    http-after-response set-header cache-control "private, no-store" if {{ var(txn.private) -m bool }}
     http-request del-header {header} if needs_key
     http-request set-header x-tierline-consumer %[var(txn.consumer)] if needs_key
 """
     return lines, {str(path): text}
+
+
+def closed(match: str, tokens: bool) -> str:
+    """Paths that need a login, which HAProxy can't do: closed, but for who has a token where those are good."""
+    return f"    acl needs_login path -m reg '^{match}$'\n" + refuse(
+        401, "login", "needs_login !good" if tokens else "needs_login"
+    )
 
 
 def named(kind: str, number: int, paths: Sequence[str]) -> str:

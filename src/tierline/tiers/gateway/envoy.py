@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from tierline.engines.context import Context
-from tierline.engines.envoy import callers, limits, remote
+from tierline.engines.envoy import callers, limits
 from tierline.engines.envoy.clusters import cluster, targets, thresholds
 from tierline.engines.envoy.listeners import Fragment
 from tierline.engines.envoy.replies import PROBLEMS
 from tierline.engines.envoy.routing import changes, document, matching, retry
-from tierline.engines.keysets import pinned
 from tierline.plan.model import Role
 from tierline.tiers.base import System
-from tierline.tiers.gateway.routes import Routed, api_keys, routes, token_paths, under
+from tierline.tiers.gateway import envoy_who as who
+from tierline.tiers.gateway.routes import Routed, routes, under
 from tierline.tiers.gateway.tier import FEATURES
 
 _FILTER = "type.googleapis.com/envoy.extensions.filters.http."
@@ -40,7 +40,8 @@ class EnvoyGateway(System):
                 cluster(name, targets(upstreams, context), circuit_breakers={"thresholds": [breaker]})
                 for name, upstreams in role.upstreams.items()
             ]
-            + _others(settings, context),
+            + who.clusters(role, context),
+            secrets=who.secrets(role, context),
             local_reply=PROBLEMS,
         )
 
@@ -134,10 +135,7 @@ def _filters(settings: dict[str, Any], role: Role, context: Context) -> list[dic
         filters.append(
             {"name": "envoy.filters.http.cors", "typed_config": {"@type": _FILTER + "cors.v3.Cors"}}
         )
-    if settings["auth"]:
-        filters += _tokens(settings, role, context)
-    if settings["keys"]:
-        filters.append(_keys(settings, context))
+    filters += who.filters(role, context)
     filters += _access(settings)
     counted = [made for each in settings["limits"] for made in _limit(each, settings)]
     early = [each for each in counted if each["key"] in ("", "address")]
@@ -151,38 +149,11 @@ def _filters(settings: dict[str, Any], role: Role, context: Context) -> list[dic
     return filters
 
 
-def _tokens(settings: dict[str, Any], role: Role, context: Context) -> list[dict[str, Any]]:
-    auth, paths = settings["auth"], token_paths(settings)
-    if _remote(auth):
-        keys = callers.keys_at(auth["jwks"], "tierline.jwks", auth["refresh"])
-        return [callers.jwt(auth, keys, paths), callers.algorithms(auth["algorithms"])]
-    jwks = pinned(context.attribute_of(role.name, "jwks"), auth["algorithms"])
-    return [callers.jwt(auth, {"local_jwks": {"inline_string": jwks}}, paths)]
-
-
-def _remote(auth: dict[str, Any] | None) -> bool:
-    return auth is not None and "://" in (auth["jwks"] or "")
-
-
-def _others(settings: dict[str, Any], context: Context) -> list[dict[str, Any]]:
-    """Clusters of servers that aren't the line's own."""
-    auth = settings["auth"]
-    if not _remote(auth):
-        return []
-    ca = context.project / auth["ca"] if auth["ca"] else None
-    return [remote.cluster("tierline.jwks", auth["jwks"], ca)]
-
-
 def _buffer(most: int) -> dict[str, Any]:
     return {
         "name": "envoy.filters.http.buffer",
         "typed_config": {"@type": _FILTER + "buffer.v3.Buffer", "max_request_bytes": most},
     }
-
-
-def _keys(settings: dict[str, Any], context: Context) -> dict[str, Any]:
-    keys = settings["keys"]
-    return callers.api_keys(keys["header"], api_keys(keys, context), under(keys["paths"], settings))
 
 
 def _access(settings: dict[str, Any]) -> list[dict[str, Any]]:
@@ -197,7 +168,8 @@ def _access(settings: dict[str, Any]) -> list[dict[str, Any]]:
 def _limit(limit: dict[str, Any], settings: dict[str, Any]) -> list[dict[str, Any]]:
     """A limit by what it counts; a consumer is known by a key or by the subject of a token."""
     if limit["by"] == "consumer":
-        keys = [callers.CONSUMER] * bool(settings["keys"]) + [callers.SUBJECT] * bool(settings["auth"])
+        keys = [callers.CONSUMER] * bool(settings["keys"])
+        keys += [callers.SUBJECT] * bool(settings["auth"] or settings["login"])
     else:
         keys = ["address" if limit["by"] == "client" else ""]
     match = under(limit["paths"], settings) if limit["paths"] else None

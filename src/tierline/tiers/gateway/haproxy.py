@@ -23,8 +23,9 @@ class HAProxyGateway(System):
     title = "HAProxy"
     engine = "haproxy"
     levels = frozenset({"runs"})
-    supports = frozenset(FEATURES) - {"mirror", "retry_budget"}
+    supports = frozenset(FEATURES) - {"mirror", "retry_budget", "login"}
     lacks = {
+        "login": "HAProxy has no OpenID Connect client; use gateway=envoy",
         "mirror": "HAProxy has no way to copy requests without a helper program; use gateway=envoy",
         "retry_budget": "retries are bounded per request only; use gateway=envoy",
     }
@@ -108,6 +109,8 @@ def _policies(role: Role, context: Context, name: str) -> tuple[str, str, dict[s
         rules += (
             "    http-request set-var(txn.consumer) var(txn.subject) unless { var(txn.consumer) -m found }\n"
         )
+    if settings["login"]:
+        rules += callers.closed(under(settings["login"]["paths"], settings), bool(settings["auth"]))
     late = [rule for rule in access if rule not in early]
     rules += "".join(callers.access(rule, len(early) + number) for number, rule in enumerate(late))
     for each in after:

@@ -211,11 +211,27 @@ def api_keys(keys: dict[str, Any], context: Any) -> dict[str, str]:
 def token_paths(settings: dict[str, Any]) -> list[str]:
     """Path prefixes that need a token, in every version: those of the auth, and those whose access looks at
     claims."""
-    found = list(settings["auth"]["paths"])
+    return every_version(_needed(settings)[0], settings)
+
+
+def login_paths(settings: dict[str, Any]) -> list[str]:
+    """Path prefixes that need a login, in every version: those of the login, and, where the gateway takes no
+    tokens, those whose access looks at claims."""
+    return every_version(_needed(settings)[1], settings)
+
+
+def _needed(settings: dict[str, Any]) -> tuple[list[str], list[str]]:
+    auth, login = settings["auth"], settings.get("login")
+    tokens, logins = list(auth["paths"]) if auth else [], list(login["paths"]) if login else []
     for access in settings["access"]:
         if access["claims"] or access["scopes"]:
-            found += access["paths"]
-    return every_version(list(dict.fromkeys(found)), settings)
+            inside = any(_under(path, logins) for path in access["paths"])
+            (logins if login and (inside or not auth) else tokens).extend(access["paths"])
+    return list(dict.fromkeys(tokens)), list(dict.fromkeys(logins))
+
+
+def _under(path: str, prefixes: list[str]) -> bool:
+    return any(path == each or path.startswith(each.rstrip("/") + "/") for each in prefixes)
 
 
 def every_version(paths: list[str], settings: dict[str, Any]) -> list[str]:

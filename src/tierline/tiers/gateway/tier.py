@@ -6,23 +6,12 @@ from collections.abc import Mapping
 from typing import Literal
 
 from tierline.intent import Duration, Intent, Size, setting
-from tierline.tiers.gateway.policies import (
-    JWT,
-    Access,
-    APIKeys,
-    Auth,
-    Canary,
-    Mirror,
-    Quota,
-    RateLimit,
-    Route,
-    Version,
-    headers,
-    plain_path,
-)
+from tierline.tiers.gateway.auth import JWT, OIDC, APIKeys, Auth, Quota
+from tierline.tiers.gateway.policies import Access, Canary, Mirror, RateLimit, Route, Version
+from tierline.tiers.gateway.words import headers, plain_path
 
 __all__ = [
-    "JWT", "APIKeys", "Access", "Auth", "Canary", "Gateway", "Mirror", "Quota", "RateLimit", "Route", "Version",
+    "JWT", "OIDC", "APIKeys", "Access", "Auth", "Canary", "Gateway", "Mirror", "Quota", "RateLimit", "Route", "Version",
 ]  # fmt: skip
 
 FEATURES: Mapping[str, str] = {
@@ -47,6 +36,7 @@ FEATURES: Mapping[str, str] = {
     "jwks_reload": "changed keys apply without a restart",
     "jwks_url": "the issuer's keys fetched from a URL, and again while it runs",
     "jwt_algorithms": "only the algorithms that the stack allows, a key's own by its `alg`",
+    "login": "browsers log in with OpenID Connect (code with PKCE) and out again; others get 401",
     "api_keys": "consumers known by a key",
     "quotas": "requests per interval by the consumer's plan",
     "rate_limit_all": "a limit for everybody together",
@@ -99,6 +89,7 @@ class Gateway(Intent):
     )
     max_body: Size = setting("Largest request body.", default="4MiB")
     cors: tuple[str, ...] = setting("Origins that browsers may call from.", default=())
+    login: OIDC | None = setting("How browsers log in.", default=None)
     request: dict[str, str | None] = setting("Request headers to set, or to remove (None).", factory=dict)
     response: dict[str, str | None] = setting("Response headers to set, or to remove (None).", factory=dict)
     openapi: str | None = setting(
@@ -117,11 +108,15 @@ class Gateway(Intent):
             if allowed := headers(getattr(self, field)):
                 raise self.wrong(field, getattr(self, field), allowed)
         for access in self.access:
-            if (access.claims or access.scopes) and self.auth is None:
-                raise access.wrong("claims", access.claims, "addresses only: the gateway has no auth")
+            if (access.claims or access.scopes) and self.auth is None and self.login is None:
+                raise access.wrong(
+                    "claims", access.claims, "addresses only: the gateway has neither auth nor login"
+                )
         for limit in self.limits:
-            if limit.by == "consumer" and self.auth is None and self.keys is None:
-                raise limit.wrong("by", "consumer", "all or client: the gateway has neither keys nor auth")
+            if limit.by == "consumer" and not (self.auth or self.keys or self.login):
+                raise limit.wrong(
+                    "by", "consumer", "all or client: the gateway has neither keys nor auth nor login"
+                )
 
     def calls(self) -> set[str]:
         """Names of the services that its routes and versions send requests to, exposed or not."""
@@ -146,6 +141,7 @@ class Gateway(Intent):
             ("jwt", "auth=JWT()", self.auth),
             ("jwt_algorithms", "auth=JWT()", self.auth),
             ("jwks_url", "JWT(jwks=)", self.auth and self.auth.remote),
+            ("login", "login=OIDC()", self.login),
             ("api_keys", "keys=APIKeys()", self.keys),
             ("quotas", "APIKeys(plans=)", self.keys and self.keys.plans),
             ("cors", "cors=", self.cors),
