@@ -43,7 +43,7 @@ if TYPE_CHECKING:
         Route,
         Version,
     )
-    from tierline.tiers.lb.tier import LoadBalancer
+    from tierline.tiers.lb.tier import ACME, LoadBalancer
 
 __version__ = "0.1.0"
 
@@ -55,7 +55,7 @@ _HOMES = {
     ),
     "tierline.tiers.dns.registration": ("Registration",),
     "tierline.tiers.cdn.tier": ("CDN", "CDNRule"),
-    "tierline.tiers.lb.tier": ("LoadBalancer",),
+    "tierline.tiers.lb.tier": ("LoadBalancer", "ACME"),
     "tierline.tiers.cache.tier": ("HTTPCache",),
     "tierline.tiers.gateway.tier": (
         "Gateway", "JWT", "OIDC", "APIKeys", "Quota", "RateLimit", "Access", "Route", "Canary", "Mirror", "Version",
@@ -71,7 +71,8 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "CDN", "DNS", "HTML", "JWT", "OIDC", "APIKeys", "Access", "Affiliate", "Bucket", "CDNRule", "Cache", "Canary",
+    "ACME", "CDN", "DNS", "HTML", "JWT", "OIDC", "APIKeys", "Access", "Affiliate", "Bucket", "CDNRule", "Cache",
+    "Canary",
     "Failover", "Function", "Gateway", "Geography", "HTTPCache", "Journey", "Latency", "LoadBalancer",
     "Mail", "Mirror", "Mobile", "Multivalue", "PartCache", "Queue", "Quota", "RateLimit", "Record",
     "Registration", "Relational", "Route", "Scale", "Service", "Sessions", "Simple", "Stack", "Stream", "Table",

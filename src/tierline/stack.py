@@ -119,6 +119,12 @@ class Stack(Intent):
         return found.values()
 
     def _references(self) -> None:
+        if self.cdn is not None and self.lb is not None and hasattr(self.lb.certificate, "directory"):
+            raise self.lb.wrong(
+                "certificate",
+                self.lb.certificate,
+                "a file or nothing: clients meet the CDN, and so would the authority",
+            )
         mails = {each.name for each in self.resources if each.slot == "feature.mail"}
         if self.lb is not None and self.lb.mail is not None and self.lb.mail not in mails:
             raise self.lb.wrong(

@@ -150,14 +150,20 @@ class Line:
         """Start a process that was killed."""
         self._start(self.processes[name])
 
+    def rewrite(self, name: str) -> list[Process]:
+        """Write a unit's files again, those that differ."""
+        unit = next(u for u in self.plan.units if u.id == name)
+        found = engine(unit.engine).processes(unit, self.context)
+        for process in found:
+            for path, text in process.files.items():
+                if not Path(path).exists() or Path(path).read_text() != text:
+                    write(Path(path), text)
+                    _give(Path(path), process)
+        return found
+
     def reload(self, zone: str = "a") -> None:
         """Write the unit's files again and tell its engine, as the supervisor does."""
-        unit = next(u for u in self.plan.units if u.id == self.context.unit_of(f"{self.tier}.{zone}"))
-        for process in engine(unit.engine).processes(unit, self.context):
-            for name, text in process.files.items():
-                if not Path(name).exists() or Path(name).read_text() != text:
-                    write(Path(name), text)
-                    _give(Path(name), process)
+        for process in self.rewrite(self.context.unit_of(f"{self.tier}.{zone}")):
             if process.reload in ("HUP", "USR2"):
                 self.running[process.name].send_signal(getattr(signal, f"SIG{process.reload}"))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -27,6 +28,8 @@ def command(stack: Path | None, as_json: bool) -> None:
     click.echo(f"{told['stack']}  {told['phase']}  supervisor {told['pid']}")
     for label, url in told["urls"].items():
         click.echo(f"  {label:<18} {url}")
+    if told.get("certificate"):
+        click.echo(f"  {'certificate':<18} {_certificate(told['certificate'])}")
     click.echo(f"\n  {'process':<26}{'zone':<16}{'state':<12}{'pid':>7}{'age':>8}{'starts':>7}{'memory':>9}")
     for process in told["processes"]:
         memory = ""
@@ -54,6 +57,13 @@ def command(stack: Path | None, as_json: bool) -> None:
     for event in told["events"][-8:]:
         at = time.strftime("%H:%M:%S", time.localtime(event["at"]))
         click.echo(f"  {at}  {event['what']} {event['name']}: {event['text']}")
+
+
+def _certificate(told: dict[str, Any]) -> str:
+    """Of an ACME authority: until when, or why not yet."""
+    until = time.strftime("%Y-%m-%d %H:%M", time.localtime(told["until"])) if told["until"] else "not yet"
+    problem = f"; {told['problem']}" if told["problem"] else ""
+    return f"{', '.join(told['names'])} from {told['directory']}: {until}{problem}"
 
 
 def _memory(pid: int) -> int:

@@ -92,6 +92,8 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     roles: tuple[str, ...] = ()
     files: dict[str, str] = {}
     """Absolute path → text, written with mode 0600 before `check` and the start."""
+    certificates: tuple[str, ...] = ()
+    """Those of `files` that hold a certificate which is renewed while it runs: engines/<engine>/live.py is told."""
     folders: tuple[str, ...] = ()
     """Folders that must exist; they are the process's own (mode 0700, owned by who it runs as)."""
     writes: tuple[str, ...] = ()

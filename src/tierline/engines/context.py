@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from tierline.plan.model import Plan, Ref, Text
 
@@ -48,6 +48,10 @@ class Context(Protocol):
 
     def certificate(self, *names: str) -> tuple[Path, Path]:
         """Certificate chain and key (PEM files) from the local authority for DNS names and addresses."""
+
+    def acme(self, settings: dict[str, Any]) -> tuple[Path, Path, str]:
+        """Chain and key of what an ACME authority issued for the line, or the local authority's until it has;
+        and the thumbprint of the account's key. settings: the data of a stack's ACME(…)."""
 
     @property
     def authority(self) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 from tierline.engines.keysets import EMPTY
 from tierline.errors import RunError
 from tierline.plan.model import Plan, Ref, Text
+from tierline.run.acme import Acme
 from tierline.run.addresses import Addresses
 from tierline.run.authority import Authority
 from tierline.run.fetched import Fetched
@@ -98,6 +99,15 @@ class LocalContext:
 
     def certificate(self, *names: str) -> tuple[Path, Path]:
         return self._authority.issue(*dict.fromkeys(names))
+
+    def acme(self, settings: dict[str, Any]) -> tuple[Path, Path, str]:
+        found = self.acme_of(settings)
+        return (*found.certificate(), found.thumbprint)
+
+    def acme_of(self, settings: dict[str, Any]) -> Acme:
+        """Who asks the authority."""
+        folder = self._state.folder("authority", "acme")
+        return Acme(folder, self._authority, self.plan.domain, settings, self.project)
 
     def sign(self, claims: dict[str, object], lifetime: float = 3600) -> str:
         """A development token from the local issuer."""

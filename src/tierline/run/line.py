@@ -29,6 +29,7 @@ from tierline.run.events import Events
 from tierline.run.failover import keepers
 from tierline.run.fetched import follow
 from tierline.run.isolation import Isolation
+from tierline.run.renewal import Renewal
 from tierline.run.state import State
 from tierline.tiers.base import system
 
@@ -121,6 +122,7 @@ class Line:
         self.began = time.time()
         self.ready_in = 0.0
         self.phase = "starting"
+        self.renewal = Renewal(self)
         self._tasks: list[asyncio.Task[None]] = []
         self._guardian: subprocess.Popen[bytes] | None = None
         self._known: dict[int, str] = {}
@@ -149,6 +151,7 @@ class Line:
             _runnable(unit)
         self.addresses = choose(self.plan, self.state, self._ports)
         self.context = LocalContext(self.plan, self.state, self.addresses)
+        self.renewal.check()
         listed = ordered(self.plan, processes(self.plan, self.context))
         names = {process.name for process in listed}
         self.children = {process.name: Child(process, self.state, self.changed) for process in listed}
@@ -259,6 +262,7 @@ class Line:
             "lineup": self.plan.lineup,
             "fusion": self.plan.fusion,
             "urls": self.urls(),
+            "certificate": self.renewal.told(),
             "addresses": self.addresses.data(),
             "refused": self.refused,
             "events": self.events.last(),

@@ -84,19 +84,21 @@ async def _run(
     server = await control.serve(state.root, _handler(line, stop))
     watching = asyncio.create_task(view(line)) if view is not None else None
     reloading: asyncio.Task[None] | None = None
+    renewing: asyncio.Task[None] | None = None
     starting = asyncio.create_task(line.start())
     stopping = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()
+            renewing = asyncio.create_task(line.renewal.run())
             if reload:
                 reloading = asyncio.create_task(Reload(line).run())
             if ready is not None:
                 ready(line)
             await stop.wait()
     finally:
-        beside = [task for task in (starting, watching, stopping, reloading) if task is not None]
+        beside = [task for task in (starting, watching, stopping, reloading, renewing) if task is not None]
         for task in beside:
             task.cancel()
         await line.stop()

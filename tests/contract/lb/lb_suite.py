@@ -14,6 +14,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -30,7 +31,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from edge import Line, free, raw
 
-from tierline import LoadBalancer, Service, Stack
+from acme_server import ACMEServer
+from tierline import ACME, LoadBalancer, Service, Stack
 from tierline.engines.target import Target
 from tierline.tiers.base import system
 
@@ -52,6 +54,7 @@ LINES: dict[str, dict[str, Any]] = {
     "slow": {"slow_start": "4s", "health": "/health", "health_interval": "200ms"},
     "grpc": {"h2c": True, "zone_aware": False},
     "mail": {"mail": "post", "health_interval": "200ms"},
+    "acme": {"redirect_http": True, "hosts": ["edge.localhost"]},
     "owned": {"certificate": "own.pem", "weights": {"a": 0, "b": 100}, "zone_aware": False},
 }  # fmt: skip
 """The lines of the suite: what each of them asks for."""
@@ -74,6 +77,7 @@ class LoadBalancerContract:
 
     system: ClassVar[str] = ""
     lines: ClassVar[dict[str, Line]]
+    acme: ACMEServer
 
     @pytest.fixture(scope="class", autouse=True)
     @classmethod
@@ -86,7 +90,12 @@ class LoadBalancerContract:
     def line(self, name: str = "main") -> Line:
         """A line of the suite, started by the first who asks."""
         if name not in self.lines:
-            line = Line(stack(LINES[name]), "lb", {"lb": self.system})
+            settings = LINES[name]
+            if name == "acme":
+                self.acme = ACMEServer(Path(tempfile.mkdtemp(prefix="tierline-acme-")), {})
+                issuer = ACME(self.acme.url + "/directory", authority=str(self.acme.web_trust))
+                settings = {**settings, "certificate": issuer}
+            line = Line(stack(settings), "lb", {"lb": self.system})
             if name == "owned":
                 chain, key = line.context.certificate("owned.test", "localhost", line.address()[0])
                 (line.root / "own.pem").write_text(chain.read_text() + key.read_text())
@@ -208,6 +217,31 @@ class LoadBalancerContract:
         with socket.create_connection(self.line("owned").address(endpoint="https"), timeout=3) as sock:
             secure = self.trust(self.line("owned")).wrap_socket(sock, server_hostname="owned.test")
             secure.close()
+
+    def test_a_certificate_by_acme(self) -> None:
+        """Issued, proven through the balancer's plain port, and shown by it as it runs; again when it is renewed.
+        Renewing in time and under load is tested with whole lines, tests/run/test_run_acme.py."""
+        self.asks("acme")
+        line, issued = self.line("acme"), self.line("acme").plan.roles["lb.a"].settings["certificate"]
+        self.acme.where["edge.localhost"] = line.address()
+        trust = ssl.create_default_context(cafile=str(self.acme.trust))
+        (process,) = (
+            each for each in line.processes.values() if each.engine == system("lb", self.system).engine
+        )
+        live = importlib.import_module(f"tierline.engines.{process.engine}.live")
+        found = []
+        for _ in range(2):
+            line.context.acme_of(issued).renew()
+            line.rewrite(process.name)
+            for path in process.certificates:
+                live.certificate(Path(path))
+            time.sleep(1.2)
+            with socket.create_connection(line.address(endpoint="https"), timeout=3) as sock:
+                secure = trust.wrap_socket(sock, server_hostname="edge.localhost")
+                found.append(int(secure.getpeercert()["serialNumber"], 16))  # type: ignore[index, arg-type]
+                secure.close()
+        assert found == self.acme.issued
+        self.acme.close()
 
     def test_sends_plain_http_to_https(self) -> None:
         self.asks("redirect_http")

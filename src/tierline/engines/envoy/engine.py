@@ -72,6 +72,7 @@ class Envoy:
                     str(config): json.dumps(_bootstrap(unit, context), indent=1),
                     **live,
                 },
+                certificates=tuple(path for fragment in fragments for path in fragment.certificates),
                 folders=(str(folder), *(each for fragment in fragments for each in fragment.folders)),
                 writes=tuple(str(context.hops(role.id)) for role in unit.roles),
                 unprivileged=True,
@@ -110,6 +111,7 @@ def watched_files(fragments: list[Fragment], folder: Path, entry: Sequence[str])
     clusters = []
     for fragment in fragments:
         name = fragment.role.id
+        files.update(fragment.certificates)
         files[str(folder / f"routes-{name}.json")] = resources(
             "config.route.v3.RouteConfiguration",
             [

@@ -67,6 +67,8 @@ class Fragment(msgspec.Struct, kw_only=True):
     binds: list[Bind] = msgspec.field(default_factory=lambda: [Bind()])
     secrets: dict[str, list[dict[str, Any]]] = {}
     """Files of secrets, by path."""
+    certificates: dict[str, str] = {}
+    """Watched files with certificates that are renewed: path → text."""
     sections: list[dict[str, Any]] = []
     """Whole listeners, such as a TCP proxy's."""
     stripped: tuple[str, ...] = ()

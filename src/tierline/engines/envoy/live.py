@@ -11,6 +11,10 @@ from tierline.engines.envoy.engine import endpoints, endpoints_file
 from tierline.engines.target import Target
 
 
+def certificate(path: Path) -> None:
+    """The secret's file was replaced, which Envoy watches."""
+
+
 def instances(folder: Path, name: str, wanted: Sequence[Target]) -> None:
     """Put `wanted` behind the cluster `name` of the unit whose folder this is. Applies within milliseconds; what
     is under way to an instance that is drained or gone ends there."""

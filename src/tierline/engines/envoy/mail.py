@@ -16,7 +16,7 @@ _GREETINGS = {"smtps": b"220", "pop3s": b"+OK"}
 
 
 def mail(
-    role: Role, context: Context, chain: Path, key: Path
+    role: Role, context: Context, chain: Path, key: Path, secret: Path | None = None
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Listeners and clusters; an inbox that doesn't greet gets nothing."""
     listeners, clusters = [], []
@@ -52,7 +52,7 @@ def mail(
                 "filter_chains": [
                     {
                         "filters": filters,
-                        "transport_socket": tls.downstream(chain, key, ()),
+                        "transport_socket": tls.downstream(chain, key, (), secret=secret),
                         "transport_socket_connect_timeout": "10s",
                     }
                 ],

@@ -19,6 +19,8 @@ class Fragment(msgspec.Struct, kw_only=True):
     """Files that the sections name: keys, maps."""
     lua: tuple[str, ...] = ()
     """Those of them that are programs."""
+    certificates: tuple[str, ...] = ()
+    """Those of `files` that are renewed while it runs."""
     counters: int = 0
     """Stick counters that one request needs."""
 
@@ -59,6 +61,7 @@ class HAProxy:
                     str(config): document(unit, fragments),
                     **{path: text for fragment in fragments for path, text in fragment.files.items()},
                 },
+                certificates=tuple(path for fragment in fragments for path in fragment.certificates),
                 check=(program, "-c", "-f", str(config)),
                 ready=Probe(kind="tcp", target=f"{host}:{port}"),
                 folders=(str(folder),),

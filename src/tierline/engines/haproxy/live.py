@@ -30,6 +30,12 @@ def ask(folder: Path, command: str) -> str:
     return text
 
 
+def certificate(path: Path) -> None:
+    """The PEM file was replaced: put it into the running HAProxy, in one step (`set ssl cert`, `commit ssl cert`)."""
+    ask(path.parent, f"set ssl cert {path} <<\n{path.read_text().strip()}\n")
+    ask(path.parent, f"commit ssl cert {path}")
+
+
 def instances(folder: Path, name: str, wanted: Sequence[Target]) -> None:
     """Put `wanted` behind the backend `name`: new ones first, then weights and draining, then what is gone."""
     known = _servers(folder, name)

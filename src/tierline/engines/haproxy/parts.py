@@ -6,21 +6,34 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tierline.engines.certificates import CHALLENGE, shown
 from tierline.engines.context import Context
 from tierline.plan.model import Role, Upstream
 
 
-def bundle(role: Role, context: Context, given: str | None) -> Path:
-    """Certificate chain and key in one file, as HAProxy wants them."""
-    if given is not None:
-        return (context.project / given).resolve()
-    host, _ = context.address(role.id, "https")
-    domain = context.plan.domain
-    chain, key = context.certificate(domain, f"*.{domain}", "localhost", host, "127.0.0.1")
+def bundle(role: Role, context: Context) -> tuple[Path, dict[str, str], str]:
+    """Certificate chain and key in one file, as HAProxy wants them; the file's text when it is renewed while
+    HAProxy runs, and the thumbprint that answers challenges."""
+    found = shown(role, context)
+    if found.chain == found.key and not found.thumbprint:
+        return found.chain, {}, ""
     path = context.folder(context.unit_of(role.id)) / f"{role.id}.pem"
+    if found.thumbprint:
+        return path, {str(path): found.pem}, found.thumbprint
     path.touch(mode=0o600)
-    path.write_text(chain.read_text() + key.read_text())
-    return path
+    path.write_text(found.pem)
+    return path, {}, ""
+
+
+def challenge(thumbprint: str) -> str:
+    """Frontend rules that answer an ACME authority (RFC 8555, 8.3), before anything is refused or sent on to TLS."""
+    if not thumbprint:
+        return ""
+    token = "[A-Za-z0-9_-]+"  # noqa: S105  what a token looks like
+    return f"""\
+    acl challenged path -m reg ^{CHALLENGE}{token}$
+    http-request return status 200 content-type text/plain lf-string "%[path,field(-1,/)].{thumbprint}" if challenged
+"""
 
 
 def hosts(names: Sequence[str]) -> str:

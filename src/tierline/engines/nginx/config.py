@@ -11,10 +11,9 @@ The order inside a server block, and why:
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 
+from tierline.engines.certificates import Shown
 from tierline.engines.context import Context
 from tierline.plan.model import Role, Upstream
 
@@ -58,8 +57,10 @@ class Fragment(msgspec.Struct, kw_only=True):
 
     http: str = ""
     servers: str = ""
-    mail: tuple[Role, Path, Path] | None = None
-    """For a role that proxies mail: itself, certificate chain and key."""
+    files: dict[str, str] = {}
+    """Certificates with their keys, renewed while it runs."""
+    mail: tuple[Role, Shown] | None = None
+    """For a role that proxies mail: itself and its certificate."""
     memory: int = 0
     """For a role that caches: bytes for what it knows about its copies."""
 

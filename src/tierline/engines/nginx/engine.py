@@ -49,8 +49,10 @@ class Nginx:
                 roles=tuple(role.id for role in unit.roles),
                 files={
                     str(config): document(fragments, context, unit.id),
+                    **{path: text for fragment in fragments for path, text in fragment.files.items()},
                     **({str(folder / "cache.js"): caching.script()} if caches else {}),
                 },
+                certificates=tuple(path for fragment in fragments for path in fragment.files),
                 folders=(str(folder), str(folder / "temp"), *((str(folder / "copies"),) if caches else ())),
                 leftovers=tuple(str(folder / socket) for socket in sockets),
                 writes=tuple(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tierline.engines import binaries
 from tierline.engines.base import Probe, Process
+from tierline.engines.certificates import Shown
 from tierline.engines.context import Context
 from tierline.engines.nginx.config import TLS
 from tierline.errors import EngineError
@@ -19,7 +20,7 @@ _MODULE = Path("/usr/lib/nginx/modules/ngx_mail_module.so")
 _INSTALL = "apt-get install nginx-light libnginx-mod-mail"
 
 
-def process(unit: Unit, role: Role, chain: Path, key: Path, context: Context) -> Process:
+def process(unit: Unit, role: Role, cert: Shown, context: Context) -> Process:
     """The process. Raises EngineError when the program or its module isn't installed."""
     program = binaries.on_path("nginx")
     if program is None or not _MODULE.is_file():
@@ -27,6 +28,10 @@ def process(unit: Unit, role: Role, chain: Path, key: Path, context: Context) ->
     name = f"{unit.id}.mail"
     folder = context.folder(name)
     config = folder / "nginx.conf"
+    chain, key, renewed = cert.chain, cert.key, {}
+    if cert.thumbprint:
+        chain = key = folder / "certificate.pem"
+        renewed = {str(chain): cert.pem}
     argv = (program, "-p", str(folder), "-c", str(config))
     host, port = context.address(role.id, "smtps")
     return Process(
@@ -36,7 +41,8 @@ def process(unit: Unit, role: Role, chain: Path, key: Path, context: Context) ->
         cwd=str(folder),
         region=unit.region,
         zone=unit.zone,
-        files={str(config): document(role, folder, chain, key, context)},
+        files={str(config): document(role, folder, chain, key, context), **renewed},
+        certificates=tuple(renewed),
         folders=(str(folder), str(folder / "temp")),
         unprivileged=True,
         check=(*argv, "-t", "-q"),

@@ -32,6 +32,7 @@ class ALB(System):
         "http3": "CloudFront in front has it",
         "proxy_protocol": "a network load balancer has it",
         "trailers": "it speaks HTTP/1.1 to the instances",
+        "acme": "AWS issues and renews the certificate itself",
         "mail": "a network load balancer passes mail on; mail programs reach SES itself",
         "mail_pop3": "SES only sends",
         "queueing": "it doesn't bound requests per instance",

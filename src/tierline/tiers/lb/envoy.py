@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tierline.engines.certificates import CHALLENGE, shown
 from tierline.engines.context import Context
 from tierline.engines.envoy import tls
 from tierline.engines.envoy.clusters import cluster, targets, thresholds
@@ -39,30 +40,54 @@ class EnvoyLB(System):
     def contribute(self, role: Role, context: Context) -> Fragment:
         settings = role.settings
         name = next(iter(role.upstreams))
-        mails, inboxes = mail(role, context, *_certificate(role, context)) if settings["mail"] else ([], [])
+        cert = shown(role, context)
+        secret = _secret_file(role, context) if cert.thumbprint else None
+        mails, inboxes = mail(role, context, cert.chain, cert.key, secret) if settings["mail"] else ([], [])
         return Fragment(
             role=role,
-            filters=_filters(settings),
+            filters=[*_challenge(cert.thumbprint), *_filters(settings)],
             virtual_hosts=_hosts(role, context, name),
             clusters=[_cluster(name, role, context), *inboxes],
             manager=_manager(settings),
             binds=_binds(role, context),
             sections=mails,
+            certificates={str(secret): tls.secret(cert.pem)} if secret else {},
         )
 
 
-def _certificate(role: Role, context: Context) -> tuple[Path, Path]:
-    if role.settings["certificate"] is not None:
-        given = (context.project / role.settings["certificate"]).resolve()
-        return given, given
-    host, _ = context.address(role.id, "https")
-    domain = context.plan.domain
-    return context.certificate(domain, f"*.{domain}", "localhost", host, "127.0.0.1")
+def _secret_file(role: Role, context: Context) -> Path:
+    """Where a certificate is that is renewed while Envoy runs."""
+    return context.folder(context.unit_of(role.id)) / f"secret-{role.id}.json"
+
+
+def _challenge(thumbprint: str) -> list[dict[str, Any]]:
+    """What an ACME authority asks is answered whatever else the balancer does (RFC 8555, 8.3)."""
+    if not thumbprint:
+        return []
+    pattern = CHALLENGE.replace(".", "%.").replace("-", "%-")
+    code = f"""\
+function envoy_on_request(handle)
+  local token = handle:headers():get(":path"):match("^{pattern}([%w_-]+)$")
+  if token then
+    handle:respond({{[":status"] = "200", ["content-type"] = "text/plain"}}, token .. ".{thumbprint}")
+  end
+end
+"""
+    return [
+        {
+            "name": "tierline.challenge",
+            "typed_config": {
+                "@type": _TYPE + "filters.http.lua.v3.Lua",
+                "default_source_code": {"inline_string": code},
+            },
+        }
+    ]
 
 
 def _binds(role: Role, context: Context) -> list[Bind]:
     settings = role.settings
-    chain, key = _certificate(role, context)
+    cert = shown(role, context)
+    secret = _secret_file(role, context) if cert.thumbprint else None
     proxied: list[dict[str, Any]] = []
     if settings["proxy_protocol"]:
         kind = _TYPE + "filters.listener.proxy_protocol.v3.ProxyProtocol"
@@ -81,10 +106,10 @@ def _binds(role: Role, context: Context) -> list[Bind]:
     }
     secure = Bind(
         endpoint="https",
-        tls=tls.downstream(chain, key),
+        tls=tls.downstream(cert.chain, cert.key, secret=secret),
         filters=[*proxied, inspector],
         network=[limit],
-        quic=tls.quic(chain, key) if settings["http3"] else None,
+        quic=tls.quic(cert.chain, cert.key, secret=secret) if settings["http3"] else None,
     )
     return [Bind(endpoint="http", filters=proxied, network=[limit]), secure]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tierline.engines.context import Context
 from tierline.engines.haproxy.engine import Fragment, trace
-from tierline.engines.haproxy.parts import bundle, hosts, mails, servers
+from tierline.engines.haproxy.parts import bundle, challenge, hosts, mails, servers
 from tierline.plan.model import Role
 from tierline.tiers.base import Protocol, System
 from tierline.tiers.lb.tier import FEATURES, MAIL, NO_IMAP, NO_STARTTLS
@@ -38,7 +38,7 @@ class HAProxyLB(System):
         settings, name = role.settings, role.id.replace(".", "-")
         host, port = context.address(role.id, "http")
         _, tls_port = context.address(role.id, "https")
-        crt = bundle(role, context, settings["certificate"])
+        crt, files, thumbprint = bundle(role, context)
         proxied = " accept-proxy" if settings["proxy_protocol"] else ""
         entry = role.id in context.plan.entry
         # Behind a CDN the client's address is what the CDN says; at the entry, what the socket says.
@@ -52,7 +52,7 @@ frontend {name}
     {forwarded}
     http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}
     http-request set-header X-Forwarded-Proto http unless {{ ssl_fc }} or {{ req.hdr(X-Forwarded-Proto) -m found }}
-{trace(role)}\
+{trace(role)}{challenge(thumbprint)}\
     http-request set-var-fmt(txn.verdict) "tls %[ssl_fc_protocol,regsub(TLSv,,)] %[ssl_fc_alpn]" if {{ ssl_fc }}
 """
         if settings["hosts"]:
@@ -77,4 +77,8 @@ frontend {name}
         (targets,) = list(role.upstreams.values())[:1]
         backend += servers(targets, context, settings)
         mail = mails(role, context, crt) if settings["mail"] else ""
-        return Fragment(sections=f"{frontend}    default_backend {name}-next\n\n{backend}\n{mail}")
+        return Fragment(
+            sections=f"{frontend}    default_backend {name}-next\n\n{backend}\n{mail}",
+            files=files,
+            certificates=tuple(files),
+        )

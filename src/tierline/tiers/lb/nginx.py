@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from tierline.engines.certificates import CHALLENGE, shown
 from tierline.engines.context import Context
 from tierline.engines.nginx.config import TLS, Fragment, hop_format, hop_log, ident
 from tierline.plan.model import Role
@@ -42,11 +43,12 @@ class NginxLB(System):
         settings, name = role.settings, ident(role)
         host, port = context.address(role.id, "http")
         _, tls_port = context.address(role.id, "https")
-        if settings["certificate"] is not None:
-            chain = key = (context.project / settings["certificate"]).resolve()
-        else:
-            domain = context.plan.domain
-            chain, key = context.certificate(domain, f"*.{domain}", "localhost", host, "127.0.0.1")
+        cert = shown(role, context)
+        chain, key, files = cert.chain, cert.key, {}
+        pem = f"{context.folder(context.unit_of(role.id))}/{role.id}.pem"
+        if cert.thumbprint:  # by a variable, so that it is read again once it is renewed
+            files = {pem: cert.pem}
+        at = (f"${name}_pem", f"${name}_pem") if cert.thumbprint else (chain, key)
         proxied = " proxy_protocol" if settings["proxy_protocol"] else ""
         strangers = bool(settings["hosts"])
         default = "" if strangers else " default_server"
@@ -55,15 +57,14 @@ class NginxLB(System):
         listen {host}:{port}{default}{proxied};
         listen {host}:{tls_port} ssl{default}{proxied};
         http2 on;
-        ssl_certificate {chain};
-        ssl_certificate_key {key};
+        ssl_certificate {at[0]};
+        ssl_certificate_key {at[1]};
         client_header_timeout {max(1, math.ceil(settings["header_timeout"]))}s;
 {hop_log(role, context, f"${name}_verdict")}"""
-        redirect = (
-            "        if ($scheme = http) { return 308 https://$host$request_uri; }\n"
-            if settings["redirect_http"]
-            else ""
-        )
+        redirect = ""
+        if settings["redirect_http"]:
+            plain = f"${name}_plain" if cert.thumbprint else "$scheme = http"
+            redirect = f"        if ({plain}) {{ return 308 https://$host$request_uri; }}\n"
         hsts = (
             f"            add_header Strict-Transport-Security ${name}_hsts always;\n"
             if settings["hsts"] is not None
@@ -75,7 +76,7 @@ class NginxLB(System):
         server_name {names};
         # A large upload is the gateway's to judge.
         client_max_body_size 0;
-{redirect}\
+{redirect}{_challenge(cert.thumbprint, name)}\
         location / {{
 {hsts}\
 {_pass_on(role, context, name)}\
@@ -91,8 +92,38 @@ class NginxLB(System):
         return 421;
     }}
 """
-        mail = (role, chain, key) if settings["mail"] else None
-        return Fragment(http=_http(role, context, name), servers=servers, mail=mail)
+        mail = (role, cert) if settings["mail"] else None
+        return Fragment(
+            http=_http(role, context, name) + (_renewed(name, pem) if files else ""),
+            servers=servers,
+            mail=mail,
+            files=files,
+        )
+
+
+def _renewed(name: str, pem: str) -> str:
+    return f"""\
+    map $ssl_server_name ${name}_pem {{ default {pem}; }}
+    # All that comes plainly, but what an ACME authority asks.
+    map $scheme$uri ${name}_plain {{
+        "~^http{CHALLENGE}[A-Za-z0-9_-]+$" "";
+        "~^http/" 1;
+        default "";
+    }}
+    ssl_certificate_cache max=16 valid=1s;
+"""
+
+
+def _challenge(thumbprint: str, name: str) -> str:
+    """What an ACME authority asks is answered whatever else the balancer does (RFC 8555, 8.3)."""
+    if not thumbprint:
+        return ""
+    return f"""\
+        location ~ ^{CHALLENGE}(?<{name}_token>[A-Za-z0-9_-]+)$ {{
+            default_type text/plain;
+            return 200 ${name}_token.{thumbprint};
+        }}
+"""
 
 
 def _http(role: Role, context: Context, name: str) -> str:

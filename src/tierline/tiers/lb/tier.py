@@ -11,6 +11,7 @@ from tierline.tiers.base import Protocol
 
 FEATURES: Mapping[str, str] = {
     "tls": "TLS 1.2 and 1.3 end here, with the local authority's certificate or your own",
+    "acme": "the certificate is asked for and renewed by ACME, and shown without a failed request",
     "tls_profile": "only what Mozilla's intermediate profile allows",
     "http2": "HTTP/2 by ALPN",
     "http3": "HTTP/3 on the same port over UDP, told by Alt-Svc",
@@ -63,12 +64,37 @@ def _host(value: str) -> str | None:
     return None if _HOST.fullmatch(value) else 'host names in lower case, "*." before one for all below it'
 
 
+def _name(value: str) -> str | None:
+    return None if _HOST.fullmatch(value) and "*" not in value else "host names in lower case, without *"
+
+
 def _path(value: str) -> str | None:
     return None if re.fullmatch(r"/[A-Za-z0-9._~/-]*", value) else "a plain path that begins with /"
 
 
 def _cookie(value: str) -> str | None:
     return None if re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", value) else "letters, digits, '-' and '_'"
+
+
+class ACME(Intent):
+    """A certificate from an authority that speaks ACME (RFC 8555), proven over plain HTTP (http-01) through the line:
+    the authority must reach port 80 of the names here. Using it means agreeing to the authority's terms."""
+
+    directory: str = setting(
+        "The authority's directory.",
+        default="https://acme-v02.api.letsencrypt.org/directory",
+        allowed=lambda value: None if value.startswith("https://") else "an https:// URL",
+    )
+    email: str | None = setting("Where the authority may write to.", default=None)
+    names: tuple[str, ...] = setting(
+        "Host names of the certificate; default: the stack's domain.", default=(), allowed=_name
+    )
+    authority: str | None = setting(
+        "PEM file of who issued the directory's own certificate; default: who everybody trusts.", default=None
+    )
+    renew_before: Duration | None = setting(
+        "How long before its end a certificate is renewed; default: a third of its life.", default=None
+    )
 
 
 class LoadBalancer(Intent):
@@ -92,8 +118,9 @@ class LoadBalancer(Intent):
     redirect_http: bool = setting("Answer plain HTTP with a redirect to HTTPS.", default=False)
     hsts: Duration | None = setting("Strict-Transport-Security max-age.", default=None)
     http3: bool = setting("HTTP/3 beside HTTP/2.", default=False)
-    certificate: str | None = setting(
-        "PEM file with certificate chain and key; default: one of the local authority.", default=None
+    certificate: str | ACME | None = setting(
+        "PEM file with certificate chain and key, or who issues one; default: one of the local authority.",
+        default=None,
     )
     hosts: tuple[str, ...] = setting(
         "Hosts that are answered, others get 421; default: every host.", default=(), allowed=_host
@@ -143,6 +170,7 @@ class LoadBalancer(Intent):
             ("hsts", self.hsts is not None),
             ("http3", self.http3),
             ("proxy_protocol", self.proxy_protocol),
+            ("acme", isinstance(self.certificate, ACME)),
             ("grpc", self.h2c),
             ("mail", self.mail),
             ("mail_pop3", self.mail),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tierline.engines.certificates import own, shown
 from tierline.engines.context import Context
 from tierline.engines.traefik.engine import Fragment
 from tierline.plan.model import Role, Upstream
@@ -12,6 +13,7 @@ from tierline.tiers.base import Protocol, System
 from tierline.tiers.lb.tier import FEATURES, MAIL, NO_IMAP, NO_STARTTLS
 
 _LACKS = {
+    "acme": "Traefik can't answer a challenge that is meant for somebody else; use lb=haproxy, lb=envoy or lb=nginx",
     "consistent_hash": "Traefik hashes the client's address, not the path; use lb=haproxy or lb=envoy",
     "seamless": "what is under way to an instance that dies is not tried again; use lb=haproxy or lb=envoy",
     "slow_start": "Traefik has none; use lb=haproxy or lb=envoy",
@@ -39,12 +41,11 @@ class TraefikLB(System):
 
     def contribute(self, role: Role, context: Context) -> Fragment:
         settings = role.settings
-        if settings["certificate"] is not None:
-            chain = key = (context.project / settings["certificate"]).resolve()
+        # Of an ACME authority it shows nothing: what it can't renew it doesn't begin with.
+        if isinstance(settings["certificate"], dict):
+            chain, key = own(role, context)
         else:
-            host, _ = context.address(role.id, "https")
-            domain = context.plan.domain
-            chain, key = context.certificate(domain, f"*.{domain}", "localhost", host, "127.0.0.1")
+            chain, key = (cert := shown(role, context)).chain, cert.key
         files = {"certFile": str(chain), "keyFile": str(key)}
         return Fragment(
             entry_points=_entry_points(role, context),
