@@ -82,7 +82,7 @@ def test_a_mistake_names_object_field_given_and_allowed_and_the_line() -> None:
         (lambda: Function("f", "f", on=Queue("q")), "'module:function'"),
         (lambda: Function("f", "f:f", on=Cache("c")), "a Queue, Topic or Stream"),
         (lambda: Table("t"), "needs key: The partition key's attribute."),
-        (lambda: LoadBalancer(balance="least_requests"), "did you mean 'least_request'"),
+        (lambda: LoadBalancer(balance="least_requests"), "did you mean 'least_request'?"),
         (
             lambda: LoadBalancer(balance="least_requests"),
             "one of 'round_robin', 'least_request', 'consistent_hash'",

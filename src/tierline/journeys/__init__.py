@@ -28,12 +28,13 @@ if TYPE_CHECKING:
     from tierline.journeys.inprocess import InProcess
     from tierline.journeys.paging import Cursor, Page, page
     from tierline.journeys.request import Request
-    from tierline.journeys.service import Reply, ServiceClient, Transport
+    from tierline.journeys.service import Call, Reply, ServiceClient, Transport
     from tierline.journeys.session import Session, SessionStore
     from tierline.journeys.store import MemoryStore, RedisStore
 
 _LATE = {
     "Batch": "batch",
+    "Call": "service",
     "Cursor": "paging",
     "HTTP": "http",
     "InProcess": "inprocess",
@@ -58,6 +59,7 @@ __all__ = [
     "Batch",
     "Bulkhead",
     "Cache",
+    "Call",
     "Conflict",
     "Cursor",
     "DeadlineExceeded",

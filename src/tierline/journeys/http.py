@@ -13,7 +13,7 @@ from typing import Any
 
 from tierline.errors import StackError
 from tierline.journeys.fault import DeadlineExceeded, ServiceError, Unreachable
-from tierline.journeys.service import IDEMPOTENT, Reply
+from tierline.journeys.service import IDEMPOTENT, Call, Reply, Transport
 from tierline.journeys.wire import Connection
 
 _IDLE = 25.0
@@ -52,8 +52,8 @@ class Address:
         self.host, self.port = host.strip("[]"), int(port)
 
 
-class HTTP:
-    """A Transport over pooled connections.
+class HTTP(Transport):
+    """Pooled connections.
 
     addresses: `"127.0.0.1:8001"`, `"unix:/run/catalog.sock"`, or `(address, distance)` pairs.
     most_connections: per address; further calls wait for a free one, within their deadline.
@@ -106,9 +106,6 @@ class HTTP:
     def addresses(self) -> list[Address]:
         return list(self._addresses)
 
-    async def open(self) -> None:
-        """Connects on first use."""
-
     async def close(self) -> None:
         if self._sweeper is not None:
             self._sweeper.cancel()
@@ -129,20 +126,13 @@ class HTTP:
             address.idle.clear()
             address.open = address.busy = 0
 
-    async def request(
-        self,
-        method: str,
-        target: str,
-        headers: list[tuple[bytes, bytes]],
-        body: bytes,
-        within: float,
-        most: int,
-    ) -> Reply:
+    async def request(self, call: Call) -> Reply:
+        method, target, body = call.method, call.target, call.body
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._forget(loop)
         pieces = [f"{method} {target} HTTP/1.1\r\n".encode("ascii"), self._host]
-        for key, value in headers:
+        for key, value in call.headers:
             pieces += (key, b": ", value, b"\r\n")
         if body or method in ("POST", "PUT", "PATCH"):
             pieces.append(b"content-length: %d\r\n\r\n" % len(body))
@@ -150,7 +140,7 @@ class HTTP:
         else:
             pieces.append(b"\r\n")
         data = b"".join(pieces)
-        ends = loop.time() + within
+        ends = loop.time() + call.within
         while True:
             address = self._pick(loop)
             if address.idle:
@@ -173,7 +163,7 @@ class HTTP:
                     raise
             stale_maybe = connection.used
             address.busy += 1
-            waiter = connection.send(data, most, method == "HEAD", loop)
+            waiter = connection.send(data, call.most, method == "HEAD", loop)
             self._flying[waiter] = (ends, method, target)
             if self._sweeper is None:
                 self._sweeper = loop.call_later(_SWEEP, self._sweep, loop)

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from tierline.journeys.fault import DeadlineExceeded, ServiceError, TooLarge
-from tierline.journeys.service import Reply
+from tierline.journeys.service import Call, Reply, Transport
 from tierline.trips import record
 from tierline.trips.record import current, hop
 
@@ -65,8 +65,8 @@ class _Exchange:
             self.headers = message.get("headers", [])
 
 
-class InProcess:
-    """A Transport to an ASGI application in this process. Its lifespan is run by `open` and `close`.
+class InProcess(Transport):
+    """To an ASGI application in this process. Its lifespan is run by `open` and `close`.
 
     tier: what its hops are called in a trip.
     lifespan: False when somebody else starts and stops the application; `state` is then its lifespan's state.
@@ -101,44 +101,29 @@ class InProcess:
         }
         self._host = (b"host", name.encode())
 
-    async def request(
-        self,
-        method: str,
-        target: str,
-        headers: list[tuple[bytes, bytes]],
-        body: bytes,
-        within: float,
-        most: int,
-    ) -> Reply:
+    async def request(self, call: Call) -> Reply:
         span = current.get()
         if span is None or not span.sampled:
-            reply = await self._call(method, target, headers, body, within, most)
+            reply = await self._call(call)
             record.recorder.count(self._tier, self._name, self._zone, reply.status)
             return reply
         with hop(
-            self._tier, self._name, name=f"{method} {target.partition('?')[0]}", verdict="fused"
+            self._tier, self._name, name=f"{call.method} {call.target.partition('?')[0]}", verdict="fused"
         ) as here:
             here.zone = self._zone
             mine = current.get()
             if mine is not None:
                 given = mine.traceparent.encode()
-                headers = [(k, given if k == b"traceparent" else v) for k, v in headers]
-            reply = await self._call(method, target, headers, body, within, most)
+                call.headers = [(k, given if k == b"traceparent" else v) for k, v in call.headers]
+            reply = await self._call(call)
             here.status = reply.status
             return reply
 
-    async def _call(
-        self,
-        method: str,
-        target: str,
-        headers: list[tuple[bytes, bytes]],
-        body: bytes,
-        within: float,
-        most: int,
-    ) -> Reply:
+    async def _call(self, call: Call) -> Reply:
         scope = self._base.copy()
-        path, _, query = target.partition("?")
-        scope["method"] = method
+        headers, body = call.headers, call.body
+        path, _, query = call.target.partition("?")
+        scope["method"] = call.method
         scope["path"] = unquote(path) if "%" in path else path
         scope["raw_path"] = path.encode()
         scope["query_string"] = query.encode()
@@ -147,7 +132,7 @@ class InProcess:
             headers.append((b"content-length", b"%d" % len(body)))
         scope["headers"] = headers
         scope["state"] = self._state.copy() if self._state else {}
-        exchange = _Exchange(self._name, body, most)
+        exchange = _Exchange(self._name, body, call.most)
         try:
             await self._app(scope, exchange.receive, exchange.send)
         except (asyncio.CancelledError, TooLarge, DeadlineExceeded):

@@ -149,10 +149,11 @@ def compatible(produced: Any, wanted: Any) -> bool:
     if Any in (produced, wanted):
         return True
     for_union = (typing.Union, types.UnionType)
-    if typing.get_origin(wanted) in for_union:
-        return any(compatible(produced, member) for member in typing.get_args(wanted))
+    # Every member of what is made must suit; so this comes first, and `int | None` suits `int | str | None`.
     if typing.get_origin(produced) in for_union:
         return all(compatible(member, wanted) for member in typing.get_args(produced))
+    if typing.get_origin(wanted) in for_union:
+        return any(compatible(produced, member) for member in typing.get_args(wanted))
     if type(None) in (produced, wanted):
         return produced is wanted
     made, asked = typing.get_origin(produced) or produced, typing.get_origin(wanted) or wanted

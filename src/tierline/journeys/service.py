@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, TypeVar, overload
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -67,10 +67,15 @@ class Reply:
         return next((value.decode("latin-1") for key, value in self.headers if key == wanted), None)
 
 
-class Transport(Protocol):
-    """A way to a service. `target` is path and query; `within` is what is left, in seconds."""
+class Call:
+    """One request to a service. `target` is path and query; `within` is what is left, in seconds.
 
-    async def request(
+    `most` is the largest reply that is taken, in bytes.
+    """
+
+    __slots__ = ("body", "headers", "method", "most", "target", "within")
+
+    def __init__(
         self,
         method: str,
         target: str,
@@ -78,11 +83,26 @@ class Transport(Protocol):
         body: bytes,
         within: float,
         most: int,
-    ) -> Reply: ...
+    ) -> None:
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.body = body
+        self.within = within
+        self.most = most
 
-    async def open(self) -> None: ...
 
-    async def close(self) -> None: ...
+class Transport:
+    """A way to a service. Raises ServiceError when there is no reply, Unreachable when nothing was sent."""
+
+    async def request(self, call: Call) -> Reply:
+        raise NotImplementedError
+
+    async def open(self) -> None:
+        """Called when the application starts."""
+
+    async def close(self) -> None:
+        """Called when the application stops."""
 
 
 class _Shared:
@@ -271,7 +291,7 @@ class ServiceClient:
                     raise DeadlineExceeded(f"{self._name}: no time is left for {method} {target}")
                 sent = [*headers, (DEADLINE, b"%d" % (timeout * 1000 + 1))]
             try:
-                reply = await self._transport.request(method, target, sent, body, timeout, self._most)
+                reply = await self._transport.request(Call(method, target, sent, body, timeout, self._most))
             except ServiceError as error:
                 safe = method in IDEMPOTENT or isinstance(error, Unreachable)
                 if tries <= 0 or not safe or self._budget < 1:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-from collections.abc import Mapping
+import string
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -13,9 +14,11 @@ import msgspec
 from tierline.errors import choices, nearest
 from tierline.journeys.app import Experience
 from tierline.journeys.building import build
+from tierline.journeys.inputs import PERSONAL, type_hints
 from tierline.journeys.journey import Journey, Part
 from tierline.journeys.routes import VIEWERS
-from tierline.journeys.service import Reply, ServiceClient, target_of
+from tierline.journeys.schedule import Shape
+from tierline.journeys.service import Call, Reply, ServiceClient, Transport, target_of
 from tierline.journeys.session import Session
 
 
@@ -39,7 +42,7 @@ class Outcome:
         return f"Outcome(status={self.status}, body={self.body!r}, degraded={self.degraded})"
 
 
-class FakeTransport:
+class FakeTransport(Transport):
     """A service as a dict: `{"GET /films/1": {...}}`. The method may be left out; GET is meant.
 
     A value is the reply's JSON, `(status, JSON)`, an exception to raise, or a function of the target.
@@ -50,15 +53,8 @@ class FakeTransport:
         self._replies = {key if " " in key else f"GET {key}": value for key, value in replies.items()}
         self.calls: list[str] = []
 
-    async def request(
-        self,
-        method: str,
-        target: str,
-        headers: list[tuple[bytes, bytes]],
-        body: bytes,
-        within: float,
-        most: int,
-    ) -> Reply:
+    async def request(self, call: Call) -> Reply:
+        method, target = call.method, call.target
         key = f"{method} {target}"
         self.calls.append(key)
         if key not in self._replies:
@@ -78,12 +74,6 @@ class FakeTransport:
         status, value = value if isinstance(value, tuple) else (200, value)
         data = value if isinstance(value, bytes) else msgspec.json.encode(value)
         return Reply(status, [(b"content-type", b"application/json")], data)
-
-    async def open(self) -> None:
-        return None
-
-    async def close(self) -> None:
-        return None
 
 
 class _Sessions:
@@ -116,7 +106,7 @@ def faked(journey: Journey, fakes: Mapping[str, Any]) -> tuple[Journey, dict[str
     services: dict[str, Any] = {}
     for name, fake in fakes.items():
         if name in copy.parts:
-            copy.parts[name] = _fake_part(copy.parts[name], fake, shape.functions[name].returns)
+            copy.parts[name] = _fake_part(copy.parts[name], fake, shape)
         elif name in needs:
             is_replies = isinstance(fake, Mapping)
             services[name] = ServiceClient(name, FakeTransport(name, fake), retries=0) if is_replies else fake
@@ -132,26 +122,51 @@ def faked(journey: Journey, fakes: Mapping[str, Any]) -> tuple[Journey, dict[str
     return copy, services
 
 
-def _fake_part(part: Part, fake: Any, returns: Any) -> Part:
+def _fake_part(part: Part, fake: Any, shape: Shape) -> Part:
+    returns = shape.functions[part.name].returns
     if isinstance(fake, (dict, list)):
         # Plain data for a part that returns a Struct or a dataclass.
         with contextlib.suppress(msgspec.ValidationError, TypeError):
             fake = msgspec.convert(fake, returns)
     if callable(fake):
-        return Part(part.name, fake, part.policy, part.place, part.batch)
-    if isinstance(fake, BaseException):
-        error = fake
+        return Part(part.name, _asking(fake, part, shape), part.policy, part.place, part.batch)
 
-        async def raises() -> Any:
-            raise error
-
-        return Part(part.name, raises, part.policy, part.place)
-
-    async def value() -> Any:
+    async def stands_in() -> Any:
+        if isinstance(fake, BaseException):
+            raise fake
         return fake
 
-    value.__annotations__ = {"return": returns}
-    return Part(part.name, value, part.policy, part.place)
+    if not isinstance(fake, BaseException):
+        stands_in.__annotations__ = {"return": returns}
+    return Part(part.name, _asking(stands_in, part, shape), part.policy, part.place)
+
+
+def _asking(function: Callable[..., Any], part: Part, shape: Shape) -> Callable[..., Any]:
+    """The function, asking besides for what the part's cache policy speaks of: whose it is, and its keys."""
+    cache = part.policy.cache or shape.journey.cache
+    if cache is None:
+        return function
+    named = {name for key in cache.keys for _, name, _, _ in string.Formatter().parse(key)}
+    signature = inspect.signature(function)
+    more = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=shape.inputs[name].default)
+        for name in sorted(shape.needed([part.name]) & (named | PERSONAL) & set(shape.inputs))
+        if name not in signature.parameters
+    ]
+    if not more:
+        return function
+
+    def asks(*values: Any, **words: Any) -> Any:
+        for parameter in more:
+            del words[parameter.name]
+        return function(*values, **words)
+
+    asks.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *more])  # type: ignore[attr-defined]
+    asks.__annotations__ = {
+        **type_hints(function),
+        **{parameter.name: shape.inputs[parameter.name].type for parameter in more},
+    }
+    return asks
 
 
 async def call(
