@@ -1,4 +1,4 @@
-"""tierline journeys: the stack's journeys, and what is generated from them."""
+"""tierline journeys: the stack's journeys, and the documents that describe them."""
 
 from __future__ import annotations
 
@@ -11,26 +11,28 @@ from tierline.cli.shared import stack_argument
 
 @click.command()
 @stack_argument
-@click.option("--openapi", "form", flag_value="openapi", help="The OpenAPI 3.1 document.")
-@click.option("--typescript", "form", flag_value="typescript", help="A typed TypeScript client.")
-@click.option("--python", "form", flag_value="python", help="A typed Python client.")
-def command(stack: Path | None, form: str | None) -> None:
-    """Every journey: methods, path, parts; or a document or client generated from them."""
+@click.option("--openapi", is_flag=True, help="The OpenAPI 3.1 document.")
+@click.option("--schema", metavar="NAME", help="The JSON Schema of what a journey answers.")
+@click.option("--as", "client", default="web", show_default=True, help="With --schema: the kind of client.")
+def command(stack: Path | None, openapi: bool, schema: str | None, client: str) -> None:
+    """Every journey: methods, path, parts; or the document of all, or the schema of one's answer."""
+    import msgspec
+
+    from tierline.errors import StackError, choices, nearest
     from tierline.stack import load
 
     loaded, _ = load(stack)
-    if form == "openapi":
+    if openapi:
         from tierline.journeys.openapi import document
 
         click.echo(document(loaded.journeys, title=loaded.name).decode())
-    elif form == "typescript":
-        from tierline.journeys.typescript import typescript
+    elif schema:
+        from tierline.journeys.schemas import json_schema
 
-        click.echo(typescript(loaded.journeys))
-    elif form == "python":
-        from tierline.journeys.pyclient import python
-
-        click.echo(python(loaded.journeys))
+        found = {journey.name: journey for journey in loaded.journeys}
+        if schema not in found:
+            raise StackError(f"no journey {schema!r}{nearest(schema, found)}; there are: {choices(found)}")
+        click.echo(msgspec.json.format(msgspec.json.encode(json_schema(found[schema], client))).decode())
     else:
         for journey in loaded.journeys:
             parts = ", ".join(journey.parts)

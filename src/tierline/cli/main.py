@@ -12,7 +12,7 @@ from tierline.errors import TierlineError
 
 _ORDER = (
     "up", "down", "status", "logs", "restart", "trip", "plan", "systems", "kill", "hang", "delay", "heal", "token", "synth",
-    "journeys", "journey", "demo",
+    "journeys", "journey", "client", "demo",
 )  # fmt: skip
 
 

@@ -28,8 +28,8 @@ from tierline.journeys.request import Reading, Request, decode_body, parse_query
 from tierline.journeys.routes import Route, Table
 from tierline.journeys.run import Run
 from tierline.journeys.service import DEADLINE
-from tierline.journeys.session import Session
 from tierline.journeys.stream import Stream, form_of
+from tierline.journeys.visits import Visits
 from tierline.trips import record
 from tierline.trips.hop import Hop
 
@@ -56,7 +56,7 @@ class Experience:
         self._transports = transports
         self._reading = reading
         self._most_body = most_body
-        self._funnels = _funnels([route.journey for route in routes])
+        self._visits = Visits(engine, [route.journey for route in routes])
         self._started = False
         self._about = About(routes)
         self._attendance = Attendance()
@@ -139,7 +139,7 @@ class Experience:
                 run = Run(plan, values, loop, around, self.engine, sampled, stream.listener)
                 run.begin()
                 streaming, status = True, 200
-                await self._attended(run, receive, loop, stream.send(run, send))
+                await self._attended(run, receive, loop, self._streamed(stream, run, request, send))
                 return
             run = Run(plan, values, loop, around, self.engine, sampled)
             run.begin()
@@ -152,7 +152,7 @@ class Experience:
             body = answer.compose(choice, run, fields)
             status, reply = self._head(choice, run, body, headers)
             if request is not None and (request.kept or route.journey.steps):
-                await self._remember(route.journey, request, reply)
+                await self._visits.answered(route.journey, request, reply)
             if status == 304:
                 body = b""
             elif method == "HEAD":
@@ -179,6 +179,15 @@ class Experience:
                 self._hop(route, outer, span, began, status, run)
             else:
                 record.recorder.count("experience", "journeys", self.engine.zone, status)
+
+    async def _streamed(self, stream: Stream, run: Run, request: Request | None, send: Send) -> None:
+        """The parts run while the visitor is looked up; what is told to the visitor goes with the head."""
+        journey = run.plan.journey
+        if request is not None:
+            await self._visits.opens(journey, request, stream.headers)
+        await stream.send(run, send)
+        if request is not None:
+            await self._visits.closes(journey, request, whole=not (stream.problems or run.stopped))
 
     async def _attended(
         self, run: Run, receive: Receive, loop: asyncio.AbstractEventLoop, work: Awaitable[None]
@@ -209,44 +218,6 @@ class Experience:
             if b"if-none-match" in headers and answer.matches(headers[b"if-none-match"], etag):
                 return 304, reply
         return 200, reply
-
-    async def _remember(self, journey: Journey, request: Request, reply: answer.Headers) -> None:
-        """Steps of a funnel, and the session when it has changed."""
-        engine = self.engine
-        if journey.steps and engine.sessions is not None:
-            try:
-                session = await engine.load_session(request)
-            except Exception:
-                log.warning("journey %s: the session could not be loaded; its step is not kept", journey.name)
-                return
-            for event in session.reach(journey, request.path, self._funnels):
-                span = record.current.get()
-                event["client"] = request.client
-                event["trace"] = span.trace if span is not None else ""
-                if engine.sessions is not None and session.changed:
-                    await self._save(session, request, reply)
-                event["session"] = session.id
-                reply.append(
-                    (b"x-tierline-step", f"{event['funnel']};{event['index'] + 1}/{event['of']}".encode())
-                )
-                await engine.event(event)
-        known: Session | None = request.kept.get("session")
-        if known is not None and known.changed and engine.sessions is not None:
-            await self._save(known, request, reply)
-
-    async def _save(self, session: Session, request: Request, reply: answer.Headers) -> None:
-        assert self.engine.sessions is not None
-        try:
-            cookie = await self.engine.sessions.save(session)
-        except Exception:
-            log.exception("a session could not be saved")
-            return
-        if cookie:
-            if request.header("x-forwarded-proto") == "https":
-                cookie += "; Secure"
-            reply.append((b"set-cookie", cookie.encode()))
-            reply.append((b"x-session", session.id.encode()))
-            reply[1] = (b"cache-control", b"private, no-cache")
 
     @contextlib.contextmanager
     def observed(self, parts: dict[str, Any]) -> Iterator[None]:
@@ -366,13 +337,4 @@ def _codes(journeys: Iterable[Journey]) -> dict[CodeType, str]:
             code = getattr(inspect.unwrap(function), "__code__", None)
             if code is not None:
                 found[code] = f"{name} of journey {journey.name!r}"
-    return found
-
-
-def _funnels(journeys: Iterable[Journey]) -> dict[str, int]:
-    """How many steps each funnel has."""
-    found: dict[str, int] = {}
-    for journey in journeys:
-        for step in journey.steps:
-            found[step.funnel] = max(found.get(step.funnel, 0), step.index + 1)
     return found

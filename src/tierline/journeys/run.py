@@ -51,6 +51,7 @@ class Run:
     timer: asyncio.TimerHandle | None = None
     marks: dict[str, tuple[int, int]] | None = None
     begun = 0
+    stopped = False
 
     def __init__(
         self,
@@ -97,6 +98,7 @@ class Run:
     def stop(self) -> None:
         """Cancels every part that runs, and waits for none of them."""
         self.left = 0
+        self.stopped = True
         if self.timer is not None:
             self.timer.cancel()
         tasks, self.tasks = self.tasks, None

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from tierline.errors import StackError, choices
 from tierline.journeys.inputs import NOTHING, schema_hook
 from tierline.journeys.journey import Journey
 from tierline.journeys.routes import VIEWERS
@@ -153,6 +154,9 @@ def input_schema(described: Described, found: Input) -> Schema:
 def json_schema(journey: Journey, client: str = "web") -> Schema:
     """The JSON Schema (2020-12) of what a kind of client is answered."""
     (described,), components = describe([journey])
+    if client not in described.answers:
+        known = choices(described.answers)
+        raise StackError(f"journey {journey.name!r} knows no client {client!r}; there are: {known}")
     schemas = {name: _moved(schema) for name, schema in components.items()}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -17,18 +17,23 @@ from tierline.journeys.store import Store, store
 _ID = re.compile(r"[A-Za-z0-9_-]{22,64}")
 COOKIE = "tierline_session"
 _STEPS = "__steps"
+_MEMBER = "__member"
+"""In a visitor's session: whose it has become. All else is in the member's own."""
 
 
 class Session(MutableMapping[str, Any]):
     """What is remembered of one visitor: a dict that is saved when it has changed.
 
-    `id` is "" until something is remembered: a visit that leaves nothing behind gets no cookie.
+    `id` is "" until something is remembered: a visit that leaves nothing behind gets no cookie. `device` is the
+    cookie's value where a member's session is known by one.
     """
 
-    __slots__ = ("_values", "changed", "id", "new")
+    __slots__ = ("_values", "changed", "device", "id", "left", "new")
 
-    def __init__(self, id: str = "", values: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, id: str = "", values: Mapping[str, Any] | None = None, *, device: str = "") -> None:
         self.id = id
+        self.device = device
+        self.left = False
         self.new = not id
         self.changed = False
         self._values = dict(values or {})
@@ -60,6 +65,25 @@ class Session(MutableMapping[str, Any]):
     def steps(self) -> dict[str, dict[str, Any]]:
         """By funnel: the step reached, its path and when, e.g. to offer "go on where you stopped"."""
         return dict(self._values.get(_STEPS, {}))
+
+    def take(self, values: Mapping[str, Any]) -> None:
+        """What a visitor has collected comes along: where both know something, the member's own stays.
+
+        Of a funnel's steps the later ones stay: that is where the visitor is now.
+        """
+        for key, value in values.items():
+            if key == _STEPS:
+                mine = dict(self._values.get(_STEPS, {}))
+                for funnel, entry in value.items():
+                    if funnel not in mine or mine[funnel]["at"] < entry["at"]:
+                        mine[funnel] = entry
+                self[_STEPS] = mine
+            elif key not in self._values:
+                self[key] = value
+
+    def leave(self) -> None:
+        """Ends the visit on this device: its cookie is dropped. What a member's session holds stays."""
+        self.left = self.changed = True
 
     def reach(self, journey: Journey, path: str, funnels: Mapping[str, int]) -> list[dict[str, Any]]:
         """Notes that this journey was reached; one event per funnel it is a step of."""
@@ -100,8 +124,10 @@ class Session(MutableMapping[str, Any]):
 class SessionStore:
     """Loads and saves sessions in a Store: `"memory:"`, `"redis://…"`, or any Store.
 
-    A visitor is known by a cookie or the header `x-session`; whoever is signed in has one session on all
-    devices. An id that this store did not give out is not taken over.
+    A visitor is known by a cookie or the header `x-session`. Whoever is signed in has one session on all devices:
+    what was collected before comes along, and a device that had a cookie gets a new one, which stands for the
+    member's session from then on, also in requests that carry no token. An id that this store did not give out is
+    not taken over.
     """
 
     def __init__(
@@ -114,20 +140,22 @@ class SessionStore:
     async def load(self, headers: Mapping[bytes, bytes], identity: Mapping[str, Any] | None) -> Session:
         """The session of a request; an empty one when it has none."""
         given = self._given(headers)
-        user = str(identity.get("sub") or "") if identity else ""
-        if user:
-            mine = await self._get(f"user:{user}")
-            session = Session(f"user:{user}", mine)
-            if given and (visitor := await self._get(given)):
-                # What was collected before signing in comes along, once.
-                for key, value in visitor.items():
-                    if key not in session._values:
-                        session[key] = value
-                await self._store.drop(f"session:{given}")
-            return session
-        if given and (found := await self._get(given)) is not None:
-            return Session(given, found)
-        return Session()
+        found = await self._get(given) if given else None
+        member = str(found.get(_MEMBER) or "") if found else ""
+        user = str(identity.get("sub") or "") if identity else member
+        if not user:
+            return Session() if found is None else Session(given, found)
+        session = Session(f"user:{user}", await self._get(f"user:{user}"))
+        if member == user:
+            session.device = given
+        elif found is not None:
+            # A cookie from before signing in, or another member's: never this one's, or whoever had planted it
+            # would be in the session too.
+            if not member:
+                session.take(found)
+            await self._store.drop(f"session:{given}")
+            session.device, session.new, session.changed = secrets.token_urlsafe(24), True, True
+        return session
 
     async def _get(self, id: str) -> dict[str, Any] | None:
         raw = await self._store.get(f"session:{id}")
@@ -142,17 +170,36 @@ class SessionStore:
                     text = value
         return text if _ID.fullmatch(text) else ""
 
+    def begin(self, session: Session) -> str:
+        """An id for a new session, before there is anything to save; its cookie, or "" when it has one."""
+        if not session.new:
+            return ""
+        session.id = session.id or secrets.token_urlsafe(24)
+        session.new = False
+        return self._cookie(session.device or session.id, int(self._ttl))
+
     async def save(self, session: Session) -> str:
-        """Saves a changed session; the value of a new one's cookie, else ""."""
-        if not session.id:
-            session.id = secrets.token_urlsafe(24)
+        """Saves a changed session; the cookie that the client has to be given, else ""."""
+        if session.left:
+            return await self._drop(session)
+        cookie = self.begin(session)
         raw = msgspec.msgpack.encode(session.as_dict(), enc_hook=str)
         await self._store.put(f"session:{session.id}", raw, self._ttl)
+        if session.device:
+            bound = msgspec.msgpack.encode({_MEMBER: session.id.removeprefix("user:")})
+            await self._store.put(f"session:{session.device}", bound, self._ttl)
         session.changed = False
-        if session.new and not session.id.startswith("user:"):
-            session.new = False
-            return f"{self.cookie}={session.id}; Path=/; Max-Age={int(self._ttl)}; HttpOnly; SameSite=Lax"
-        return ""
+        return cookie
+
+    async def _drop(self, session: Session) -> str:
+        id = session.device or session.id
+        session.changed = False
+        if id and not id.startswith("user:"):
+            await self._store.drop(f"session:{id}")
+        return self._cookie("", 0)
+
+    def _cookie(self, value: str, seconds: int) -> str:
+        return f"{self.cookie}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax"
 
     async def close(self) -> None:
         await self._store.close()

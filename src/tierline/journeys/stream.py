@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from tierline.journeys.answer import DEGRADED, Choice, plain
+from tierline.journeys.answer import DEGRADED, Choice, Headers, plain
 from tierline.journeys.fault import JourneyError
 from tierline.journeys.negotiate import best_media
 from tierline.journeys.plan import Node
@@ -41,11 +41,17 @@ class Stream:
         self._raw = choice.view is None or choice.view.stream
         self._ready: list[bytes] = []
         self._wake: asyncio.Event = asyncio.Event()
-        self._problems = 0
+        self.problems = 0
+        self.headers: Headers = [
+            (b"content-type", form.encode()),
+            (b"cache-control", b"no-store"),
+            (b"x-accel-buffering", b"no"),
+            (b"vary", b"x-client, accept"),
+        ]
 
     def listener(self, node: Node, value: Any, error: BaseException | None) -> None:
         if error is not None and not self._degraded(node):
-            self._problems += 1
+            self.problems += 1
             status, document = of_error(error, part=node.name)
             self._put("problem", {"part": node.name, "status": status, "problem": msgspec.Raw(document)})
             return
@@ -67,11 +73,11 @@ class Stream:
         try:
             data = _encode(event)
         except (TypeError, ValueError, RecursionError) as error:
-            self._problems += 1
+            self.problems += 1
             kind = "problem"
             data = _encode({"part": event.get("part", ""), "status": 500, "problem": {"detail": str(error)}})
         if len(data) > self._choice.plan.journey.most:
-            self._problems += 1
+            self.problems += 1
             kind = "problem"
             why = f"its value has {len(data)} bytes"
             data = _encode({"part": event.get("part", ""), "status": 502, "problem": {"detail": why}})
@@ -83,13 +89,7 @@ class Stream:
 
     async def send(self, run: Run, send: Send) -> None:
         """Head, parts as they come, and a last event that says how it went."""
-        headers = [
-            (b"content-type", self._form.encode()),
-            (b"cache-control", b"no-store"),
-            (b"x-accel-buffering", b"no"),
-            (b"vary", b"x-client, accept"),
-        ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.start", "status": 200, "headers": self.headers})
         finishing = asyncio.ensure_future(run.finish())
         finishing.add_done_callback(lambda _: self._wake.set())
         try:
@@ -100,7 +100,7 @@ class Stream:
                     break
                 await self._wake.wait()
                 self._wake.clear()
-            if not self._raw and not self._problems:
+            if not self._raw and not self.problems:
                 self._view(run)
             self._put("end", {"degraded": run.degraded or [], "skipped": sorted(run.skipped or ())})
             await self._flush(send)

@@ -20,10 +20,11 @@ from tierline.journeys.routes import VIEWERS
 from tierline.journeys.schedule import Shape
 from tierline.journeys.service import Call, Reply, ServiceClient, Transport, target_of
 from tierline.journeys.session import Session
+from tierline.journeys.stream import LINES
 
 
 class Outcome:
-    """What a journey answered: `status`, `body` (decoded JSON, or text), `headers`, and `session` afterwards.
+    """What a journey answered: `status`, `body` (decoded JSON, a stream's events, or text), `headers`, and `session` afterwards.
 
     `parts` holds every part's value, `degraded` the parts that fell back, `problem` the problem document.
     """
@@ -87,8 +88,12 @@ class _Sessions:
     async def load(self, headers: Mapping[bytes, bytes], identity: Mapping[str, Any] | None) -> Session:
         return self.session
 
-    async def save(self, session: Session) -> str:
+    def begin(self, session: Session) -> str:
         session.id = session.id or "test-session"
+        return ""
+
+    async def save(self, session: Session) -> str:
+        self.begin(session)
         session.changed = False
         return ""
 
@@ -239,7 +244,10 @@ async def ask(
         await application(scope, receive, send)
     raw = b"".join(pieces)
     media = outcome.headers.get("content-type", "")
-    outcome.body = msgspec.json.decode(raw) if raw and "json" in media else raw.decode()
+    if media == LINES:
+        outcome.body = [msgspec.json.decode(line) for line in raw.splitlines()]
+    else:
+        outcome.body = msgspec.json.decode(raw) if raw and "json" in media else raw.decode()
     if media.startswith("application/problem"):
         outcome.problem = outcome.body
     degraded = outcome.headers.get("x-tierline-degraded", "")

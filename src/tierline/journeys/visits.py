@@ -1,0 +1,109 @@
+"""What an answer leaves behind in its visitor's session: steps of funnels, and what parts have changed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any
+
+from tierline.journeys.answer import Headers
+from tierline.journeys.engine import Engine, log
+from tierline.journeys.journey import Journey
+from tierline.journeys.request import Request
+from tierline.journeys.session import Session
+from tierline.trips import record
+
+_WITHIN = 1.0
+"""Seconds that a session store may take; then the answer goes out without its step."""
+CONTROL = 1
+"""Where an answer's headers have its Cache-Control."""
+
+
+class Visits:
+    """Of one application."""
+
+    def __init__(self, engine: Engine, journeys: Iterable[Journey]) -> None:
+        self._engine = engine
+        self._funnels: dict[str, int] = {}
+        """How many steps each funnel has."""
+        for journey in journeys:
+            for step in journey.steps:
+                self._funnels[step.funnel] = max(self._funnels.get(step.funnel, 0), step.index + 1)
+
+    async def answered(self, journey: Journey, request: Request, reply: Headers) -> None:
+        """Before an answer's head is sent: its steps, and the session when it has changed.
+
+        An answer that shared caches may keep begins no visit and names no step: its headers are everybody's.
+        """
+        shared = reply[CONTROL][1].startswith(b"public")
+        session = await self._loaded(journey, request) if journey.steps else None
+        if session is not None and not (shared and session.new):
+            for event in await self._reached(journey, request, session, reply):
+                if not shared:
+                    step = f"{event['funnel']};{event['index'] + 1}/{event['of']}"
+                    reply.append((b"x-tierline-step", step.encode()))
+        known: Session | None = request.kept.get("session")
+        if known is not None and known.changed and self._engine.sessions is not None:
+            await self._save(known, request, reply)
+
+    async def opens(self, journey: Journey, request: Request, reply: Headers) -> None:
+        """Before a stream's head: a new visitor's cookie, which can't be sent any later."""
+        if journey.steps and (session := await self._loaded(journey, request)) is not None:
+            assert self._engine.sessions is not None
+            self._tell(session, self._engine.sessions.begin(session), request, reply)
+
+    async def closes(self, journey: Journey, request: Request, *, whole: bool) -> None:
+        """After a stream: its steps when all that was asked for was delivered, and the session."""
+        session: Session | None = request.kept.get("session")
+        if session is None or self._engine.sessions is None:
+            return
+        if whole and journey.steps:
+            await self._reached(journey, request, session, [])
+        if session.changed and session.id:
+            await self._save(session, request, [])
+
+    async def _loaded(self, journey: Journey, request: Request) -> Session | None:
+        if self._engine.sessions is None:
+            return None
+        try:
+            async with asyncio.timeout(_WITHIN):
+                return await self._engine.load_session(request)
+        except Exception:
+            log.warning("journey %s: the session could not be loaded; its step is not kept", journey.name)
+            return None
+
+    async def _reached(
+        self, journey: Journey, request: Request, session: Session, reply: Headers
+    ) -> list[dict[str, Any]]:
+        """Notes the steps and hands their events on."""
+        events = session.reach(journey, request.path, self._funnels)
+        if events and session.changed:
+            await self._save(session, request, reply)
+        span = record.current.get()
+        for event in events:
+            event["client"] = request.client
+            event["trace"] = span.trace if span is not None else ""
+            event["session"] = session.id
+            await self._engine.event(event)
+        return events
+
+    async def _save(self, session: Session, request: Request, reply: Headers) -> None:
+        assert self._engine.sessions is not None
+        try:
+            async with asyncio.timeout(_WITHIN):
+                cookie = await self._engine.sessions.save(session)
+        except Exception:
+            log.exception("a session could not be saved")
+            return
+        self._tell(session, cookie, request, reply)
+
+    def _tell(self, session: Session, cookie: str, request: Request, reply: Headers) -> None:
+        if not cookie or not reply:
+            return
+        if request.header("x-forwarded-proto") == "https":
+            cookie += "; Secure"
+        reply.append((b"set-cookie", cookie.encode()))
+        if not session.left:
+            reply.append((b"x-session", (session.device or session.id).encode()))
+        if reply[CONTROL][1] != b"no-store":
+            reply[CONTROL] = (b"cache-control", b"private, no-cache")
