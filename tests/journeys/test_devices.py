@@ -39,7 +39,7 @@ def shop(events: list[dict[str, Any]] | None = None) -> Any:
         return []
 
     @going_on.part
-    async def stopped(steps):
+    async def stopped(steps, leaving):
         return {funnel: step["path"] for funnel, step in steps.items()}
 
     @going_on.part(hidden=True)

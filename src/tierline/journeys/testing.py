@@ -24,7 +24,8 @@ from tierline.journeys.stream import LINES
 
 
 class Outcome:
-    """What a journey answered: `status`, `body` (decoded JSON, a stream's events, or text), `headers`, and `session` afterwards.
+    """What a journey answered: `status`, `body` (decoded JSON, a stream's events, or text), `headers`, and
+    `session` afterwards.
 
     `parts` holds every part's value, `degraded` the parts that fell back, `problem` the problem document.
     """
