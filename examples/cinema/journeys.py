@@ -1,7 +1,8 @@
-"""The cinema's four screens, each answered as one request.
+"""The cinema's four screens, each answered as one request; and where a visitor stopped.
 
 home, film and search are the same for everybody, so that the CDN and the HTTP cache can answer them; what is personal
 (my rating, my watchlist) the page asks the services for. checkout is the one that needs to know who asks.
+home, film and checkout are the steps on the way to tickets: they are kept in the visitor's session.
 """
 
 from __future__ import annotations
@@ -9,18 +10,43 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, TypedDict
 
 import msgspec
 
+from screens import (
+    Card,
+    CheckoutAffiliate,
+    CheckoutMobile,
+    CheckoutWeb,
+    Details,
+    Film,
+    FilmAffiliate,
+    FilmMobile,
+    FilmWeb,
+    Found,
+    HomeMobile,
+    HomeWeb,
+    Members,
+    Offers,
+    Order,
+    SearchAffiliate,
+    SearchMobile,
+    SearchWeb,
+    Shelf,
+    card,
+    line,
+    offer,
+    poster,
+)
 from tierline import Affiliate, Journey, Mobile, PartCache, Web
 from tierline.journeys import BadInput, ServiceError, Unauthorized
 
 # On the home page, in this order.
 GENRES = ("Drama", "Comedy", "Animation", "Documentary")
+# The way to tickets.
+FUNNEL = "tickets"
 
-Film = dict[str, Any]
-Films = list[Film]
 Words = Annotated[str, msgspec.Meta(max_length=200)]
 
 
@@ -41,31 +67,8 @@ def _told(where: str) -> Iterator[None]:
         raise BadInput([{"in": where, **each} for each in errors]) from None
 
 
-def _card(film: Film) -> Film:
-    return {
-        "id": film["id"],
-        "title": film["title"],
-        "year": film["year"],
-        "rating": film["rating"],
-        "genres": film["genres"],
-        "poster": f"/posters/{film['id']}.svg",
-    }
-
-
-def _line(film: Film) -> Film:
-    """What a telephone shows of a film in a list."""
-    return {
-        "id": film["id"],
-        "title": film["title"],
-        "year": film["year"],
-        "rating": film["rating"],
-        "poster": f"/posters/{film['id']}.svg",
-    }
-
-
-def _offer(film: Film) -> Film:
-    """What a partner may show of a film."""
-    return {"id": film["id"], "title": film["title"], "year": film["year"], "link": f"/?film={film['id']}"}
+def _cards(films: list[Film]) -> list[Card]:
+    return [card(film) for film in films]
 
 
 # home ------------------------------------------------------------------------------------------------------------
@@ -74,52 +77,47 @@ home = Journey("home", "/home", deadline="2s", about="The best films, by genre, 
 
 
 @home.part(cache=_cache("60s", "top"))
-async def top(catalog: Any) -> Films:
-    films: Films = (await catalog.get("/top", limit=12)).json()["films"]
-    return films
+async def top(catalog: Any) -> list[Card]:
+    return _cards((await catalog.get("/top", limit=12)).json()["films"])
 
 
 @home.part(deadline="500ms", fallback=[], cache=_cache("60s", "top"))
-async def genres(catalog: Any) -> list[dict[str, Any]]:
+async def genres(catalog: Any) -> list[Shelf]:
     replies = await asyncio.gather(*(catalog.get("/top", genre=genre, limit=12) for genre in GENRES))
-    return [reply.json() for reply in replies]
+    return [
+        {"genre": each["genre"], "films": _cards(each["films"])}
+        for each in (reply.json() for reply in replies)
+    ]
 
 
 @home.part(deadline="300ms", fallback=[], cache=_cache("60s", "leaderboard"))
-async def loved(catalog: Any, ratings: Any) -> Films:
+async def loved(catalog: Any, ratings: Any) -> list[Card]:
     """What our own members rate best, with what the catalog knows of these films."""
     board = (await ratings.get("/leaderboard", limit=12)).json()["films"]
     if not board:
         return []
     ids = ",".join(str(entry["film_id"]) for entry in board)
-    films: Films = (await catalog.get("/films", ids=ids)).json()["films"]
-    return films
+    return _cards((await catalog.get("/films", ids=ids)).json()["films"])
 
 
-@home.view(Web)
-def home_web(top: Films, genres: list[dict[str, Any]], loved: Films) -> dict[str, Any]:
-    return {
-        "top": [_card(film) for film in top],
-        "genres": [
-            {"genre": row["genre"], "films": [_card(film) for film in row["films"]]} for row in genres
-        ],
-        "loved": [_card(film) for film in loved],
-    }
+@home.view(Web, stream=True)
+def home_web(top: list[Card], genres: list[Shelf], loved: list[Card]) -> HomeWeb:
+    return {"top": top, "genres": genres, "loved": loved}
 
 
 @home.view(Mobile)
-def home_mobile(top: Films, genres: list[dict[str, Any]]) -> dict[str, Any]:
+def home_mobile(top: list[Card], genres: list[Shelf]) -> HomeMobile:
     return {
-        "top": [_line(film) for film in top[:6]],
+        "top": [line(film) for film in top[:6]],
         "genres": [
-            {"genre": row["genre"], "films": [_line(film) for film in row["films"][:4]]} for row in genres
+            {"genre": shelf["genre"], "films": [line(film) for film in shelf["films"][:4]]} for shelf in genres
         ],
     }
 
 
 @home.view(Affiliate)
-def home_affiliate(top: Films) -> dict[str, Any]:
-    return {"films": [_offer(film) for film in top]}
+def home_affiliate(top: list[Card]) -> Offers:
+    return {"films": [offer(film) for film in top]}
 
 
 # film ------------------------------------------------------------------------------------------------------------
@@ -130,44 +128,39 @@ film = Journey(
 
 
 @film.part(cache=_cache("60s", "film-{film_id}"))
-async def details(film_id: int, catalog: Any) -> Film:
-    found: Film = (await catalog.get("/films/{id}", id=film_id)).json()
-    return found
+async def details(film_id: int, catalog: Any) -> Details:
+    found = (await catalog.get("/films/{id}", id=film_id)).json()
+    return {**found, "poster": poster(found)}
 
 
 @film.part(deadline="400ms", fallback=[], cache=_cache("60s"))
-async def similar(film_id: int, catalog: Any) -> Films:
-    films: Films = (await catalog.get("/films/{id}/similar", id=film_id, limit=8)).json()["films"]
-    return films
+async def similar(film_id: int, catalog: Any) -> list[Card]:
+    return _cards((await catalog.get("/films/{id}/similar", id=film_id, limit=8)).json()["films"])
 
 
 @film.part(deadline="300ms", fallback=None, cache=_cache("60s", "ratings-{film_id}"))
-async def members_say(film_id: int, ratings: Any) -> dict[str, Any]:
-    found: dict[str, Any] = (await ratings.get("/ratings/{id}", id=film_id)).json()
-    return found
+async def members_say(film_id: int, ratings: Any) -> Members:
+    found = (await ratings.get("/ratings/{id}", id=film_id)).json()
+    return {"votes": found["votes"], "average": found["average"], "spread": found["spread"]}
 
 
-@film.view(Web)
-def film_web(details: Film, similar: Films, members_say: dict[str, Any] | None) -> dict[str, Any]:
-    return {
-        "film": {**details, "poster": f"/posters/{details['id']}.svg"},
-        "members": members_say and {name: members_say[name] for name in ("votes", "average", "spread")},
-        "similar": [_card(film) for film in similar],
-    }
+@film.view(Web, stream=True)
+def film_web(details: Details, similar: list[Card], members_say: Members | None) -> FilmWeb:
+    return {"film": details, "members": members_say, "similar": similar}
 
 
 @film.view(Mobile)
-def film_mobile(details: Film, similar: Films, members_say: dict[str, Any] | None) -> dict[str, Any]:
+def film_mobile(details: Details, similar: list[Card], members_say: Members | None) -> FilmMobile:
     return {
-        "film": {**_card(details), "minutes": details["minutes"], "votes": details["votes"]},
+        "film": {**card(details), "minutes": details["minutes"], "votes": details["votes"]},
         "members": members_say and members_say["average"],
-        "similar": [_line(film) for film in similar[:4]],
+        "similar": [line(film) for film in similar[:4]],
     }
 
 
 @film.view(Affiliate)
-def film_affiliate(details: Film) -> dict[str, Any]:
-    return {"film": {**_offer(details), "rating": details["rating"], "genres": details["genres"]}}
+def film_affiliate(details: Details) -> FilmAffiliate:
+    return {"film": {**offer(details), "rating": details["rating"], "genres": details["genres"]}}
 
 
 # search ----------------------------------------------------------------------------------------------------------
@@ -182,28 +175,28 @@ async def found(
     genre: str | None = None,
     cursor: str | None = None,
     limit: Annotated[int, msgspec.Meta(ge=1, le=50)] = 24,
-) -> dict[str, Any]:
+) -> Found:
     with _told("query"):
         reply = await catalog.get(
             "/films", q=q or None, genre=genre or None, cursor=cursor or None, limit=limit
         )
-    page: dict[str, Any] = reply.json()
-    return page
+    page = reply.json()
+    return {"films": _cards(page["films"]), "cursor": page["cursor"]}
 
 
 @search.view(Web)
-def search_web(found: dict[str, Any], q: Words) -> dict[str, Any]:
-    return {"q": q, "films": [_card(film) for film in found["films"]], "cursor": found["cursor"]}
+def search_web(found: Found, q: Words) -> SearchWeb:
+    return {"q": q, "films": found["films"], "cursor": found["cursor"]}
 
 
 @search.view(Mobile)
-def search_mobile(found: dict[str, Any]) -> dict[str, Any]:
-    return {"films": [_line(film) for film in found["films"]], "cursor": found["cursor"]}
+def search_mobile(found: Found) -> SearchMobile:
+    return {"films": [line(film) for film in found["films"]], "cursor": found["cursor"]}
 
 
 @search.view(Affiliate)
-def search_affiliate(found: dict[str, Any]) -> dict[str, Any]:
-    return {"films": [_offer(film) for film in found["films"]], "cursor": found["cursor"]}
+def search_affiliate(found: Found) -> SearchAffiliate:
+    return {"films": [offer(film) for film in found["films"]], "cursor": found["cursor"]}
 
 
 # checkout --------------------------------------------------------------------------------------------------------
@@ -226,35 +219,92 @@ async def buyer(identity: dict[str, Any] | None) -> dict[str, Any]:
 
 
 @checkout.part(hidden=True)
-async def wanted(body: Tickets, catalog: Any) -> Film:
+async def wanted(body: Tickets, catalog: Any) -> Card:
     """The film must exist before anybody pays for it."""
-    found: Film = (await catalog.get("/films/{id}", id=body.film_id)).json()
-    return found
+    return card((await catalog.get("/films/{id}", id=body.film_id)).json())
 
 
 @checkout.part(name="order")
-async def place(
-    wanted: Film, buyer: dict[str, Any], body: Tickets, request: Any, orders: Any
-) -> dict[str, Any]:
+async def place(wanted: Card, buyer: dict[str, Any], body: Tickets, request: Any, orders: Any) -> Order:
     # The client's key goes all the way: sent twice, it is one order. So does its token: the order is the member's.
     names = ("idempotency-key", "authorization")
     headers = {name: request.header(name) for name in names if request.header(name)}
     with _told("body"):
         reply = await orders.post("/orders", json=body, headers=headers)
-    order: dict[str, Any] = reply.json()
+    order: Order = reply.json()
     return order
 
 
 @checkout.view(Web)
-def checkout_web(order: dict[str, Any], wanted: Film) -> dict[str, Any]:
-    return {"order": order, "film": _card(wanted), "status": f"/orders/{order['id']}"}
+def checkout_web(order: Order, wanted: Card) -> CheckoutWeb:
+    return {"order": order, "film": wanted, "status": f"/orders/{order['id']}"}
 
 
 @checkout.view(Mobile)
-def checkout_mobile(order: dict[str, Any]) -> dict[str, Any]:
-    return {"order": {name: order[name] for name in ("id", "status", "total", "currency")}}
+def checkout_mobile(order: Order) -> CheckoutMobile:
+    return {
+        "order": {
+            "id": order["id"],
+            "status": order["status"],
+            "total": order["total"],
+            "currency": order["currency"],
+        }
+    }
 
 
 @checkout.view(Affiliate)
-def checkout_affiliate(order: dict[str, Any]) -> dict[str, Any]:
-    return {"order": {name: order[name] for name in ("id", "status")}}
+def checkout_affiliate(order: Order) -> CheckoutAffiliate:
+    return {"order": {"id": order["id"], "status": order["status"]}}
+
+
+# On the way to tickets -------------------------------------------------------------------------------------------
+
+home.step(FUNNEL)
+film.step(FUNNEL, after=home)
+checkout.step(FUNNEL, after=film)
+
+
+class GoingOn(TypedDict):
+    """Where the visitor stopped: the page's path, and the film."""
+
+    path: str
+    film: Card
+
+
+resume = Journey(
+    "resume",
+    "/resume",
+    methods=["GET", "DELETE"],
+    about="Where this visitor stopped on the way to tickets; DELETE ends the visit on this device.",
+)
+join = Journey(
+    "join",
+    "/join",
+    methods=["POST"],
+    about="Makes this device one of the member's: they go on here where they stopped elsewhere.",
+)
+
+
+@join.part(hidden=True)
+async def member(identity: dict[str, Any] | None, session: Any) -> Any:
+    if identity is None:
+        raise Unauthorized("log in to go on where you stopped")
+    return session
+
+
+@resume.part(name="member", hidden=True)
+async def visitor(session: Any, request: Any) -> Any:
+    if request.method == "DELETE":
+        session.leave()
+    return session
+
+
+@resume.part(fallback=None)
+@join.part(fallback=None)
+async def going_on(member: Any, catalog: Any) -> GoingOn | None:
+    """None: no film was looked at, or the tickets are bought."""
+    stopped = member.steps.get(FUNNEL, {}).get("reached", {}).get(film.name)
+    if stopped is None or member.left:
+        return None
+    found = (await catalog.get("/films/{id}", id=stopped["path"].rpartition("/")[2])).json()
+    return {"path": stopped["path"], "film": card(found)}

@@ -1,6 +1,6 @@
 """The cinema's whole line: what it consists of, not where or on what it runs."""
 
-from journeys import checkout, film, home, search
+from journeys import checkout, film, home, join, resume, search
 from tierline import (
     CDN,
     DNS,
@@ -35,7 +35,7 @@ events = Stream("ratings", key="film_id")
 orders_queue = Queue("orders", dead_letter_after=5)
 bucket = Bucket("posters")
 receipts = Mail("receipts", sender="tickets@cinema.test")
-tokens = JWT(issuer="cinema", audience="cinema", paths=["/checkout", "/orders"])
+tokens = JWT(issuer="cinema", audience="cinema", paths=["/checkout", "/orders", "/join"])
 
 catalog = Service(
     "catalog", "cinema.catalog:app", uses=[films, hot], expose=["/films", "/top"], scale=Scale(1, 4, rps=200)
@@ -62,7 +62,7 @@ stack = Stack(
     lb=LoadBalancer(balance="least_request"),
     cache=HTTPCache(stale_while_revalidate="30s", stale_if_error="5m"),
     gateway=Gateway(auth=tokens, limits=[RateLimit(2000, per="1s", by="client", burst=4000)]),
-    journeys=[home, film, search, checkout],
+    journeys=[home, film, search, checkout, resume, join],
     services=[catalog, members, ratings, orders, posters],
     workload=[
         Visit("/film/{1..2000}", weight=6),

@@ -13,8 +13,19 @@ from plain import CINEMA
 from starlette.staticfiles import StaticFiles
 
 import journeys
-from cinema import catalog, posters, ratings
+from cinema import catalog, members, orders, posters, ratings
 from tierline.journeys import build
+
+EXPOSED = {
+    "catalog": ("films", "top"),
+    "ratings": ("ratings", "leaderboard"),
+    "members": ("login", "logout", "me", "watchlist"),
+    "orders": ("orders",),
+    "posters": ("posters",),
+}
+SCREENS = [
+    journeys.home, journeys.film, journeys.search, journeys.checkout, journeys.resume, journeys.join,
+]  # fmt: skip
 
 
 async def main(port: int, environment: dict[str, str]) -> None:
@@ -22,15 +33,13 @@ async def main(port: int, environment: dict[str, str]) -> None:
     services: dict[str, Any] = {
         "catalog": catalog.create(films),
         "ratings": ratings.create(environment),
+        "members": members.create(environment),
+        "orders": orders.create(environment),
         "posters": posters.create(films),
     }
-    screens = build([journeys.home, journeys.film, journeys.search], services=services)
-    prefixes = {
-        **dict.fromkeys(("films", "top"), services["catalog"]),
-        **dict.fromkeys(("ratings", "leaderboard"), services["ratings"]),
-        **dict.fromkeys(("home", "film", "search"), screens),
-        "posters": services["posters"],
-    }
+    screens = build(SCREENS, services=services, trust_bearer=True)
+    prefixes = {path: services[name] for name, paths in EXPOSED.items() for path in paths}
+    prefixes |= {journey.path.split("/")[1]: screens for journey in SCREENS}
     files = StaticFiles(directory=CINEMA / "web", html=True)
 
     async def site(scope: Any, receive: Any, send: Any) -> None:

@@ -47,9 +47,21 @@ def shop(events: list[dict[str, Any]] | None = None) -> Any:
         if request.method == "DELETE":
             session.leave()
 
+    far = Journey("reached", "/reached")
+    pay = Journey("pay", "/pay", methods=["POST"])
+
+    @far.part
+    async def reached(steps):
+        return {name: step["path"] for name, step in steps.get("buy", {}).get("reached", {}).items()}
+
+    @pay.part
+    async def paid():
+        return True
+
     home.step("buy")
     film.step("buy", after=home)
-    return build([home, film, going_on], on_event=(events if events is not None else []).append)
+    pay.step("buy", after=film)
+    return build([home, film, going_on, far, pay], on_event=(events if events is not None else []).append)
 
 
 async def get(application: Any, target: str, method: str = "GET", **headers: str) -> Outcome:
@@ -136,6 +148,7 @@ def test_a_member_goes_on_on_another_device_without_sending_the_token_each_time(
 
         phone = cookie_of(await get(application, "/home?stream"))
         await get(application, "/film/1?stream", cookie=phone)
+        await get(application, "/home?stream", cookie=laptop)
         await get(application, "/film/9?stream", cookie=laptop)
         seen = await get(application, "/going-on", cookie=phone, x_tierline_claims=ANN)
         assert seen.body["stopped"] == {"buy": "/film/9"}, "the latest step, wherever it was"
@@ -144,6 +157,26 @@ def test_a_member_goes_on_on_another_device_without_sending_the_token_each_time(
         assert await going_on(application, cookie=laptop) == {"buy": "/film/5"}
         again = await get(application, "/going-on", cookie=phone, x_tierline_claims=ANN)
         assert "set-cookie" not in again.headers
+
+    asyncio.run(main())
+
+
+def test_where_each_step_was_is_kept_until_the_last_one() -> None:
+    async def main() -> None:
+        application = shop()
+        laptop = cookie_of(await get(application, "/home?stream"))
+        await get(application, "/film/7?stream", cookie=laptop)
+        await get(application, "/home?stream", cookie=laptop)
+        laptop = cookie_of(await get(application, "/going-on", cookie=laptop, x_tierline_claims=ANN))
+        phone = cookie_of(await get(application, "/home?stream"))
+        seen = await get(application, "/reached", cookie=phone, x_tierline_claims=ANN)
+        assert seen.body["reached"] == {"home": "/home", "film": "/film/7"}, "from the other device"
+        phone = cookie_of(seen)
+        await get(application, "/film/5?stream", cookie=phone)
+        await get(application, "/pay", "POST", cookie=phone)
+        assert (await get(application, "/reached", cookie=laptop)).body["reached"] == {}
+        await get(application, "/home?stream", cookie=laptop)
+        assert (await get(application, "/reached", cookie=phone)).body["reached"] == {"home": "/home"}
 
     asyncio.run(main())
 

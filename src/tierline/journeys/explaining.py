@@ -97,6 +97,7 @@ def explain(journey: Journey, hops: Sequence[Mapping[str, Any]] | None = None) -
         lines.append(
             f"  view      {view.kind}{since}: {view.media} of {shown}"
             + (f"; not run: {', '.join(left)}" if left else "")
+            + ("; streams the parts" if view.stream else "")
         )
     for step in journey.steps:
         lines.append(

@@ -123,6 +123,8 @@ def _free(name: str, taken: Iterable[str]) -> str:
 
 
 def _or_null(schema: Schema) -> Schema:
+    if {"type": "null"} in schema.get("anyOf", ()):
+        return schema
     return {"anyOf": [schema, {"type": "null"}]}
 
 

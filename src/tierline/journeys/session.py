@@ -63,7 +63,8 @@ class Session(MutableMapping[str, Any]):
 
     @property
     def steps(self) -> dict[str, dict[str, Any]]:
-        """By funnel: the step reached, its path and when, e.g. to offer "go on where you stopped"."""
+        """By funnel: the latest step, its path and when; `reached` has each step's latest path since the funnel was
+        last `done`, e.g. to offer "go on where you stopped"."""
         return dict(self._values.get(_STEPS, {}))
 
     def take(self, values: Mapping[str, Any]) -> None:
@@ -75,8 +76,7 @@ class Session(MutableMapping[str, Any]):
             if key == _STEPS:
                 mine = dict(self._values.get(_STEPS, {}))
                 for funnel, entry in value.items():
-                    if funnel not in mine or mine[funnel]["at"] < entry["at"]:
-                        mine[funnel] = entry
+                    mine[funnel] = _joined(mine[funnel], entry) if funnel in mine else entry
                 self[_STEPS] = mine
             elif key not in self._values:
                 self[key] = value
@@ -95,12 +95,18 @@ class Session(MutableMapping[str, Any]):
                 # Not by this way: a film page opened from a search engine is no step of the funnel from home.
                 continue
             seen = before.get("seen", []) if step.after else []
+            now = time.time()
+            reached = {**before.get("reached", {}), journey.name: {"path": path, "at": now}}
+            of = funnels.get(step.funnel, step.index + 1)
+            last = step.index + 1 == of
             entry = {
                 "step": journey.name,
                 "index": step.index,
                 "path": path,
-                "at": time.time(),
+                "at": now,
                 "seen": [name for name in seen if name != journey.name] + [journey.name],
+                "reached": {} if last else reached,
+                "done": now if last else before.get("done", 0.0),
             }
             known[step.funnel] = entry
             events.append(
@@ -109,16 +115,28 @@ class Session(MutableMapping[str, Any]):
                     "funnel": step.funnel,
                     "step": journey.name,
                     "index": step.index,
-                    "of": funnels.get(step.funnel, step.index + 1),
+                    "of": of,
                     "previous": before.get("step", ""),
                     "again": before.get("step") == journey.name,
                     "path": path,
-                    "at": entry["at"],
+                    "at": now,
                 }
             )
         if events:
             self[_STEPS] = known
         return events
+
+
+def _joined(mine: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
+    """One funnel's steps on two devices: the later of each, and nothing from before it was last done."""
+    later, earlier = (mine, theirs) if mine["at"] >= theirs["at"] else (theirs, mine)
+    done = max(mine.get("done", 0.0), theirs.get("done", 0.0))
+    reached: dict[str, Any] = {}
+    for entry in (earlier, later):
+        for name, step in entry.get("reached", {}).items():
+            if step["at"] > done and step["at"] >= reached.get(name, step)["at"]:
+                reached[name] = step
+    return {**later, "reached": reached, "done": done}
 
 
 class SessionStore:
