@@ -110,7 +110,8 @@ def home_mobile(top: list[Card], genres: list[Shelf]) -> HomeMobile:
     return {
         "top": [line(film) for film in top[:6]],
         "genres": [
-            {"genre": shelf["genre"], "films": [line(film) for film in shelf["films"][:4]]} for shelf in genres
+            {"genre": shelf["genre"], "films": [line(film) for film in shelf["films"][:4]]}
+            for shelf in genres
         ],
     }
 
