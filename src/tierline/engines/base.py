@@ -115,6 +115,9 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     """Append standard output to this file instead of the log (HAProxy's hop log)."""
     stop_signal: Literal["TERM", "INT", "QUIT", "USR1"] = "TERM"
     stop_timeout: float = 1.0
+    drain: tuple[str, ...] = ()
+    """A command before the stop signal, for a program that would cut requests off: it stops accepting, and returns
+    once what was under way is answered. Cut off itself after `stop_timeout`."""
     reload: Literal["none", "HUP", "USR2", "files"] = "none"
     """How a changed file is applied while running: a signal, or `files` when the engine watches them."""
     live: tuple[str, ...] | None = None

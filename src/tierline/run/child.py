@@ -366,6 +366,8 @@ class Child:
         if not force:
             for delay in self.delays:
                 await delay.leave(self.pid)
+        if not force and self.process.drain and self.phase == "ready":
+            await self._drain()
         number = signal.SIGKILL if force else getattr(signal, f"SIG{self.process.stop_signal}")
         _signal(self._popen.pid, number, group=force)
         try:
@@ -374,6 +376,16 @@ class Child:
             _signal(self._popen.pid, signal.SIGKILL)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._exited.wait(), 2)
+
+    async def _drain(self) -> None:
+        process = await asyncio.create_subprocess_exec(
+            *self.process.drain, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            await asyncio.wait_for(process.wait(), self.process.stop_timeout)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
 
     async def restart(self) -> None:
         """Stop it gracefully, when it runs; `run` starts it again. Asked for, so it isn't a crash."""

@@ -109,6 +109,13 @@ def _runnable(unit: Unit) -> None:
         raise EngineError(f"{slot}={name} can't run here: {error}") from None
 
 
+_WAVES = {
+    "client": 0, "dns": 0, "cdn": 0, "lb": 1, "cache": 2, "gateway": 3, "experience": 4, "feature": 4, "core": 5,
+    "domain": 5, "analytics": 6,
+}  # fmt: skip
+"""In which order tiers stop. A tier that isn't there costs nothing."""
+
+
 class Line:
     """The supervisor of one stack's processes."""
 
@@ -215,13 +222,8 @@ class Line:
         self.phase = "stopping"
         for task in self._tasks:
             task.cancel()
-        # Readers of other processes' files and databases go last.
-        last = [child for child in self.children.values() if child.process.engine == "telemetry"]
-        apps = [child for child in self.children.values() if child.process.engine in ("python",)]
-        rest = [child for child in self.children.values() if child not in last and child not in apps]
-        await asyncio.gather(*(child.stop() for child in apps))
-        await asyncio.gather(*(child.stop() for child in rest))
-        await asyncio.gather(*(child.stop() for child in last))
+        for wave in self._front_to_back():
+            await asyncio.gather(*(child.stop() for child in wave))
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._guardian is not None and self._guardian.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
@@ -229,6 +231,20 @@ class Line:
                 self._guardian.stdin.flush()
             self._guardian.stdin.close()
             self._guardian.wait(5)
+
+    def _front_to_back(self) -> list[list[Child]]:
+        """Processes by where they stand in a request's way: once those in front have answered what they had, nobody
+        asks those behind. Who reads other processes' files goes last."""
+        roles = self.plan.roles
+        waves: dict[int, list[Child]] = {}
+        for child in self.children.values():
+            tiers = [roles[role].tier for role in child.process.roles if role in roles]
+            wave = min((_WAVES[tier] for tier in tiers), default=_WAVES["feature"])
+            # Queues and buckets are features too, and what the services stand on.
+            if tiers and wave == _WAVES["feature"] and child.process.engine != "python":
+                wave = _WAVES["core"]
+            waves.setdefault(wave, []).append(child)
+        return [waves[number] for number in sorted(waves)]
 
     def named(self, name: str) -> list[Child]:
         """The process of this name, or those that play the role (`catalog.a`), service or resource (`catalog`).

@@ -11,7 +11,7 @@ from typing import Any
 from tierline.engines import binaries
 from tierline.engines.base import Binary, Probe, Process
 from tierline.engines.context import Context
-from tierline.engines.envoy import check
+from tierline.engines.envoy import check, drain
 from tierline.engines.envoy.filters import live
 from tierline.engines.envoy.listeners import Fragment, listeners, policy_file, watched
 from tierline.plan.model import Unit
@@ -79,6 +79,7 @@ class Envoy:
                 check=(context.python, "-I", "-S", check.__file__, program, str(config)),
                 ready=Probe(kind="tcp", target=f"{host}:{port}"),
                 ready_timeout=20.0,
+                drain=(context.python, "-I", "-S", drain.__file__, str(folder / "admin.sock")),
                 reload="files",
                 live=tuple(live),
             )

@@ -67,7 +67,7 @@ class HAProxy:
                 folders=(str(folder),),
                 unprivileged=True,
                 stdout=str(context.hops(unit.roles[0].id)),
-                stop_signal="TERM",
+                stop_signal="USR1",  # a soft stop: what is under way is answered first
                 reload="USR2",
             )
         ]

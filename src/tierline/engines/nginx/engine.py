@@ -62,7 +62,7 @@ class Nginx:
                 unprivileged=True,
                 check=(*argv, "-t", "-q"),
                 ready=Probe(kind="tcp", target=f"{host}:{port}"),
-                stop_signal="TERM",
+                stop_signal="QUIT",  # what is under way is answered first
                 reload="HUP",
             ),
             *(mail.process(unit, *fragment.mail, context) for fragment in fragments if fragment.mail),
