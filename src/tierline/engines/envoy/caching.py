@@ -93,7 +93,21 @@ def judging() -> dict[str, Any]:
     }
 
 
-def routes(cluster: str, direct: str) -> list[dict[str, Any]]:
+PASSES = (
+    {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD"}}},
+    {"name": "authorization", "present_match": True},
+)
+"""What no copy can answer, as nothing is kept of answers to credentials."""
+
+
+def adding(entry: bool) -> dict[str, Any]:
+    """What the way past the copies adds to a request and its answer. entry: no cache in front."""
+    via = [{"header": {"key": "via", "value": "1.1 tierline"}, "append_action": "APPEND_IF_EXISTS_OR_ADD"}]
+    gone = {"response_headers_to_remove": ["surrogate-key"]} if entry else {}
+    return {"request_headers_to_add": via, "response_headers_to_add": via, **gone}
+
+
+def routes(cluster: str, direct: str, entry: bool) -> list[dict[str, Any]]:
     """From `cluster` come answers that may be kept; `direct` is for what no copy can answer."""
     action: dict[str, Any] = {"timeout": "0s", "idle_timeout": "60s"}
     by_name = {"name": ":method", "string_match": {"safe_regex": {"regex": "PURGE|BAN|PURGEKEY"}}}
@@ -118,6 +132,7 @@ def routes(cluster: str, direct: str) -> list[dict[str, Any]]:
                 "match": {"prefix": "/", "headers": [safe, {"name": field, "present_match": True}]},
                 "route": {**action, "cluster": direct, "retry_policy": retry(2, True)},
                 **off,
+                **({"response_headers_to_remove": ["surrogate-key"]} if entry else {}),
             }
         )
     kept = {**action, "cluster": cluster}

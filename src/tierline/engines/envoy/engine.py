@@ -14,6 +14,7 @@ from tierline.engines.context import Context
 from tierline.engines.envoy import check, drain
 from tierline.engines.envoy.filters import live
 from tierline.engines.envoy.listeners import Fragment, listeners, policy_file, watched
+from tierline.engines.envoy.merging import merged
 from tierline.plan.model import Unit
 from tierline.tiers.base import system
 
@@ -38,7 +39,7 @@ class Envoy:
 
     def processes(self, unit: Unit, context: Context) -> list[Process]:
         folder = context.folder(unit.id)
-        fragments: list[Fragment] = [system(r.slot, r.system).contribute(r, context) for r in unit.roles]
+        fragments = merged([system(r.slot, r.system).contribute(r, context) for r in unit.roles])
         config = folder / "envoy.json"
         program = self.binary().path
         argv = (

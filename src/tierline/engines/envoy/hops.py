@@ -10,11 +10,37 @@ from tierline.plan.model import Role
 
 _FILE = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
 
+MARK = "tierline.merged"
+"""The filter that marks a request which skips the way to a gateway of the same process, and its metadata."""
 
-def access_logs(role: Role, context: Context) -> list[dict[str, Any]]:
-    """A whole hop when sampled or failed, else a line that is only counted."""
+
+def marked(yes: bool = True) -> dict[str, Any]:
+    """A filter of access logs and replies: requests that skipped the way, or those that didn't."""
+    matcher = {
+        "filter": MARK,
+        "path": [{"key": "short"}],
+        # An access log ignores `invert`.
+        "value": {"string_match": {"exact": "yes" if yes else "no"}},
+    }
+    return {"metadata_filter": {"matcher": matcher, "match_if_key_not_found": not yes}}
+
+
+def access_logs(role: Role, context: Context, plays: tuple[Role, ...] = ()) -> list[dict[str, Any]]:
+    """The logs of one manager. plays: the roles that requests skip; who passes one on had no part in how it ended."""
+    if not plays:
+        return _logs(role, context)
+    logs = _logs(role, context, marked(False))
+    for other in (role, *plays):
+        logs += _logs(other, context, marked(), "" if other is plays[-1] else "via_upstream")
+    return logs
+
+
+def _logs(
+    role: Role, context: Context, only: dict[str, Any] | None = None, verdict: str = ""
+) -> list[dict[str, Any]]:
+    """A whole hop when sampled or failed, else a line that is only counted. only: what both must pass."""
     place = role.zone or role.region
-    verdict = "%RESPONSE_CODE_DETAILS%"
+    verdict = verdict or "%RESPONSE_CODE_DETAILS%"
     if role.tier == "cache":
         verdict = f"%DYNAMIC_METADATA(tierline:verdict)% {verdict}"
     whole = (
@@ -64,7 +90,7 @@ def access_logs(role: Role, context: Context) -> list[dict[str, Any]]:
     return [
         {
             "name": "envoy.access_loggers.file",
-            "filter": chosen,
+            "filter": {"and_filter": {"filters": [only, chosen]}} if only else chosen,
             "typed_config": {
                 "@type": _FILE,
                 "path": path,

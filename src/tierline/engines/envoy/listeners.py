@@ -73,6 +73,15 @@ class Fragment(msgspec.Struct, kw_only=True):
     """Whole listeners, such as a TCP proxy's."""
     stripped: tuple[str, ...] = ()
     """Request fields that end here, besides those that end everywhere."""
+    passes: tuple[dict[str, Any], ...] | None = None
+    """Header matches that a request must meet for the role to hand it on as it is to the nearest that stands behind;
+    empty: each is. None: the role may not be left out (merging.py)."""
+    adding: dict[str, Any] = {}
+    """What its routes add to such a request, and to its answer."""
+    borrowed: list[tuple[str, dict[str, Any]]] = []
+    """Filters of another role, by its id, that routes switch on."""
+    plays: tuple[Role, ...] = ()
+    """Roles whose hops this one's manager reports, of the requests that skipped them."""
     folders: list[str] = []
     """What must exist before Envoy starts."""
 
@@ -130,7 +139,10 @@ def listeners(fragment: Fragment, context: Context, folder: Path) -> list[dict[s
 def _manager(fragment: Fragment, context: Context, folder: Path, quic: bool = False) -> dict[str, Any]:
     role = fragment.role
     entry = role.id in context.plan.entry
-    filters = ordered([*fragment.filters, *([TRACE] if entry else [])])
+    owners = {each["name"]: owner for owner, each in fragment.borrowed}
+    filters = ordered(
+        [*fragment.filters, *(each for _, each in fragment.borrowed), *([TRACE] if entry else [])]
+    )
     # What only this line may say is taken from strangers before any filter reads it; at the entry, where
     # the request comes from is what the socket says, not what the client says.
     stripped: list[dict[str, Any]] = [
@@ -176,22 +188,25 @@ def _manager(fragment: Fragment, context: Context, folder: Path, quic: bool = Fa
             "route_config_name": role.id,
             "config_source": watched(folder / f"routes-{role.id}.json"),
         },
-        "http_filters": [_filter(each, role, folder) for each in filters],
-        "access_log": access_logs(role, context),
+        "http_filters": [_filter(each, role.id, folder, owners) for each in filters],
+        "access_log": access_logs(role, context, fragment.plays),
         **({"local_reply_config": fragment.local_reply} if fragment.local_reply else {}),
         **fragment.manager,
     }
     return {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
 
 
-def _filter(each: dict[str, Any], role: Role, folder: Path) -> dict[str, Any]:
-    """A filter as the listener names it: a live one by its file."""
-    if not live(each["name"]):
-        return each
+def _filter(each: dict[str, Any], role: str, folder: Path, owners: dict[str, str]) -> dict[str, Any]:
+    """A filter as the listener names it: a live one by its file, a borrowed one switched off."""
+    name = each["name"]
+    off = {"disabled": True} if name in owners else {}
+    if not live(name):
+        return {**each, **off}
     return {
-        "name": each["name"],
+        "name": name,
         "config_discovery": {
-            "config_source": watched(policy_file(folder, role.id, each["name"])),
+            "config_source": watched(policy_file(folder, owners.get(name, role), name)),
             "type_urls": [each["typed_config"]["@type"]],
         },
+        **off,
     }

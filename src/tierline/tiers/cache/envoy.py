@@ -64,7 +64,7 @@ class EnvoyCache(System):
                 {
                     "name": "all",
                     "domains": ["*"],
-                    "routes": caching.routes(name, f"{name}.direct"),
+                    "routes": caching.routes(name, f"{name}.direct", store.entry),
                 }
             ],
             clusters=[
@@ -72,6 +72,8 @@ class EnvoyCache(System):
                 cluster(f"{name}.direct", behind),
             ],
             stripped=caching.POISON,
+            passes=None if settings["raw"] else caching.PASSES,
+            adding=caching.adding(store.entry),
             folders=[store.path],
             manager={
                 "via": "1.1 tierline",

@@ -52,7 +52,14 @@ class EnvoyLB(System):
             binds=_binds(role, context),
             sections=mails,
             certificates={str(secret): tls.secret(cert.pem)} if secret else {},
+            passes=() if _nearest(settings) else None,
         )
+
+
+def _nearest(settings: dict[str, Any]) -> bool:
+    """Whether all requests go to the own zone's next tier as long as it lives, and as many as come."""
+    chosen = settings["balance"] == "consistent_hash" or settings["weights"] or settings["sticky"]
+    return settings["zone_aware"] and not (chosen or settings["per_instance"] or settings["raw"])
 
 
 def _secret_file(role: Role, context: Context) -> Path:
