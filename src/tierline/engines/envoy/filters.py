@@ -7,6 +7,8 @@ from typing import Any
 ORDER = (
     # A request that comes without a trace begins one before anything can refuse it.
     "tierline.trace",
+    # A certificate authority's question carries no token either, and knows no host.
+    "tierline.challenge",
     # Of requests that skip the way to a gateway of the same process: what refuses them reports as the gateway.
     "tierline.merged",
     # What was behind a login or a key must not be kept by those in front.
