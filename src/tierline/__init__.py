@@ -29,7 +29,17 @@ if TYPE_CHECKING:
         Weighted,
     )
     from tierline.tiers.domain.tier import Relational, Table
-    from tierline.tiers.feature.tier import Bucket, Function, Mail, Queue, Scale, Service, Stream, Topic
+    from tierline.tiers.feature.season import Season
+    from tierline.tiers.feature.tier import (
+        Bucket,
+        Function,
+        Mail,
+        Queue,
+        Scale,
+        Service,
+        Stream,
+        Topic,
+    )
     from tierline.tiers.gateway.tier import (
         JWT,
         OIDC,
@@ -63,6 +73,7 @@ _HOMES = {
     "tierline.tiers.feature.tier": (
         "Service", "Scale", "Function", "Queue", "Topic", "Stream", "Bucket", "Mail",
     ),
+    "tierline.tiers.feature.season": ("Season",),
     "tierline.tiers.core.tier": ("Cache", "Sessions"),
     "tierline.tiers.domain.tier": ("Relational", "Table"),
     "tierline.tiers.analytics.tier": ("Telemetry",),
@@ -75,7 +86,7 @@ __all__ = [
     "Canary",
     "Failover", "Function", "Gateway", "Geography", "HTTPCache", "Journey", "Latency", "LoadBalancer",
     "Mail", "Mirror", "Mobile", "Multivalue", "PartCache", "Queue", "Quota", "RateLimit", "Record",
-    "Registration", "Relational", "Route", "Scale", "Service", "Sessions", "Simple", "Stack", "Stream", "Table",
+    "Registration", "Relational", "Route", "Scale", "Season", "Service", "Sessions", "Simple", "Stack", "Stream", "Table",
     "Telemetry", "Topic", "Version", "Visit", "Web", "Weighted",
 ]  # fmt: skip
 

@@ -18,7 +18,8 @@ from tierline.tiers.cdn.tier import CDN
 from tierline.tiers.client.tier import Client, Visit
 from tierline.tiers.dns.places import REGIONS
 from tierline.tiers.dns.tier import DNS
-from tierline.tiers.feature.tier import Function, Resource, Service
+from tierline.tiers.feature.season import Season
+from tierline.tiers.feature.tier import Function, Resource, Scale, Service
 from tierline.tiers.gateway.tier import JWT, Gateway
 from tierline.tiers.lb.tier import LoadBalancer
 
@@ -47,6 +48,11 @@ class Stack(Intent):
     journeys: tuple[Any, ...] = setting("Journeys of the experience layer.", default=())
     services: tuple[Service, ...] = setting("Services.", default=())
     functions: tuple[Function, ...] = setting("Functions.", default=())
+    scale: Scale | None = setting(
+        "Instances of the journeys per zone; None: as many as of the services that share their process.",
+        default=None,
+    )
+    seasons: tuple[Season, ...] = setting("Times whose visitors are known before.", default=())
     workload: tuple[Visit, ...] = setting("What clients ask, for compare and kill --watch.", default=())
     telemetry: Telemetry = setting("Where hops land.", factory=Telemetry)
     region: str = setting("The region in which the zones are.", default="eu-west-1", allowed=_region)
@@ -62,6 +68,7 @@ class Stack(Intent):
         self._names()
         self._references()
         self._cycles()
+        self._seasons()
 
     @property
     def apps(self) -> tuple[Service | Function, ...]:
@@ -142,6 +149,29 @@ class Stack(Intent):
                     )
                 if isinstance(used, JWT) and (self.gateway is None or self.gateway.auth is not used):
                     raise user.wrong("uses", used.name, "the JWT that is also the gateway's auth")
+
+    def _seasons(self) -> None:
+        if self.scale is not None and (self.scale.min < 1 or self.scale.queue):
+            raise self.wrong("scale", self.scale, "min=1 or more, and rps=, cpu= or latency=")
+        names = [season.name for season in self.seasons]
+        known = {service.name: service for service in self.services}
+        for season in self.seasons:
+            if names.count(season.name) > 1:
+                raise self.wrong("seasons", season.name, "seasons whose names differ")
+            for each in season.services:
+                name = each.name if isinstance(each, Service) else each
+                if name not in known:
+                    raise season.wrong(
+                        "services", name, f"a service of this stack{nearest(name, known)} {choices(known)}"
+                    )
+                if known[name].scale.max < season.min:
+                    raise season.wrong(
+                        "min", season.min, f"at most {known[name].scale.max}, the max of {name}'s scale"
+                    )
+            resources = {id(resource) for resource in self._every_resource()}
+            for each in season.warm_up:
+                if isinstance(each, Resource) and id(each) not in resources:
+                    raise season.wrong("warm_up", each.name, "a resource that a service uses")
 
     def _cycles(self) -> None:
         graph = {

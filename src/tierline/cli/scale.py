@@ -7,18 +7,36 @@ from pathlib import Path
 import click
 
 from tierline.cli.shared import running
+from tierline.errors import RunError
 
 
 @click.command()
 @click.argument("service")
-@click.argument("instances", type=click.IntRange(1, 256))
+@click.argument("instances", required=False)
 @click.argument("stack", required=False, type=click.Path(path_type=Path))
-def command(service: str, instances: int, stack: Path | None) -> None:
-    """Run INSTANCES of SERVICE in each zone; those who call it are told while requests go on."""
+@click.option("--auto", is_flag=True, help="Give the number back to the service's scale.")
+def command(service: str, instances: str | None, stack: Path | None, auto: bool) -> None:
+    """Run INSTANCES of SERVICE in each zone; those who call it are told while requests go on.
+
+    The number stays until it is given back with --auto. SERVICE may be a function, or `experience`: the journeys.
+    """
     from tierline.run import control
 
-    request = {"do": "scale", "service": service, "instances": instances}
+    if auto and stack is None:
+        stack, instances = Path(instances) if instances is not None else None, None
+    if auto and instances is not None:
+        raise RunError(
+            f"scale {service} {instances} --auto: a number pins it, --auto gives it back; say one of them"
+        )
+    if not auto and (instances is None or not instances.isdecimal() or int(instances) > 256):
+        raise RunError(
+            f"scale {service} {instances or ''}: give a number of instances per zone from 0 to 256, or --auto"
+        )
+    number = None if auto or instances is None else int(instances)
+    request = {"do": "scale", "service": service, "instances": number}
     told = control.ask(running(stack).root, request, timeout=120)
     for what in ("added", "told", "restarted", "removed"):
         if told[what]:
             click.echo(f"{what:<10}{', '.join(told[what])}")
+    if auto:
+        click.echo(f"{service} follows its scale again")

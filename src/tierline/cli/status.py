@@ -16,7 +16,7 @@ from tierline.cli.shared import running, stack_argument
 @stack_argument
 @click.option("--json", "as_json", is_flag=True, help="As data.")
 def command(stack: Path | None, as_json: bool) -> None:
-    """Processes, zones, ages, restarts and memory of the line."""
+    """Services with their load, then processes: zones, ages, restarts and memory."""
     from tierline.run import control
 
     told = control.ask(running(stack).root, {"do": "status"})
@@ -25,11 +25,15 @@ def command(stack: Path | None, as_json: bool) -> None:
         return
     import psutil
 
+    from tierline.cli.view import services
+
     click.echo(f"{told['stack']}  {told['phase']}  supervisor {told['pid']}")
     for label, url in told["urls"].items():
         click.echo(f"  {label:<18} {url}")
     if told.get("certificate"):
         click.echo(f"  {'certificate':<18} {_certificate(told['certificate'])}")
+    if lines := services(told, time.time()):
+        click.echo("\n" + "\n".join(lines))
     click.echo(f"\n  {'process':<26}{'zone':<16}{'state':<12}{'pid':>7}{'age':>8}{'starts':>7}{'memory':>9}")
     for process in told["processes"]:
         memory = ""

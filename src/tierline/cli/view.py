@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -46,7 +47,7 @@ async def watch(line: Line) -> None:
                 click.echo(f"  {_MARK[child.phase]} {child.process.name:<24} {child.phase} {child.problem}")
         for event in line.events.last(line.events.count - told) if line.events.count > told else ():
             _clear(terminal)
-            colour = "green" if event["what"] == "reloaded" else "yellow"
+            colour = "green" if event["what"] in ("reloaded", "scaled", "season") else "yellow"
             click.echo(f"  {click.style(event['what'], fg=colour)} {event['name']}: {event['text']}")
         told = line.events.count
         if terminal and line.phase == "starting":
@@ -76,3 +77,56 @@ def summary(status: dict[str, Any]) -> str:
     lines += [f"  {label:<18} {url}" for label, url in urls.items()]
     lines.append("try  tierline trip / · tierline status · tierline logs --follow · tierline down")
     return "\n".join(lines)
+
+
+def services(told: dict[str, Any], now: float) -> list[str]:
+    """Instances of each service by zone, what they carry, and why there are so many."""
+    if not told["services"]:
+        return []
+    lines = [
+        f"  {'service':<18}{'zone':<8}{'instances':<14}{'allowed':<9}{'age':>7}{'requests/s':>12}{'cpu':>7}{'p50':>10}"
+    ]
+    for each in told["services"]:
+        allowed = f"{each['min']}-{each['max']}" if each["min"] != each["max"] else f"{each['max']}"
+        if each["asleep"]:
+            lines.append(f"  {each['name']:<18}{'':<8}{'0, asleep':<14}{allowed}")
+        for zone, number in each["desired"].items():
+            here = [one for one in each["instances"] if one["zone"] == zone]
+            if not here:
+                continue
+            well = sum(one["phase"] == "ready" for one in here)
+            shown = f"{number}" if well == number else f"{well} of {number}"
+            if each["pinned"] is not None:
+                shown += ", pinned"
+            ages = [one["began"] for one in here if one["began"]]
+            age = f"{now - max(ages):.0f} s" if ages else ""
+            lines.append(
+                f"  {each['name']:<18}{zone:<8}{shown:<14}{allowed:<9}{age:>7}"
+                f"{_known(here, 'rps', '.1f'):>12}{_known(here, 'cpu', '.0%'):>7}{_late(here):>10}"
+            )
+        if each["waiting"]:
+            lines.append(f"    {each['waiting']} waiting")
+        if each["reason"]:
+            lines.append(f"    {now - each['reason_at']:.0f} s ago  {each['reason']}")
+    for season in told["seasons"]:
+        if season["on"]:
+            state = f"on for {now - season['since']:.0f} s"
+        elif season["begins"] and season["begins"] > now:
+            state = f"from {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(season['begins']))}"
+        else:
+            state = "not on"
+        lines.append(f"  season {season['name']}: {state}, at least {season['min']} in each zone")
+        lines += [
+            f"    {'●' if one['well'] else '✗'} {one['what']}: {one['said']}" for one in season["warmed"]
+        ]
+    return lines
+
+
+def _known(instances: list[dict[str, Any]], what: str, form: str) -> str:
+    known = [each[what] for each in instances if each[what] is not None]
+    return format(sum(known), form) if known else "?"
+
+
+def _late(instances: list[dict[str, Any]]) -> str:
+    known = [each["p50"] for each in instances if each["p50"] is not None]
+    return f"{max(known) * 1000:.1f} ms" if known else ""

@@ -1,13 +1,11 @@
-"""A fleet's resources: role and instance profile, launch template, Auto Scaling group, scaling policy."""
+"""A fleet's resources: role and instance profile, launch template, Auto Scaling group."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from tierline.deploy import addresses, boot
+from tierline.deploy import addresses, boot, scaling
 from tierline.deploy.fleet import Fleet
 from tierline.deploy.template import Template
-from tierline.tiers.cloudformation import allow, att, logical, policy, ref, sub, trust
+from tierline.tiers.cloudformation import allow, att, logical, policy, ref, trust
 
 KIND = "t4g.small"
 
@@ -47,7 +45,8 @@ def instances(template: Template, fleet: Fleet) -> None:
         },
     )
     if most > least:
-        _scaling(template, fleet, id)
+        scaling.policies(template, fleet, id)
+        scaling.seasons(template, fleet, id)
 
 
 def _profile(template: Template, fleet: Fleet, id: str) -> None:
@@ -114,41 +113,4 @@ def _launch(template: Template, fleet: Fleet, id: str) -> None:
                 "UserData": boot.user_data(template, fleet),
             }
         },
-    )
-
-
-def _scaling(template: Template, fleet: Fleet, id: str) -> None:
-    inner = f"{logical(fleet.door.name)}Targets"
-    target: dict[str, Any] = {
-        "PredefinedMetricSpecification": {"PredefinedMetricType": "ASGAverageCPUUtilization"},
-        "TargetValue": round(100 * float(fleet.scale.get("cpu") or 0.6), 1),
-    }
-    by_requests = bool(fleet.scale.get("rps")) and inner in fleet.targets
-    if by_requests:
-        # The metric counts per target and minute.
-        target = {
-            "PredefinedMetricSpecification": {
-                "PredefinedMetricType": "ALBRequestCountPerTarget",
-                "ResourceLabel": sub(
-                    f"${{InnerBalancer.LoadBalancerFullName}}/${{{inner}.TargetGroupFullName}}"
-                ),
-            },
-            "TargetValue": round(60 * float(fleet.scale["rps"]), 1),
-        }
-    elif fleet.scale.get("rps"):
-        template.note(
-            f"{fleet.name}: rps= counts at the internal load balancer, which nobody uses; CPU is followed"
-        )
-    # Requests can be counted once the balancer sends some.
-    later: dict[str, Any] = {"DependsOn": f"{logical(fleet.door.name)}Listener"} if by_requests else {}
-    template.add(
-        "apps",
-        f"{id}Scaling",
-        "AWS::AutoScaling::ScalingPolicy",
-        {
-            "AutoScalingGroupName": ref(f"{id}Group"),
-            "PolicyType": "TargetTrackingScaling",
-            "TargetTrackingConfiguration": target,
-        },
-        **later,
     )

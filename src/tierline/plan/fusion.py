@@ -18,6 +18,7 @@ def fuse(stack: Stack, roles: list[Role], *, fusion: bool = True) -> tuple[Unit,
     except roles of a group that can't be taken apart (databases of one server)."""
     groups: dict[str, list[Role]] = {}
     alone = {service.name for service in stack.services if not service.fuse or service.command}
+    alone |= {function.name for function in stack.functions if function.scale is not None}
     modules: set[str] = set()
     for service in stack.services:
         # A module is imported once per process: a second service of it would have the first one's environment.

@@ -107,6 +107,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Roles that clients connect to: the first tier of the path after dns."""
     fusion: bool = True
     units: tuple[Unit, ...]
+    asleep: tuple[Unit, ...] = ()
+    """Functions that have no process until a message waits."""
+    seasons: tuple[dict[str, Any], ...] = ()
     losses: tuple[Loss, ...] = ()
     notes: tuple[str, ...] = ()
 

@@ -4,7 +4,7 @@ dns                      one
 cdn                      one per place (region)
 assets                   one per zone, the origin of static files
 lb, cache, gateway       one per zone
-experience, services     `scale.min` per zone
+experience, services     the first instance of each zone; scaling.py adds the others
 resources                in the first zone; replicas in the next ones
 analytics                one
 """
@@ -82,15 +82,11 @@ def _apps(stack: Stack, line: Line) -> Iterable[Role]:
     if stack.journeys:
         paths = [{"name": journey.name, "path": journey.path} for journey in stack.journeys]
         for zone in stack.zones:
-            yield _role(line, "experience", "experience", {"journeys": paths}, region=stack.region, zone=zone)
+            told = {"journeys": paths, "scale": stack.scale.data() if stack.scale else None}
+            yield _role(line, "experience", "experience", told, region=stack.region, zone=zone)
     for app in stack.apps:
-        scale = app.scale.min if isinstance(app, Service) else 1
         for zone in stack.zones:
-            for number in range(1, scale + 1):
-                yield _role(
-                    line, app.slot, app.name, app.data(), region=stack.region, zone=zone,
-                    place=zone if number == 1 else f"{zone}-{number}",
-                )  # fmt: skip
+            yield _role(line, app.slot, app.name, app.data(), region=stack.region, zone=zone)
 
 
 def _resources(stack: Stack, line: Line) -> Iterable[Role]:

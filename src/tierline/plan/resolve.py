@@ -4,12 +4,14 @@ place      every tier at every place it is needed      placement.py
 connect    each role to the roles that follow it       here
 wire       what services receive in the environment    wiring.py
 fuse       neighbours on one engine share a unit       fusion.py
+scale      as many instances as each needs at least    scaling.py
 report     what the lineup's systems can't do          parity.py
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -17,8 +19,11 @@ from tierline.plan.fusion import fuse
 from tierline.plan.model import Plan, Role
 from tierline.plan.parity import losses
 from tierline.plan.placement import PATH, Line, place
+from tierline.plan.scaling import scaled, scales
 from tierline.plan.wiring import wire
 from tierline.stack import Stack
+from tierline.tiers.feature.season import Season
+from tierline.tiers.feature.tier import Resource, Service
 
 
 def resolve(stack: Stack, lineup: Mapping[str, str], *, fusion: bool = True) -> Plan:
@@ -39,9 +44,11 @@ def resolve(stack: Stack, lineup: Mapping[str, str], *, fusion: bool = True) -> 
         entry=tuple(role.id for role in roles if role.name == entry),
         fusion=fusion,
         units=fuse(stack, roles, fusion=fusion),
+        seasons=tuple(_season(season) for season in stack.seasons),
         losses=losses(stack, line),
         notes=_notes(stack, line, roles),
     )
+    plan = scaled(plan, {key: each.min for key, each in scales(plan).items()})
     return _described(stack, plan)
 
 
@@ -59,6 +66,18 @@ def _described(stack: Stack, plan: Plan) -> Plan:
 
     units = tuple(msgspec.structs.replace(u, roles=tuple(map(told, u.roles))) for u in plan.units)
     return msgspec.structs.replace(plan, units=units, notes=(*plan.notes, *notes))
+
+
+def _season(season: Season) -> dict[str, Any]:
+    """A season as data: whom it names by name alone."""
+    return {
+        **season.data(),
+        "services": [each.name if isinstance(each, Service) else each for each in season.services],
+        "warm_up": [
+            {"kind": type(each).__name__, "name": each.name} if isinstance(each, Resource) else each
+            for each in season.warm_up
+        ],
+    }
 
 
 def _notes(stack: Stack, line: Line, roles: list[Role]) -> tuple[str, ...]:

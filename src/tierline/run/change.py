@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _DRAIN = 0.5
 """Seconds between telling those in front and stopping an instance: what was under way arrives."""
+_LONGEST = 12.0
+"""Seconds that an instance that is removed has for what it is still answering."""
 _NOTICED = 1.2
 _BACK_TO_FRONT = ("python", "envoy", "nginx", "haproxy", "traefik", "varnish", "answers")
 
@@ -66,9 +68,15 @@ async def change(line: Line, plan: Plan) -> Changed:
         raise
     told, restarted = [], []
     undo: list[tuple[Child, Process]] = []
+    # What plays less than before goes on playing it until nobody sends requests to it any more.
+    fewer = {name for name in touched if set(line.children[name].process.roles) - set(wanted[name].roles)}
+    waited = False
     try:
-        for name in sorted(touched, key=lambda name: _rank(wanted[name])):
+        for name in sorted(touched, key=lambda name: (name in fewer, _rank(wanted[name]))):
             child, before = line.children[name], line.children[name].process
+            if name in fewer and not waited:
+                await asyncio.sleep(_DRAIN)
+                waited = True
             undo.append((child, before))
             if await _apply(child, wanted[name]):
                 told.append(name)
@@ -81,10 +89,10 @@ async def change(line: Line, plan: Plan) -> Changed:
             await line.drop(child)
         line.plan, line.addresses, line.context = was
         raise
-    if removed:
+    if removed and not waited:
         await asyncio.sleep(_DRAIN)
-    for name in removed:
-        await line.drop(line.children[name])
+    # Those in front are told: what an instance is still answering may take its time.
+    await asyncio.gather(*(line.drop(line.children[name], _LONGEST) for name in removed))
     line.changed()
     return Changed(added=added, told=told, restarted=restarted, removed=removed)
 

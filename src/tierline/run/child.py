@@ -347,6 +347,18 @@ class Child:
                         Path(entry).unlink(missing_ok=True)
         life.ended.set()
 
+    async def retire(self, within: float) -> None:
+        """End it once what it is answering is answered, `within` seconds at most."""
+        self._stopping = True
+        if self._popen is None or self._exited.is_set():
+            return
+        if self.voice is not None:
+            self.voice.say(do="retire")
+        else:
+            _signal(self._popen.pid, getattr(signal, f"SIG{self.process.stop_signal}"), group=False)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._exited.wait(), within)
+
     async def stop(self) -> None:
         """Gracefully, then by force."""
         self._stopping = True

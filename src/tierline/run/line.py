@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -32,6 +32,9 @@ from tierline.run.isolation import Isolation
 from tierline.run.renewal import Renewal
 from tierline.run.state import State
 from tierline.tiers.base import system
+
+if TYPE_CHECKING:
+    from tierline.run.scale import Scaler
 
 
 def engine(name: str) -> Engine:
@@ -138,19 +141,23 @@ class Line:
         self.changing = asyncio.Lock()
         """Held while the line is being changed."""
         self.events = Events(state.folder("logs") / "events.log")
+        self.hearers: list[Callable[[Child, dict[str, Any]], None]] = []
+        """Who is told what processes say."""
+        self.scaler: Scaler | None = None
         self.adaptations: list[Callable[[Plan], Plan]] = []
         """What a plan of the stack file is made into before it is applied."""
         self.refused: dict[str, str] = {}
         """What could not be applied, by what it is about."""
         self.isolation = Isolation(self)
+        self.hearers.append(self.isolation.heard)
         self.generation = ""
         """Which state of the sources runs: what the code before has kept is not used again."""
 
     def adapted(self, plan: Plan) -> Plan:
-        """A plan as this run of the line needs it."""
+        """A plan as this run of the line needs it, with as many instances as there are now."""
         for adaptation in self.adaptations:
             plan = adaptation(plan)
-        return plan
+        return self.scaler.adapted(plan) if self.scaler is not None else plan
 
     def prepare(self) -> None:
         """Everything that can fail before anything starts: programs, ports, configuration."""
@@ -195,12 +202,18 @@ class Line:
 
     def launch(self, child: Child) -> None:
         """Keep a process running from now on, once those before it are ready."""
-        child.heard, child.died = self.isolation.heard, self.isolation.died
+        child.heard, child.died = self._hear, self.isolation.died
         before = [self.children[name] for name in child.process.after]
         self._tasks.append(asyncio.create_task(child.run(before)))
 
-    async def drop(self, child: Child) -> None:
-        """Stop a process for good."""
+    def _hear(self, child: Child, message: dict[str, Any]) -> None:
+        for hearer in self.hearers:
+            hearer(child, message)
+
+    async def drop(self, child: Child, within: float = 0.0) -> None:
+        """Stop a process for good. within: seconds for what it is still answering, where nobody waits for the end."""
+        if within:
+            await child.retire(within)
         await child.stop()
         self.children.pop(child.process.name, None)
         self.changed()
@@ -282,6 +295,8 @@ class Line:
             "addresses": self.addresses.data(),
             "refused": self.refused,
             "events": self.events.last(),
+            "services": self.scaler.status() if self.scaler is not None else [],
+            "seasons": self.scaler.seasons.status() if self.scaler is not None else [],
             "processes": [
                 {
                     "name": child.process.name,

@@ -13,7 +13,6 @@ import msgspec
 
 from tierline.errors import RunError
 from tierline.plan.model import Plan
-from tierline.plan.scaling import scaled
 from tierline.run import control
 from tierline.run.change import change
 from tierline.run.change import restart as restart_one
@@ -22,6 +21,7 @@ from tierline.run.delayed import delayed, prompt, slow
 from tierline.run.development import development
 from tierline.run.line import Line, sweep
 from tierline.run.reload import Reload
+from tierline.run.scale import Scaler
 from tierline.run.state import State
 
 
@@ -80,11 +80,13 @@ async def _run(
     if reload:
         line.adaptations.append(development)
         line.plan = line.adapted(plan)
+    scaler = Scaler(line)
     line.prepare()
     server = await control.serve(state.root, _handler(line, stop))
     watching = asyncio.create_task(view(line)) if view is not None else None
     reloading: asyncio.Task[None] | None = None
     renewing: asyncio.Task[None] | None = None
+    scaling: asyncio.Task[None] | None = None
     starting = asyncio.create_task(line.start())
     stopping = asyncio.create_task(stop.wait())
     try:
@@ -92,13 +94,16 @@ async def _run(
         if starting.done():
             starting.result()
             renewing = asyncio.create_task(line.renewal.run())
+            scaling = asyncio.create_task(scaler.run())
             if reload:
                 reloading = asyncio.create_task(Reload(line).run())
             if ready is not None:
                 ready(line)
             await stop.wait()
     finally:
-        beside = [task for task in (starting, watching, stopping, reloading, renewing) if task is not None]
+        beside = [
+            task for task in (starting, watching, stopping, reloading, renewing, scaling) if task is not None
+        ]
         for task in beside:
             task.cancel()
         await line.stop()
@@ -121,9 +126,13 @@ def _handler(line: Line, stop: asyncio.Event) -> control.Handler:
         return {"restarted": [{"name": child.process.name, "pid": child.pid} for child in children]}
 
     async def scale(request: dict[str, Any]) -> dict[str, Any]:
-        async with line.changing:
-            plan = scaled(line.plan, request["service"], int(request["instances"]))
-            return msgspec.to_builtins(await change(line, plan))  # type: ignore[no-any-return]
+        assert line.scaler is not None
+        number = request["instances"]
+        return await line.scaler.pin(request["service"], None if number is None else int(number))
+
+    async def season(request: dict[str, Any]) -> dict[str, Any]:
+        assert line.scaler is not None
+        return {"warmed": await line.scaler.seasons.play(request["name"], bool(request["begin"]))}
 
     async def apply(request: dict[str, Any]) -> dict[str, Any]:
         """Another plan, made by the command that asks: the stack file may have changed."""
@@ -189,7 +198,7 @@ def _handler(line: Line, stop: asyncio.Event) -> control.Handler:
 
     actions = {
         "status": status, "down": down, "restart": restart, "kill": kill, "heal": heal, "hang": hang, "delay": delay,
-        "token": token, "purge": purge, "scale": scale, "apply": apply,
+        "token": token, "purge": purge, "scale": scale, "season": season, "apply": apply,
     }  # fmt: skip
 
     async def handle(request: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from tierline.lineups import PLANNED
 from tierline.plan.model import TIERS, Role, Text
 
 if TYPE_CHECKING:
+    from tierline.engines.base import Step
     from tierline.tiers.cache.tier import Purge
 
 Level = Literal["runs", "deploys", "renders"]
@@ -57,6 +58,10 @@ class System:
         """Copies that the order names are not served by this role from now on; how many rules that took."""
         raise NotImplementedError(f"{type(self).__module__} keeps no copies that could be purged")
 
+    def warm(self, role: Role, context: Context) -> Step | None:
+        """A command that reads what this role keeps into its memory and prints what it did; None: no such thing."""
+        return None
+
     def shared(self, roles: Sequence[Role]) -> dict[str, Text]:
         """Environment variables, under their ecosystem's names, for who uses a resource with these roles."""
         return {}
@@ -85,7 +90,17 @@ def available(tier: str) -> list[str]:
         module.name
         for module in pkgutil.iter_modules([str(_TIERS / tier)])
         if module.name
-        not in ("tier", "places", "routes", "policies", "registration", "auth", "words", "envoy_who")
+        not in (
+            "tier",
+            "places",
+            "routes",
+            "policies",
+            "registration",
+            "auth",
+            "words",
+            "envoy_who",
+            "season",
+        )
     )
 
 

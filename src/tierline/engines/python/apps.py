@@ -133,8 +133,9 @@ def _in_process(neighbour: Loaded, config: Config) -> InProcess:
     """Its lifespan has been started here already, in its own environment."""
     name = neighbour.told.name
     return InProcess(
-        Entered(neighbour.inner, name), name, zone=config.zone, lifespan=False, state=neighbour.state
-    )
+        Entered(neighbour.inner, name), name, zone=config.zone, lifespan=False, state=neighbour.state,
+        observe=neighbour.app.meter.observe,
+    )  # fmt: skip
 
 
 def _journeys(told: App, config: Config, before: Sequence[Loaded]) -> Any:

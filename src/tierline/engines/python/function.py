@@ -7,9 +7,11 @@ import inspect
 import json
 import logging
 import os
+import time
 from typing import Any
 
 from tierline.engines.python.config import App
+from tierline.engines.python.meter import Meter
 from tierline.trips import record
 
 log = logging.getLogger("tierline.function")
@@ -22,9 +24,16 @@ class Worker:
         self._told = told
         self._handler = handler
         self._task: asyncio.Task[None] | None = None
+        self._quiet = asyncio.Event()
         self.running = 0
+        """Messages that were fetched and are not done with."""
         self.handled = 0
         self.failed = 0
+        self.meter = Meter()
+
+    def quiet(self) -> None:
+        """Fetch nothing more; what was fetched and not begun goes back to the queue."""
+        self._quiet.set()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -32,6 +41,8 @@ class Worker:
             self._task = asyncio.create_task(self._work(os.environ["NATS_URL"]))
             await send({"type": "lifespan.startup.complete"})
             await receive()
+            if self._quiet.is_set():  # the last acknowledgements are on their way
+                await asyncio.wait({self._task}, timeout=2)
             self._task.cancel()
             await asyncio.wait({self._task}, timeout=self._told.timeout)
             await send({"type": "lifespan.shutdown.complete"})
@@ -44,30 +55,42 @@ class Worker:
 
     async def _work(self, url: str) -> None:
         import nats
-        from nats.js.api import ConsumerConfig
+
+        from tierline.engines.nats.consumers import consumer
 
         client = await nats.connect(url, max_reconnect_attempts=-1)
         stream = client.jetstream()
         name = self._told.source
-        if self._told.source_kind == "Queue":
-            pull = await stream.pull_subscribe_bind(name, name)
-        else:  # every function reads a topic or stream for itself
-            durable = f"{name}-{self._told.name}"
-            pull = await stream.pull_subscribe(f"{name}.>", durable, config=ConsumerConfig(max_deliver=5))
-        while True:
+        durable = await consumer(stream, name, self._told.source_kind, self._told.name)
+        pull = await stream.pull_subscribe_bind(durable, name)
+        while not self._quiet.is_set():
+            fetching = asyncio.create_task(pull.fetch(self._told.batch, timeout=5))
+            quiet = asyncio.create_task(self._quiet.wait())
+            await asyncio.wait({fetching, quiet}, return_when=asyncio.FIRST_COMPLETED)
+            quiet.cancel()
+            if not fetching.done():
+                # A fetch that is under way may bring one more: it isn't acknowledged, so it comes again elsewhere.
+                fetching.cancel()
+                break
             try:
-                messages = await pull.fetch(self._told.batch, timeout=5)
+                messages = fetching.result()
             except (TimeoutError, nats.errors.TimeoutError):
                 continue
             except nats.errors.Error as error:
                 log.warning("%s: %s; trying again", name, error)
                 await asyncio.sleep(0.5)
                 continue
+            self.running += len(messages)
             for message in messages:
-                await self._one(message)
+                if self._quiet.is_set():
+                    await message.nak()
+                    self.running -= 1
+                else:
+                    await self._one(message)
+        await client.drain()
 
     async def _one(self, message: Any) -> None:
-        self.running += 1
+        began = time.perf_counter_ns()
         span = record.parse((message.headers or {}).get("traceparent"))
         token = record.current.set(span)
         try:
@@ -91,6 +114,7 @@ class Worker:
         finally:
             record.current.reset(token)
             self.running -= 1
+            self.meter.observe(time.perf_counter_ns() - began)
 
 
 def _data(raw: bytes) -> Any:

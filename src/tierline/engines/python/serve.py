@@ -11,17 +11,21 @@ import json
 import logging
 import os
 import socket
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from tierline.engines.python.apps import Loaded
 from tierline.engines.python.config import Config
+from tierline.engines.python.function import Worker
 from tierline.engines.python.traced import Traced
 from tierline.engines.python.voice import Voice, imported
 from tierline.trips import record
 
 _FLUSH_EVERY = 0.04
 """Seconds between two writes of hops: short, so that a trip can be shown at once."""
+_LOAD_EVERY = 0.5
+"""Seconds between two messages to the supervisor of how much each application has done."""
 _BACKLOG = 2048
 _TURN_OVER = 0.1
 """Seconds in which a retiring process asks its clients, with each answer, to connect anew."""
@@ -100,9 +104,14 @@ class Servers:
 
         loop = asyncio.get_running_loop()
         known, look_at = len(sys.modules), loop.time() + 1
+        load_at = 0.0
         while True:
             await asyncio.sleep(_FLUSH_EVERY)
             record.recorder.flush()
+            if loop.time() >= load_at:
+                load_at = loop.time() + _LOAD_EVERY
+                load = {each.told.name: each.app.meter.told() for each in self._loaded}
+                self._voice.say(load=load, pid=os.getpid(), at=time.monotonic())
             if loop.time() >= look_at:
                 look_at = loop.time() + 1
                 if len(sys.modules) != known:
@@ -116,6 +125,9 @@ class Servers:
 
     async def drain(self, within: float = 1.0) -> None:
         """Stop listening, then let running requests finish, `within` seconds at most."""
+        for each in self._loaded:
+            if isinstance(each.app, Worker):
+                each.app.quiet()
         for server in self._servers:
             server.stop()
         deadline = asyncio.get_running_loop().time() + within

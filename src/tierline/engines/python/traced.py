@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tierline.engines.python import flying
+from tierline.engines.python.meter import Meter
 from tierline.journeys.frame import Frame, frame
 from tierline.journeys.service import DEADLINE
 from tierline.resources.calling import here as neighbours
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from tierline.engines.python.watch import Watch
 
 _now = time.time_ns
+_clock = time.perf_counter_ns
 
 
 class Traced:
@@ -39,6 +41,7 @@ class Traced:
         self._zone = os.environ.get("TIERLINE_ZONE", "")
         self.running = 0
         """Requests being answered now."""
+        self.meter = Meter()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -60,7 +63,8 @@ class Traced:
                 break
         self.running += 1
         slot = flying.flying.enter(self.name, f"{scope['method']} {scope['path']}")
-        began = _now() if span is not None and span.sampled else 0
+        sampled_at = _now() if span is not None and span.sampled else 0
+        began = _clock()
         try:
             if self._system is None:
                 await self._app(scope, receive, send)
@@ -74,8 +78,9 @@ class Traced:
         finally:
             flying.flying.leave(slot)
             self.running -= 1
-            if began and span is not None and Traced.watch is not None:
-                self._held_up(span, began)
+            self.meter.observe(_clock() - began)
+            if sampled_at and span is not None and Traced.watch is not None:
+                self._held_up(span, sampled_at)
 
     def _held_up(self, span: record.Span, began: int) -> None:
         """A hop of its own for the time in which nothing could run, whoever was to blame."""

@@ -19,4 +19,5 @@ class JourneysOnAutoScaling(System):
     stand_in = "journeys"
 
     def deploy(self, roles: Sequence[Role], template: Template) -> None:
-        template.fleet("experience").run(roles, scale={"min": 1, "max": 4, "cpu": 0.6}, health="/-/health")
+        scale = roles[0].settings.get("scale") or {"min": 1, "max": 4, "cpu": 0.6, "cooldown": 30.0}
+        template.fleet("experience").run(roles, scale=scale, health="/-/health")

@@ -51,7 +51,7 @@ class SQS(System):
             },
             keep="Retain",
         )
-        template.tell(role.id, {"url": ref(id), "arn": att(id, "Arn")})
+        template.tell(role.id, {"url": ref(id), "arn": att(id, "Arn"), "name": att(id, "QueueName")})
         actions = (
             "SendMessage",
             "ReceiveMessage",

@@ -8,15 +8,44 @@ from tierline.intent import Duration, Intent, Name, Size, setting
 
 
 class Scale(Intent):
-    """How many instances of a service run in each zone."""
+    """How many instances run in each zone, and what one of them should carry. Of several targets the one that
+    asks for most decides. A number between `min` and `max` without a target is changed by `tierline scale` alone.
+    """
 
-    min: int = setting("Instances per zone at least.", default=1, above=1, below=64)
+    min: int = setting(
+        "Instances per zone at least; 0: a function sleeps while nothing is queued.",
+        default=1,
+        above=0,
+        below=64,
+    )
     max: int = setting("Instances per zone at most.", default=1, above=1, below=256)
     rps: float | None = setting(
         "Requests per second that one instance should carry.", default=None, above=0.1
     )
     cpu: float | None = setting(
         "Share of a core that one instance should use.", default=None, above=0.05, below=1
+    )
+    latency: Duration | None = setting(
+        "Mean time that an answer should take.", default=None, above=0.001, below=60
+    )
+    queue: float | None = setting(
+        "Messages that may wait for each instance: of a function's source, or of the queues that a service uses.",
+        default=None,
+        above=1,
+    )
+    cooldown: Duration = setting(
+        "How long less must be needed before an instance is removed.", default="30s", above=0.5, below=3600
+    )
+    cooldown_out: Duration | None = setting(
+        "Rest after adding instances; by default a sixth of cooldown.", default=None, above=0.5, below=3600
+    )
+    cooldown_in: Duration | None = setting(
+        "Instead of cooldown, for removing alone.", default=None, above=0.5, below=3600
+    )
+    idle: Duration = setting(
+        "How long nothing may be queued before a function's last instance sleeps (min=0).",
+        default="60s",
+        above=0.5,
     )
 
     def check(self) -> None:
@@ -55,6 +84,8 @@ class Service(Intent):
     )
 
     def check(self) -> None:
+        if self.scale.min < 1:
+            raise self.wrong("scale", self.scale, "min=1 or more: only functions can sleep")
         if (self.app is None) == (not self.command):
             raise self.wrong("app", self.app, "exactly one of app='module:app' and command=[…]")
         if self.app is not None and (self.app.count(":") != 1 or self.app.startswith(":")):
@@ -74,9 +105,15 @@ class Function(Intent):
     uses: tuple[Any, ...] = setting("Resources and services.", default=())
     timeout: Duration = setting("Longest run of one call.", default="30s")
     batch: int = setting("Messages handed over in one call, at most.", default=1, above=1, below=100)
+    scale: Scale | None = setting(
+        "Processes of its own in each zone, by how much is queued; None: one worker in the zone's shared process.",
+        default=None,
+    )
     env: dict[str, str] = setting("More environment variables.", factory=dict)
 
     def check(self) -> None:
+        if self.scale is not None and (self.scale.rps or self.scale.latency):
+            raise self.wrong("scale", self.scale, "queue= or cpu=: a function has no requests, but messages")
         if self.handler.count(":") != 1:
             raise self.wrong("handler", self.handler, "'module:function'")
         if not isinstance(self.on, Queue | Topic | Stream):

@@ -1,0 +1,299 @@
+"""Instances that come and go: with the load, by hand, for a season; functions that sleep; requests that finish."""
+
+from __future__ import annotations
+
+import datetime
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+
+from tierline.compare import load, workload
+from tierline.tiers.client.tier import Visit
+from workbench import Bench, eventually, run
+
+Make = Callable[..., Bench]
+
+WHO = """
+import asyncio, json, os
+
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    if "slow" in scope["path"]:
+        await asyncio.sleep(1.5)
+    if "publish" in scope["path"]:
+        import nats
+        client = await nats.connect(os.environ["NATS_URL"])
+        for number in range(int(scope["path"].rpartition("/")[2])):
+            await client.jetstream().publish(os.environ["WORK_SUBJECT"], b'{"n": %d}' % number)
+        await client.close()
+    body = json.dumps({"pid": os.getpid()}).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+    await send({"type": "http.response.body", "body": body})
+"""
+
+LINE = """
+from tierline import *
+
+home = Journey("home", "/home")
+
+@home.part
+async def said(who):
+    return (await who.get("/said")).json()
+
+"""
+
+
+def front(line: Bench) -> str:
+    url: str = line.status()["urls"]["http"]
+    return url.rstrip("/")
+
+
+@contextmanager
+def asked(line: Bench, path: str, rate: float) -> Iterator[Counter[int]]:
+    """Statuses of a steady load for as long as the block runs."""
+    told = line.status()
+    host, _, port = told["urls"]["http"].partition("://")[2].rstrip("/").rpartition(":")
+    target = {told["region"]: load.Target(host, int(port), told["domain"], None)}
+    seen: Counter[int] = Counter()
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            requests = workload.requests([Visit(path)], told["region"], 1)
+            seen.update(each.status for each in load.open_loop(target, requests, rate, 0.5).samples)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        thread.join()
+
+
+def service(line: Bench, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(each for each in line.status()["services"] if each["name"] == name)
+    return found
+
+
+def instances(line: Bench, name: str) -> int:
+    return len(service(line, name)["instances"])
+
+
+def events(line: Bench) -> str:
+    return line.log("events")
+
+
+def test_instances_follow_the_load_and_no_request_fails(bench: Make) -> None:
+    line = bench(
+        LINE + "stack = Stack('busy', lb=LoadBalancer(), gateway=Gateway(), journeys=[home], zones=['a'],\n"
+        "  services=[Service('who', 'who:app', scale=Scale(1, 3, rps=40, cooldown='2s', cooldown_out='1s'))])\n",
+        who=WHO,
+    )
+    line.up()
+    with asked(line, "/home", 100) as seen:
+        assert eventually(lambda: instances(line, "who") == 3, within=12), events(line)
+        # The journeys call it in their own process, so they came along; and all three answer.
+        assert line.process("apps.a-3")["roles"] == ["experience.a-3", "who.a-3"]
+
+        def shared() -> bool:
+            each = [one["rps"] or 0 for one in service(line, "who")["instances"]]
+            return min(each) > 10
+
+        assert eventually(shared, within=8), service(line, "who")
+        shown = line.run("status").stdout
+        assert "requests/s over 40 per instance" in shown
+        told = service(line, "who")
+        assert told["max"] == 3 and told["targets"] == {"rps": 40} and told["p50"] < 1
+    with asked(line, "/home", 5) as calm:
+        assert eventually(lambda: instances(line, "who") == 1, within=15), events(line)
+    assert set(seen) == set(calm) == {200}
+    assert "scaled who a: " in events(line) and "requests/s under 40 per instance for 2 s" in events(line)
+    assert eventually(
+        lambda: "apps.a-2" not in {each["name"] for each in line.status()["processes"]}, within=5
+    )
+
+
+def test_a_number_given_by_hand_stays_until_it_is_given_back(bench: Make) -> None:
+    line = bench(
+        LINE + "stack = Stack('pinned', gateway=Gateway(), zones=['a'],\n"
+        "  services=[Service('who', 'who:app', expose=['/'], scale=Scale(1, 3, rps=1000, cooldown='1s'))])\n",
+        who=WHO,
+    )
+    line.up()
+    assert run("scale", "who", "2", str(line.folder)).returncode == 0
+    time.sleep(3)  # three cool-downs
+    assert instances(line, "who") == 2
+    assert "2, pinned" in line.run("status").stdout
+    (line.folder / "stack.py").write_text(
+        (line.folder / "stack.py").read_text().replace("['/']", "['/', '/x']")
+    )
+    assert line.run("reload").returncode == 0
+    assert instances(line, "who") == 2, "another stack file keeps the number"
+    assert run("scale", "who", "--auto", str(line.folder)).returncode == 0
+    assert eventually(lambda: instances(line, "who") == 1, within=6), events(line)
+    wrong = run("scale", "who", "3", str(line.folder), "--auto")
+    assert wrong.returncode == 2 and "say one of them" in wrong.stderr
+
+
+def test_a_function_sleeps_until_a_message_waits_and_loses_none(bench: Make) -> None:
+    line = bench(
+        LINE + "work = Queue('work')\n"
+        "stack = Stack('sleepy', gateway=Gateway(), zones=['a', 'b'],\n"
+        "  services=[Service('who', 'who:app', expose=['/'], uses=[work])],\n"
+        "  functions=[Function('packer', 'packer:handle', work,\n"
+        "                      scale=Scale(0, 2, queue=5, cooldown='1s', idle='2s'))])\n",
+        who=WHO,
+        packer="""
+        import os, time
+
+        def handle(event):
+            time.sleep(0.1)
+            with open("handled", "a") as file:
+                file.write(f"{event['data']['n']} {os.getpid()} {time.time()}\\n")
+        """,
+    )
+    line.up()
+    assert service(line, "packer")["asleep"]
+    assert "0, asleep" in line.run("status").stdout
+    assert not any("packer" in each["name"] for each in line.status()["processes"])
+    at = front(line)
+    handled = line.folder / "handled"
+    began = time.time()
+    assert httpx.get(f"{at}/publish/1").status_code == 200
+    assert eventually(handled.exists, within=6), events(line)
+    first = float(handled.read_text().split()[2])
+    assert first - began < 2.0, "a second, and what a busy machine adds"
+    assert httpx.get(f"{at}/publish/80", timeout=20).status_code == 200
+    lines = eventually(lambda: len(found := handled.read_text().splitlines()) >= 81 and found, within=20)
+    assert lines and {int(each.split()[0]) for each in lines[1:]} == set(range(80))
+    assert len({each.split()[1] for each in lines}) > 1, "the more wait, the more work on them"
+    assert eventually(lambda: service(line, "packer")["asleep"], within=10), events(line)
+    assert eventually(lambda: "nothing waited for 2 s, asleep" in events(line)), events(line)
+    assert len(handled.read_text().splitlines()) == 81, "each once"
+
+
+def test_a_season_raises_capacity_warms_up_and_goes(bench: Make) -> None:
+    line = bench(
+        LINE + "films = Relational('films')\n"
+        "stack = Stack('season', lb=LoadBalancer(), gateway=Gateway(), journeys=[home], zones=['a', 'b'],\n"
+        "  services=[Service('who', 'who:app', uses=[films], expose=['/who'], scale=Scale(1, 3))],\n"
+        "  seasons=[\n"
+        "    Season('premiere', min=2, deadline='5s',\n"
+        "           warm_up=['/home', '/who/{1..10}', 'warm:up', 'warm:fails', films]),\n"
+        "  ])\n",
+        who=WHO,
+        warm="""
+        import os, pathlib
+
+        def up():
+            pathlib.Path("warmed").write_text(os.environ["DATABASE_URL"])
+
+        async def fails():
+            raise RuntimeError("no buffers here")
+        """,
+    )
+    line.up()
+    done = run("season", "premiere", "start", str(line.folder))
+    assert done.returncode == 0, done.stderr
+    said = {each.split()[1]: each for each in done.stdout.splitlines()[1:]}
+    assert "2 of 2 answered" in said["/home"] and "20 of 20 answered" in said["/who/{1..10}"], done.stdout
+    assert "✗" in said["warm:fails"] and "RuntimeError: no buffers here" in said["warm:fails"]
+    assert "films pages" not in said["Relational"] and "pages of" in said["Relational"], done.stdout
+    assert (line.folder / "warmed").read_text().startswith("postgresql://")
+    assert service(line, "who")["desired"] == {"a": 2, "b": 2}
+    again = run("season", "premiere", "start", str(line.folder))
+    assert again.returncode == 2 and "is on already" in again.stderr
+    assert run("season", "premiere", "end", str(line.folder)).returncode == 0
+    assert instances(line, "who") == 2
+    # Another stack file, with a season whose time is near.
+    soon = datetime.datetime.now(datetime.UTC)
+    start, end = ((soon + datetime.timedelta(seconds=more)).isoformat()[:19] for more in (3, 6))
+    more = f"Season('clock', min=3, start='{start}', end='{end}', lead='1s'), Season('premiere',"
+    text = (line.folder / "stack.py").read_text().replace("Season('premiere',", more)
+    (line.folder / "stack.py").write_text(text)
+    assert line.run("reload").returncode == 0
+    assert eventually(lambda: service(line, "who")["desired"] == {"a": 3, "b": 3}, within=12), events(line)
+    assert eventually(lambda: instances(line, "who") == 2, within=12), events(line)
+    assert eventually(lambda: "season clock: is over" in events(line)), events(line)
+
+
+def test_what_an_instance_is_answering_is_answered_before_it_goes(bench: Make) -> None:
+    line = bench(
+        LINE + "stack = Stack('draining', lb=LoadBalancer(), gateway=Gateway(), zones=['a'], services=[\n"
+        "  Service('asgi', 'who:app', expose=['/asgi'], scale=Scale(1, 2), fuse=False),\n"
+        "  Service('wsgi', 'old:app', interface='wsgi', expose=['/wsgi'], scale=Scale(1, 2), fuse=False),\n"
+        "  Service('command', command=['python', 'server.py', '$PORT'], expose=['/command'], scale=Scale(1, 2)),\n"
+        "])\n",
+        who=WHO,
+        old="""
+        import json, os, time
+
+        def app(environ, start_response):
+            if "slow" in environ["PATH_INFO"]:
+                time.sleep(1.5)
+            start_response("200 OK", [("content-type", "application/json")])
+            return [json.dumps({"pid": os.getpid()}).encode()]
+        """,
+        server="""
+        import http.server, json, os, signal, sys, threading, time
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                if "slow" in self.path:
+                    time.sleep(1.5)
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(json.dumps({"pid": os.getpid()}).encode())
+
+        server = http.server.ThreadingHTTPServer((os.environ["HOST"], int(sys.argv[1])), Handler)
+        server.daemon_threads = False
+        signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
+        server.serve_forever()
+        server.server_close()
+        """,
+    )
+    line.up()
+    at, names = front(line), ("asgi", "wsgi", "command")
+    for name in names:
+        assert run("scale", name, "2", str(line.folder)).returncode == 0
+    seen: dict[str, list[Any]] = {name: [] for name in names}
+    fast: dict[str, Counter[int]] = {name: Counter() for name in names}
+    stop = threading.Event()
+
+    def slow(name: str) -> None:
+        got = httpx.get(f"{at}/{name}/slow", timeout=10)
+        seen[name].append((got.status_code, got.json()["pid"]))
+
+    def quick(name: str) -> None:
+        with httpx.Client() as client:
+            while not stop.is_set():
+                fast[name][client.get(f"{at}/{name}", timeout=10).status_code] += 1
+
+    threads = [threading.Thread(target=slow, args=(name,)) for name in names for _ in range(4)]
+    quickly = [threading.Thread(target=quick, args=(name,)) for name in names]
+    for each in (*threads, *quickly):
+        each.start()
+    time.sleep(0.5)
+    going = {each["name"]: each["pid"] for each in line.status()["processes"]}
+    downs = [threading.Thread(target=run, args=("scale", name, "1", str(line.folder))) for name in names]
+    for each in downs:
+        each.start()
+    for each in (*downs, *threads):
+        each.join()
+    stop.set()
+    for each in quickly:
+        each.join()
+    left = {each["name"] for each in line.status()["processes"]}
+    for name in names:
+        assert f"{name}.a-2" not in left
+        assert [status for status, _ in seen[name]] == [200] * 4, (name, seen)
+        assert going[f"{name}.a-2"] in {pid for _, pid in seen[name]}, (
+            "one that went had answered some of them"
+        )
+        assert set(fast[name]) == {200}, (name, fast)
