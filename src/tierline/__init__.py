@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tierline.stack import Stack
     from tierline.tiers.analytics.tier import Telemetry
     from tierline.tiers.cache.tier import HTTPCache
-    from tierline.tiers.cdn.tier import CDN, CDNRule
+    from tierline.tiers.cdn.tier import CDN, CDNRule, Countries
     from tierline.tiers.client.tier import Affiliate, Mobile, Visit, Web
     from tierline.tiers.core.tier import Cache, Sessions
     from tierline.tiers.dns.registration import Registration
@@ -64,7 +64,7 @@ _HOMES = {
         "DNS", "Simple", "Multivalue", "Latency", "Weighted", "Geography", "Failover", "Record",
     ),
     "tierline.tiers.dns.registration": ("Registration",),
-    "tierline.tiers.cdn.tier": ("CDN", "CDNRule"),
+    "tierline.tiers.cdn.tier": ("CDN", "CDNRule", "Countries"),
     "tierline.tiers.lb.tier": ("LoadBalancer", "ACME"),
     "tierline.tiers.cache.tier": ("HTTPCache",),
     "tierline.tiers.gateway.tier": (
@@ -83,7 +83,7 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
     "ACME", "CDN", "DNS", "HTML", "JWT", "OIDC", "APIKeys", "Access", "Affiliate", "Bucket", "CDNRule", "Cache",
-    "Canary",
+    "Canary", "Countries",
     "Failover", "Function", "Gateway", "Geography", "HTTPCache", "Journey", "Latency", "LoadBalancer",
     "Mail", "Mirror", "Mobile", "Multivalue", "PartCache", "Queue", "Quota", "RateLimit", "Record",
     "Registration", "Relational", "Route", "Scale", "Season", "Service", "Sessions", "Simple", "Stack", "Stream", "Table",

@@ -81,7 +81,7 @@ LINEUPS: Mapping[str, Mapping[str, str]] = {
 PLANNED: Mapping[str, tuple[str, ...]] = {
     "dns": ("google_cloud_dns", "dnsmadeeasy", "dyn", "dnsimple", "ns1"),
     "cdn": (
-        "varnish", "trafficserver", "cloudflare", "maxcdn", "akamai", "imperva", "fastly", "keycdn", "azure",
+        "cloudflare", "maxcdn", "akamai", "imperva", "fastly", "keycdn", "azure",
         "cdnify",
     ),
     "lb": (

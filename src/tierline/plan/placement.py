@@ -131,7 +131,10 @@ def _role(
     line: Line, slot: str, name: str, settings: dict[str, Any], *, region: str, zone: str = "", part: str = "",
     place: str | None = None,
 ) -> Role:  # fmt: skip
+    chosen = line.lineup.get(slot, "")
     plays = line.system(slot)
+    if part == "origin" and plays.origin:
+        chosen, plays = plays.origin, system(slot, plays.origin)
     place = zone if place is None else place
     id = f"{name}.{place}" if place else name
     return Role(
@@ -139,7 +142,7 @@ def _role(
         name=name,
         tier=tier_of(slot),
         slot=slot,
-        system=line.lineup[slot],
+        system=chosen,
         engine=plays.engine,
         region=region,
         zone=zone,

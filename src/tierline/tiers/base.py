@@ -43,6 +43,8 @@ class System:
     """What a role of it listens on, by name."""
     stand_in: ClassVar[str] = ""
     """The local system that plays its part under `up`, when it can't run here."""
+    origin: ClassVar[str] = ""
+    """For a CDN that serves no files itself: the system of its tier that plays the assets origin."""
     group: ClassVar[str] = ""
     """Roles of one engine and place share a process only within a group; empty: with their neighbours."""
 

@@ -25,9 +25,9 @@ from tierline.errors import EngineError
 
 TITLES = {
     400: "Bad request", 401: "Valid credentials are needed", 403: "Forbidden", 404: "No such route",
-    408: "Request timeout", 411: "A length is needed", 413: "The request is too large", 429: "Too many requests",
-    500: "Internal error", 502: "The service broke off", 503: "Nobody behind answers",
-    504: "The service took too long",
+    405: "Method not allowed", 408: "Request timeout", 411: "A length is needed", 413: "The request is too large",
+    421: "Misdirected", 429: "Too many requests", 500: "Internal error", 502: "The service broke off",
+    503: "Nobody behind answers", 504: "The service took too long",
 }  # fmt: skip
 
 

@@ -125,8 +125,10 @@ frontend metrics
 {"".join(fragment.sections for fragment in fragments)}"""
 
 
-def trace(role: Role) -> str:
+def trace(role: Role, system: str = "haproxy") -> str:
     """Frontend rules that give the request a span of this hop and a log line (trips/hop.py).
+
+    system: whose hop it is, where HAProxy is only the front of another.
 
     A request that comes without a valid traceparent begins a trace here; one in a hundred is kept in detail.
     """
@@ -151,7 +153,7 @@ def trace(role: Role) -> str:
     # What only the gateway may say is taken from strangers.
     http-request del-header x-tierline- -m beg
     log-format '{{"f":"%[var(txn.flags)]","s":%ST,"t":"%[var(txn.trace)]","i":"%[var(txn.span)]",\
-"p":"%[var(txn.parent)]","T":"{role.tier}","y":"haproxy","z":"{place}","b":%[var(txn.began)],"e":%[date(0,us)],\
+"p":"%[var(txn.parent)]","T":"{role.tier}","y":"{system}","z":"{place}","b":%[var(txn.began)],"e":%[date(0,us)],\
 "v":"%[var(txn.verdict)]","n":"%HM %[var(txn.path)]","a":{{"server.address":"%s","tls.protocol.version":"%sslv",\
 "network.protocol.version":"%HV","haproxy.termination_state":"%ts","http.response.body.size":%B}}{callers}}}'
     http-request set-var(txn.path) path,json(utf8s)

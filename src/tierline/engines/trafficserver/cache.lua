@@ -1,9 +1,14 @@
--- What Traffic Server's own settings don't say: what ends here, what is never kept, and a hop of the trip.
+-- What Traffic Server's own settings don't say: what ends here, what is never kept, purges, and hops of trips.
+--   arguments   `entry` where clients come, `inner` behind another cache, `front` between the two sides of
+--               engines/haproxy/front.py, which traces, names copies and tells the hop; then the name in Cache-Status,
+--               the file of purges, the file of sampled hops, and the zone
 local poison = {
     'Forwarded', 'X-Host', 'X-Original-URL', 'X-Rewrite-URL', 'X-HTTP-Method-Override', 'X-Forwarded-Host',
     'X-Forwarded-Port', 'X-Forwarded-Prefix', 'Proxy', 'x-tierline-claims', 'X-Tl-T', 'X-Tl-P', 'X-Tl-F', 'X-Tl-S',
+    'X-Tl-V',
 }
-local forwarded = true
+local own = {'X-Tl-T', 'X-Tl-P', 'X-Tl-F', 'X-Tl-S', 'X-Tl-V'}
+local mode, label, orders, hops, place = 'entry', 'tierline-cache', '', '', ''
 
 local function hex(digits)
     local text = ''
@@ -24,33 +29,139 @@ end
 
 local function has(control, word) return string.find(',' .. control .. ',', '[,%s]' .. word .. '[%s,=]') ~= nil end
 
+-- Purges: every line of the file is a kind, a time and a name. Copies that were asked for before that time are
+-- misses. Every Lua state has a look when the last one is a twentieth of a second old.
+local looked, stamp, purged = 0, nil, {}
+
+local function look()
+    local now = ts.now()
+    if now - looked < 0.05 then return end
+    looked = now
+    local file = io.open(orders, 'r')
+    if not file then return end
+    local first = file:read('*l')
+    if first ~= stamp then
+        stamp, purged = first, {}
+        for line in file:lines() do
+            local kind, time, name = string.match(line, '^(%S) (%S+) (.*)$')
+            if kind then purged[kind .. name] = tonumber(time) end
+        end
+    end
+    file:close()
+end
+
+local function old(path, tags, born)
+    local function since(name) return purged[name] and purged[name] >= born end
+    if since('=' .. path) or since('^/') then return true end
+    local at = #path
+    while at > 0 do
+        local above = string.sub(path, 1, at)
+        if since('^' .. above) or since('^' .. string.gsub(above, '/$', '')) then return true end
+        at = at - 1
+        while at > 0 and string.sub(path, at + 1, at + 1) ~= '/' do at = at - 1 end
+    end
+    for tag in string.gmatch(tags or '', '[^%s,]+') do
+        if since('#' .. tag) then return true end
+    end
+    return false
+end
+
+local function lookup()
+    local status = ts.http.get_cache_lookup_status()
+    if status == TS_LUA_CACHE_LOOKUP_HIT_FRESH or status == TS_LUA_CACHE_LOOKUP_HIT_STALE then
+        local copy = ts.cached_response.header
+        if stamp and old(ts.ctx['path'], copy['Surrogate-Key'], tonumber(copy['X-Tl-Born'] or '0')) then
+            ts.http.set_cache_lookup_status(TS_LUA_CACHE_LOOKUP_MISS)
+            status = TS_LUA_CACHE_LOOKUP_MISS
+        end
+    end
+    ts.ctx['verdict'] = status == TS_LUA_CACHE_LOOKUP_HIT_FRESH and 'hit'
+        or status == TS_LUA_CACHE_LOOKUP_HIT_STALE and 'expired' or 'miss'
+    return 0
+end
+
 local function send_request()
-    for _, name in ipairs({'X-Tl-T', 'X-Tl-P', 'X-Tl-F', 'X-Tl-S'}) do ts.server_request.header[name] = nil end
+    local asked = ts.server_request.header
+    for _, name in ipairs(own) do asked[name] = nil end
+    -- The whole is fetched and kept, and the part is cut from it.
+    if ts.ctx['verdict'] and ts.ctx['verdict'] ~= 'expired' then asked['Range'], asked['If-Range'] = nil, nil end
+    ts.ctx['born'] = ts.now()
 end
 
 local function keep()
-    local said = ts.server_response.header
+    local said, status = ts.server_response.header, ts.server_response.get_status()
     local control = string.lower(said['Cache-Control'] or '')
+    said['X-Tl-Born'] = string.format('%.3f', ts.ctx['born'] or ts.now())
+    if ts.ctx['verdict'] == 'expired' then
+        ts.ctx['verdict'] = status == 304 and 'revalidated' or status >= 500 and 'stale' or 'expired'
+    end
     -- Age by the origin's clock, which Traffic Server takes for clock skew.
     local vary = said['Vary'] or ''
     if (has(control, 'private') or string.find(vary, '*', 1, true)
         or (said['Set-Cookie'] and not has(control, 'public') and not has(control, 's%-maxage'))) then
         ts.http.server_resp_set_store(0)
         ts.http.resp_cache_transformed(0)
+        if ts.ctx['verdict'] == 'miss' then ts.ctx['verdict'] = 'pass' end
+        return
+    end
+    if has(control, 'no%-store') and ts.ctx['verdict'] == 'miss' then ts.ctx['verdict'] = 'pass' end
+    local ttl = mode == 'front' and ts.client_request.header['X-Tl-Ttl']
+    if ttl and (status < 400) and not has(control, 'no%-store') and not has(control, 'no%-cache') then
+        said['X-Tl-Control'] = said['Cache-Control'] or '-'
+        said['Cache-Control'] = 'max-age=' .. ttl
     end
 end
 
+local WORDS = {hit = 'hit', stale = 'hit', revalidated = 'hit; fwd=stale; fwd-status=304', expired = 'fwd=stale'}
+
 local function send_response()
-    if forwarded then ts.client_response.header['Surrogate-Key'] = nil end
-    local status = ts.http.get_cache_lookup_status()
-    ts.client_response.header['Cache-Status'] = 'tierline-cache; ' ..
-        (status == TS_LUA_CACHE_LOOKUP_HIT_FRESH and 'hit' or status == TS_LUA_CACHE_LOOKUP_HIT_STALE and 'fwd=stale' or 'fwd=uri-miss')
+    local said, verdict = ts.client_response.header, ts.ctx['verdict'] or 'pass'
+    if mode ~= 'inner' and mode ~= 'front' then said['Surrogate-Key'] = nil end
+    said['X-Tl-Born'] = nil
+    if mode == 'front' then
+        local control = said['X-Tl-Control']
+        if control then
+            said['Cache-Control'] = control
+            if control == '-' then said['Cache-Control'] = nil end
+            said['X-Tl-Control'] = nil
+        end
+        said['X-Tl-Verdict'], said['X-Tl-Status'] = verdict, WORDS[verdict] or 'fwd=uri-miss'
+    else
+        said['Cache-Status'] = label .. '; ' .. (WORDS[verdict] or 'fwd=uri-miss')
+        ts.client_request.header['X-Tl-V'] = verdict
+        ts.ctx['status'], ts.ctx['size'] = ts.client_response.get_status(), said['Content-Length'] or '0'
+    end
+end
+
+-- A sampled hop is written at once: Traffic Server's own log, which has the others, waits for up to a second.
+local function close()
+    local began, now = ts.ctx['began'], ts.now()
+    local file = io.open(hops, 'a')
+    if not file then return 0 end
+    file:write(string.format(
+        '{"f":"01","s":%d,"t":"%s","i":"%s","p":"%s","T":"cache","y":"trafficserver","z":"%s","b":%.0f,"d":%.0f,"q":1000,"v":"%s","n":"%s",'
+        .. '"a":{"http.response.body.size":%s}}\n',
+        ts.ctx['status'] or 0, ts.ctx['t'], ts.ctx['i'], ts.ctx['p'], place, began * 1e6, (now - began) * 1e6,
+        ts.ctx['verdict'] or 'pass', ts.ctx['name'], tonumber(ts.ctx['size']) or 0))
+    file:close()
+    return 0
 end
 
 function do_remap()
     local method, asked = ts.client_request.get_method(), ts.client_request.header
+    local path = ts.client_request.get_uri()
     for _, name in ipairs(poison) do asked[name] = nil end
-    trace(asked)
+    if mode ~= 'front' then
+        trace(asked)
+        if asked['X-Tl-F'] == '01' then
+            ts.ctx['began'], ts.ctx['name'] = ts.now(), method .. ' ' .. string.gsub(path, '[%c"\\]', '')
+            ts.ctx['t'], ts.ctx['i'], ts.ctx['p'] = asked['X-Tl-T'], asked['X-Tl-S'], asked['X-Tl-P']
+            ts.hook(TS_LUA_HOOK_TXN_CLOSE, close)
+        end
+    elseif asked['X-Tl-To'] then
+        -- Their coding is part of the key, so that a client's own words for it don't make a copy each.
+        asked['Accept-Encoding'] = asked['X-Tl-Coding']
+    end
     local host = asked['Host']
     if method == 'PURGE' or method == 'BAN' or method == 'PURGEKEY' then
         ts.http.set_resp(405, 'no\n')
@@ -66,6 +177,9 @@ function do_remap()
     if asked['Authorization'] or asked['If-Match'] or asked['If-Unmodified-Since'] or (body and method == 'GET') then
         ts.http.config_int_set(TS_LUA_CONFIG_HTTP_CACHE_HTTP, 0)
     end
+    ts.ctx['path'] = ts.unescape_uri(path)
+    look()
+    ts.hook(TS_LUA_HOOK_CACHE_LOOKUP_COMPLETE, lookup)
     ts.hook(TS_LUA_HOOK_SEND_REQUEST_HDR, send_request)
     ts.hook(TS_LUA_HOOK_READ_RESPONSE_HDR, keep)
     ts.hook(TS_LUA_HOOK_SEND_RESPONSE_HDR, send_response)
@@ -73,7 +187,12 @@ function do_remap()
 end
 
 function __init__(arguments)
-    forwarded = arguments[1] == 'entry'
+    mode, label, orders = arguments[1], arguments[2], arguments[3]
+    hops, place = arguments[4] or '', arguments[5] or ''
+    if hops ~= '' then
+        local file = io.open(hops, 'a')
+        if file then file:close() end
+    end
     math.randomseed(os.time() + (tonumber(string.match(tostring({}), '0x(%x+)'), 16) or 0))
     return 0
 end

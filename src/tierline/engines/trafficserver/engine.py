@@ -10,6 +10,9 @@ import msgspec
 from tierline.engines import binaries
 from tierline.engines.base import Binary, Probe, Process, Step
 from tierline.engines.context import Context
+from tierline.engines.haproxy import front
+from tierline.engines.haproxy.front import Front
+from tierline.engines.trafficserver.config import SAMPLED
 from tierline.plan.model import Unit
 from tierline.tiers.base import system
 
@@ -19,21 +22,24 @@ class Fragment(msgspec.Struct, kw_only=True):
 
     files: dict[str, str]
     disk: int
-    entry: bool
+    front: Front | None = None
+    """What stands on both sides of it."""
 
 
 _LEAD = """
 import os, socket, sys, time
-host, port, log, hops = sys.argv[1:]
-while not os.path.exists(log):
+host, port, *pairs = sys.argv[1:]
+while not all(os.path.exists(each) for each in pairs[::2]):
     with socket.create_connection((host, int(port)), 2) as client:
         client.sendall(b"PURGE / HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n")
         client.recv(100)
     time.sleep(0.2)
-os.link(log, hops + ".new")
-os.replace(hops + ".new", hops)
+for log, hops in zip(pairs[::2], pairs[1::2]):
+    os.link(log, hops + ".new")
+    os.replace(hops + ".new", hops)
 """
-"""It begins its log with the first request: one that it refuses. Then its log becomes the line's."""
+"""It begins its log with the first request: one that it refuses. Then its log, and the one of sampled hops that
+cache.lua writes, become the line's: it gives up the right to reach the line's own folder of hops."""
 _HERE = Path("/proc/self/cwd")
 """The unit's folder, as the program sees it: it asks `access()`, which doesn't know the right to pass through
 closed folders that the process has."""
@@ -59,45 +65,50 @@ class TrafficServer:
         folder = context.folder(unit.id)
         hops = context.hops(role.id)
         etc = folder / "etc"
-        host, port = context.address(role.id, "http")
+        host, port = context.address(role.id, "store" if fragment.front else "http")
         script = (resources.files(__package__) / "cache.lua").read_text()
         root = folder / "runroot.yaml"
-        log = str(folder / "logs" / hops.name)
+        logs = folder / "logs"
+        pairs = (str(logs / hops.name), str(hops), str(logs / SAMPLED), str(context.hops(f"{role.id}.now")))
         files = {
             root: _run_root(),
             etc / "storage.config": f"{_HERE}/cache {max(fragment.disk >> 20, 16)}M\n",
             etc / "cache.lua": script,
             etc
-            / "ip_allow.yaml": "ip_allow:\n  - apply: in\n    ip_addrs: 127.0.0.1\n    action: allow\n    methods: ALL\n",
+            / "ip_allow.yaml": "ip_allow:\n  - apply: in\n    ip_addrs: 127.0.0.0/8\n    action: allow\n    methods: ALL\n",
             etc / "plugin.config": "",
             **{etc / name: text for name, text in fragment.files.items()},
         }
-        return [
-            Process(
-                name=unit.id,
-                engine=self.name,
-                argv=(self.binary().path, f"--run-root={_HERE}/runroot.yaml"),
-                cwd=str(folder),
-                region=unit.region,
-                zone=unit.zone,
-                roles=(role.id,),
-                files={str(path): text for path, text in files.items()},
-                folders=tuple(str(folder / name) for name in ("", "etc", "cache", "run", "share", "logs")),
-                unprivileged=True,
-                # It writes only into logs that it began itself.
-                after_ready=(
-                    Step(
-                        argv=(context.python, "-I", "-S", "-c", _LEAD, host, str(port), log, str(hops)),
-                        about="leading its log to the line's hops",
-                        timeout=10.0,
-                    ),
-                ),
-                ready=Probe(kind="tcp", target=f"{host}:{port}"),
-                ready_timeout=30.0,
-                stop_signal="TERM",
-                stop_timeout=3.0,
-            )
-        ]
+        leads = () if fragment.front else (
+            Step(
+                argv=(context.python, "-I", "-S", "-c", _LEAD, host, str(port), *pairs),
+                about="leading its log to the line's hops",
+                timeout=10.0,
+            ),
+        )  # fmt: skip
+        store = Process(
+            name=unit.id,
+            engine=self.name,
+            argv=(self.binary().path, f"--run-root={_HERE}/runroot.yaml"),
+            cwd=str(folder),
+            region=unit.region,
+            zone=unit.zone,
+            roles=(role.id,),
+            files={str(path): text for path, text in files.items()},
+            folders=tuple(str(folder / name) for name in ("", "etc", "cache", "run", "share", "logs")),
+            unprivileged=True,
+            # It writes its log only into files that it began itself.
+            after_ready=leads,
+            ready=Probe(kind="tcp", target=f"{host}:{port}"),
+            ready_timeout=30.0,
+            stop_signal="TERM",
+            stop_timeout=3.0,
+        )
+        return (
+            [store, front.process(unit, role, fragment.front, context, unit.id)]
+            if fragment.front
+            else [store]
+        )
 
 
 def _run_root() -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from tierline.engines.context import Context
+from tierline.engines.haproxy.front import LEAST, TYPES
 from tierline.plan.model import Role, Upstream
 
 POISON = (
@@ -31,10 +32,14 @@ class Cache(msgspec.Struct, kw_only=True):
     forwarded: str
     """Who the client is: a VCL expression."""
     raw: str
+    behind_front: bool = False
+    """Whether engines/haproxy/front.py stands on both sides: it traces, names copies and tells the hop."""
+    gzip: bool = False
+    """Whether text is kept compressed."""
 
 
 def vcl(cache: Cache, targets: tuple[Upstream, ...], context: Context) -> str:
-    """The whole VCL."""
+    """The whole VCL. targets: nearest first; the next one is asked when one fails."""
     backends, choice = "", ""
     for number, target in enumerate(targets[:4]):
         host, port = context.address(target.role, target.endpoint)
@@ -55,18 +60,7 @@ import std;
 {backends}
 sub vcl_recv {{
     if (req.restarts == 0) {{
-        # W3C trace context: the trace goes on, or begins here; one in a hundred is kept in detail.
-        unset req.http.X-Tl;
-        set req.http.X-Tl-Span = blob.transcode(encoding=HEX,
-            encoded="" + std.integer(real=std.random(10000000, 99999999)));
-        if (req.http.traceparent !~ "^00-[0-9a-f]{{32}}-[0-9a-f]{{16}}-[0-9a-f]{{2}}$") {{
-            set req.http.traceparent = "00-" + blob.transcode(encoding=HEX,
-                encoded="" + std.integer(real=std.random(10000000, 99999999))
-                + std.integer(real=std.random(10000000, 99999999))) + "--00";
-            if (std.random(0, 100) < 1) {{ set req.http.traceparent = regsub(req.http.traceparent, "00$", "01"); }}
-        }}
-        set req.http.X-Tl-From = req.http.traceparent;
-        set req.http.traceparent = regsub(req.http.traceparent, "-[^-]*-(..)$", "-" + req.http.X-Tl-Span + "-\\1");
+{_BEGINS if not cache.behind_front else ""}\
         unset req.http.X-Tl-Always;
         unset req.http.X-Tl-Grace;
         unset req.http.X-Tl-Sie;
@@ -75,10 +69,7 @@ sub vcl_recv {{
         set req.http.X-Forwarded-For = {cache.forwarded};
         if (req.http.Host) {{ set req.http.Host = std.tolower(req.http.Host); }}
     }}
-    std.log("tlt:" + regsub(req.http.X-Tl-From, "^00-([^-]*)-.*", "\\1"));
-    std.log("tlp:" + regsub(req.http.X-Tl-From, "^00-[^-]*-([^-]*)-.*", "\\1"));
-    std.log("tlf:" + regsub(req.http.X-Tl-From, ".*-", ""));
-    std.log("tls:" + req.http.X-Tl-Span);
+{_TRACED if not cache.behind_front else ""}\
     if ((!req.http.Host && req.proto == "HTTP/1.1") || (req.http.Host && req.http.Host !~ "^[a-z0-9._:\[\]-]+$")) {{
         return (synth(400));
     }}
@@ -101,7 +92,7 @@ sub vcl_hash {{
     hash_data(req.url);
     hash_data(req.http.Host);
     # A redirect to HTTPS is not for who came by HTTPS; answers to credentials have copies of their own.
-    hash_data(req.http.X-Forwarded-Proto);
+    hash_data(req.http.{"X-Tl-Key" if cache.behind_front else "X-Forwarded-Proto"});
     if (req.http.Authorization) {{ hash_data("authorized"); }}
     return (lookup);
 }}
@@ -168,6 +159,7 @@ sub vcl_backend_response {{
     if (beresp.status >= 500 && (bereq.is_bgfetch || bereq.http.X-Tl-Sie == "may")) {{ return (abandon); }}
     std.collect(beresp.http.Cache-Control);
     std.collect(beresp.http.Vary);
+{_GZIP if cache.gzip else ""}\
     # Directives without quoted arguments, so that words inside of those are not taken for directives.
     set beresp.http.X-Tl-Cc = "," + regsuball(regsuball(std.tolower(beresp.http.Cache-Control),
         {{"=\\s*"(\\d+)""}}, "=\\1"), {{"=\\s*"[^"]*""}}, "") + ",";
@@ -188,6 +180,7 @@ sub vcl_backend_response {{
             if (beresp.ttl > 1d) {{ set beresp.ttl = 1d; }}
         }}
     }}
+{_RULE if cache.behind_front else ""}\
     if (beresp.http.X-Tl-Cc ~ ",no-cache[,=]") {{
         set beresp.http.X-Tl-Explicit = "yes";
         set beresp.ttl = 0s;
@@ -271,8 +264,7 @@ sub vcl_deliver {{
         # A response that was just fetched has the Age that it came with, or none.
         if (resp.http.Age == "0") {{ unset resp.http.Age; }}
     }}
-    set resp.http.Cache-Status = "{cache.label}; " + resp.http.X-Tl-Say;
-{_X_CACHE.format(label=cache.label) if cache.tier == "cdn" else ""}\
+{_TOLD if cache.behind_front else f'    set resp.http.Cache-Status = "{cache.label}; " + resp.http.X-Tl-Say;{chr(10)}'}\
     unset resp.http.X-Tl-Say;
     unset resp.http.X-Varnish;
     unset resp.http.Via;
@@ -335,9 +327,54 @@ _OBEY_HIT = """\
         }
 """
 
-_X_CACHE = """\
-    if (obj.hits > 0) {{ set resp.http.X-Cache = "HIT from {label}"; }}
-    else {{ set resp.http.X-Cache = "MISS from {label}"; }}
+_BEGINS = """\
+        # W3C trace context: the trace goes on, or begins here; one in a hundred is kept in detail.
+        unset req.http.X-Tl;
+        set req.http.X-Tl-Span = blob.transcode(encoding=HEX,
+            encoded="" + std.integer(real=std.random(10000000, 99999999)));
+        if (req.http.traceparent !~ "^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$") {
+            set req.http.traceparent = "00-" + blob.transcode(encoding=HEX,
+                encoded="" + std.integer(real=std.random(10000000, 99999999))
+                + std.integer(real=std.random(10000000, 99999999))) + "--00";
+            if (std.random(0, 100) < 1) { set req.http.traceparent = regsub(req.http.traceparent, "00$", "01"); }
+        }
+        set req.http.X-Tl-From = req.http.traceparent;
+        set req.http.traceparent = regsub(req.http.traceparent, "-[^-]*-(..)$", "-" + req.http.X-Tl-Span + "-\\1");
+"""
+
+_TRACED = """\
+    std.log("tlt:" + regsub(req.http.X-Tl-From, "^00-([^-]*)-.*", "\\1"));
+    std.log("tlp:" + regsub(req.http.X-Tl-From, "^00-[^-]*-([^-]*)-.*", "\\1"));
+    std.log("tlf:" + regsub(req.http.X-Tl-From, ".*-", ""));
+    std.log("tls:" + req.http.X-Tl-Span);
+"""
+
+_RULE = """\
+    # A rule's time counts more than what the origin says; what it forbids is looked at further down.
+    if (bereq.http.X-Tl-Ttl && beresp.status < 400) {
+        set beresp.http.X-Tl-Explicit = "yes";
+        set beresp.ttl = std.duration(bereq.http.X-Tl-Ttl + "s", 0s);
+    }
+"""
+
+_GZIP = f"""\
+    # Text is kept compressed, and unpacked for who doesn't accept that; Varnish weakens its ETag itself.
+    if (beresp.http.Content-Type ~ "(?i)^({"|".join(each.replace("+", "[+]") for each in TYPES)})(;|$)"
+        && !beresp.http.Content-Encoding && beresp.http.Cache-Control !~ "(?i)no-transform"
+        && beresp.status != 206 && std.integer(beresp.http.Content-Length, {LEAST}) >= {LEAST}) {{
+        set beresp.do_gzip = true;
+    }}
+"""
+
+_TOLD = """\
+    set resp.http.X-Tl-Status = resp.http.X-Tl-Say;
+    set resp.http.X-Tl-Verdict = "pass";
+    if (obj.hits > 0) {
+        set resp.http.X-Tl-Verdict = "hit";
+        if (req.http.X-Tl-Verdict == "stale") { set resp.http.X-Tl-Verdict = "stale"; }
+    } elsif (!obj.uncacheable) {
+        set resp.http.X-Tl-Verdict = "miss";
+    }
 """
 
 

@@ -7,6 +7,8 @@ import msgspec
 from tierline.engines import binaries
 from tierline.engines.base import Binary, Probe, Process
 from tierline.engines.context import Context
+from tierline.engines.haproxy import front
+from tierline.engines.haproxy.front import Front
 from tierline.plan.model import Unit
 from tierline.tiers.base import system
 
@@ -18,8 +20,10 @@ class Fragment(msgspec.Struct, kw_only=True):
 
     vcl: str
     memory: int
-    hop: str
-    """A format of varnishncsa that writes a line of trips/hop.py."""
+    hop: str = ""
+    """A format of varnishncsa that writes a line of trips/hop.py; empty when the front tells the hop."""
+    front: Front | None = None
+    """What stands on both sides of it."""
 
 
 class Varnish:
@@ -38,35 +42,38 @@ class Varnish:
         fragment: Fragment = system(role.slot, role.system).contribute(role, context)
         folder = context.folder(unit.id)
         vcl, secret, shared = folder / "default.vcl", folder / "secret", folder / "shared"
-        host, port = context.address(role.id, "http")
+        host, port = context.address(role.id, "store" if fragment.front else "http")
         admin, admin_port = context.address(role.id, "admin")
-        program, hops = self.binary().path, str(context.hops(role.id))
-        logger = binaries.find("varnishncsa", install=_INSTALL).path
-        return [
-            Process(
-                name=unit.id,
-                engine=self.name,
-                argv=(
-                    program, "-F", "-j", "none", "-n", str(shared), "-a", f"{host}:{port}", "-f", str(vcl),
-                    "-T", f"{admin}:{admin_port}", "-S", str(secret), "-s", f"malloc,{fragment.memory}",
-                    # Nothing is fresh that the origin didn't call so; the VCL does the rest.
-                    "-p", "default_ttl=0", "-p", "default_grace=0", "-p", "default_keep=0",
-                    "-p", "http_max_hdr=128", "-p", "vsl_space=16m", "-p", "vsl_reclen=4084",
-                    "-p", "thread_pool_min=20", "-p", "workspace_client=128k", "-p", "workspace_backend=128k",
-                    "-p", "feature=+esi_disable_xml_check",
-                ),
-                cwd=str(folder),
-                region=unit.region,
-                zone=unit.zone,
-                roles=(role.id,),
-                files={str(vcl): fragment.vcl, str(secret): context.secret("varnish.admin") + "\n"},
-                folders=(str(folder), str(shared)),
-                unprivileged=True,
-                check=(program, "-C", "-j", "none", "-n", str(folder / "check"), "-f", str(vcl)),
-                ready=Probe(kind="tcp", target=f"{host}:{port}"),
-                stop_signal="TERM",
-                stop_timeout=3.0,
+        program = self.binary().path
+        store = Process(
+            name=unit.id,
+            engine=self.name,
+            argv=(
+                program, "-F", "-j", "none", "-n", str(shared), "-a", f"{host}:{port}", "-f", str(vcl),
+                "-T", f"{admin}:{admin_port}", "-S", str(secret), "-s", f"malloc,{fragment.memory}",
+                # Nothing is fresh that the origin didn't call so; the VCL does the rest.
+                "-p", "default_ttl=0", "-p", "default_grace=0", "-p", "default_keep=0",
+                "-p", "http_max_hdr=128", "-p", "vsl_space=16m", "-p", "vsl_reclen=4084",
+                "-p", "thread_pool_min=20", "-p", "workspace_client=128k", "-p", "workspace_backend=128k",
+                "-p", "feature=+esi_disable_xml_check",
             ),
+            cwd=str(folder),
+            region=unit.region,
+            zone=unit.zone,
+            roles=(role.id,),
+            files={str(vcl): fragment.vcl, str(secret): context.secret("varnish.admin") + "\n"},
+            folders=(str(folder), str(shared)),
+            unprivileged=True,
+            check=(program, "-C", "-j", "none", "-n", str(folder / "check"), "-f", str(vcl)),
+            ready=Probe(kind="tcp", target=f"{host}:{port}"),
+            stop_signal="TERM",
+            stop_timeout=3.0,
+        )  # fmt: skip
+        if fragment.front:
+            return [store, front.process(unit, role, fragment.front, context, unit.id)]
+        hops, logger = str(context.hops(role.id)), binaries.find("varnishncsa", install=_INSTALL).path
+        return [
+            store,
             Process(
                 name=f"{unit.id}.hops",
                 engine=self.name,

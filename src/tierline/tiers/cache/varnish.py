@@ -48,11 +48,4 @@ class VarnishCache(System):
         return Fragment(vcl=vcl(cache, targets, context), memory=settings["memory"], hop=hop(role))
 
     def purge(self, role: Role, context: Context, order: Purge) -> int:
-        bans = [f"obj.http.X-Tl-Path == {path}" for path in order.paths]
-        for prefix in order.prefixes:
-            bans.append(f"obj.http.X-Tl-Path ~ ^{admin.pattern(prefix.rstrip('/'))}(/|$)")
-        for tag in order.tags:
-            bans.append(f"obj.http.Surrogate-Key ~ (^|[[:space:],]){admin.pattern(tag)}([[:space:],]|$)")
-        commands = [("ban", *ban.split(" ", 2)) for ban in bans]
-        admin.run(context.address(role.id, "admin"), context.secret("varnish.admin"), commands)
-        return len(bans)
+        return admin.purge(context.address(role.id, "admin"), context.secret("varnish.admin"), order)

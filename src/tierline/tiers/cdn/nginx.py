@@ -27,7 +27,7 @@ class NginxCDN(System):
             "purge_tag", "stale_while_revalidate", "stale_if_error",
         }
     )  # fmt: skip
-    lacks = {"brotli": "nginx's wheel has gzip alone"}
+    lacks = {"brotli": "nginx's wheel has gzip alone", "countries": "not built yet"}
     endpoints = {"http": "http", "https": "https"}
 
     def contribute(self, role: Role, context: Context) -> Fragment:

@@ -8,6 +8,7 @@ import hmac
 import ipaddress
 from typing import Literal
 
+from tierline.engines.answers.continents import is_country
 from tierline.intent import Duration, Intent, Size, setting
 
 SIGNING_KEY = "cdn.signing"
@@ -36,6 +37,24 @@ def _site(value: str) -> str | None:
         if set(value) <= set("abcdefghijklmnopqrstuvwxyz0123456789.-*")
         else 'host names, "*.example.com" too'
     )
+
+
+def _country(value: str) -> str | None:
+    return None if is_country(value) else "countries by their two letters (ISO 3166-1), such as IE"
+
+
+class Countries(Intent):
+    """Where clients must be, or must not be, to get anything at all: the others get 403, with a problem document.
+
+    A client whose country isn't known is refused where some are allowed, and let in where some are denied.
+    """
+
+    allow: tuple[str, ...] = setting("Only clients in these countries.", default=(), allowed=_country)
+    deny: tuple[str, ...] = setting("Clients everywhere but in these.", default=(), allowed=_country)
+
+    def check(self) -> None:
+        if bool(self.allow) == bool(self.deny):
+            raise self.wrong("allow", self.allow, "allow= or deny=, one of them with countries")
 
 
 class CDNRule(Intent):
@@ -76,6 +95,7 @@ class CDN(Intent):
     assets: str | None = setting("Folder with static files, served from the assets origin.", default=None)
     assets_ttl: Duration = setting("How long a place and a browser keep an asset.", default="1h")
     rules: tuple[CDNRule, ...] = setting("How single paths are kept.", default=())
+    countries: Countries | None = setting("Which countries' clients it serves. Default: all.", default=None)
     shield: str | None = setting(
         "One of the places that the others pull through, so that the origin is asked once.", default=None
     )
@@ -104,6 +124,8 @@ class CDN(Intent):
         asked = {"pull": "CDN()", "tls": "CDN()"}
         if self.assets is not None:
             asked["assets"] = f"assets={self.assets!r}"
+        if self.countries is not None:
+            asked["countries"] = "countries="
         if self.shield is not None:
             asked["shield"] = f"shield={self.shield!r}"
         for rule in self.rules:
@@ -112,6 +134,32 @@ class CDN(Intent):
                     asked[feature] = f"CDNRule({rule.path!r}, {field}=)"
         return asked
 
+
+FEATURES: dict[str, str] = {
+    "pull": "copies of what the next tier answers, with true Age and X-Cache; names that aren't ours get 421",
+    "assets": "static files of a folder",
+    "tls": "TLS 1.2 and 1.3 for clients, and checked certificates towards the next tier",
+    "http2": "HTTP/2 for clients",
+    "vary": "a copy for each of what the origin's Vary tells apart",
+    "collapsing": "one fetch for many clients that ask at once",
+    "ranges": "parts of a copy, and the first part fetches the whole",
+    "gzip": "text compressed for who accepts it, with weak validators; pictures never",
+    "brotli": "files that are text compressed with Brotli beforehand",
+    "shield": "one place that the others pull through",
+    "ttl_rules": "how long copies stay, by path",
+    "query_keys": "which parameters tell copies apart, by path",
+    "client_keys": "copies by kind of client, device or language, by path",
+    "signed_urls": "only who has a token, in the URL or a cookie, by path",
+    "hotlinks": "which sites may embed it, by path",
+    "networks": "which networks may have it, by path",
+    "countries": "which countries' clients are served",
+    "purge_path": "purge of a path in all variants and queries",
+    "purge_prefix": "purge of all below a path",
+    "purge_tag": "purge of all that carries a tag",
+    "stale_while_revalidate": "stale copies while a fresh one is fetched",
+    "stale_if_error": "stale copies while the origin fails",
+}
+"""What a system of this tier may support, and what that means."""
 
 _FEATURES = {
     "ttl_rules": "ttl",

@@ -1,0 +1,67 @@
+"""What points of presence have in common, whatever engine keeps the copies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from tierline.engines.answers.networks import behind_loopback
+from tierline.engines.context import Context
+from tierline.engines.haproxy.front import Front, Rule
+from tierline.plan.model import Role, Upstream
+from tierline.tiers.cdn.routes import behaviours
+from tierline.tiers.cdn.tier import SIGNING_KEY
+from tierline.tiers.dns.places import REGIONS, table
+
+
+def front(role: Role, context: Context, *, gzip: bool = False) -> Front:
+    """The front of a place (engines/haproxy/front.py). gzip: whether it compresses, for a store that doesn't."""
+    settings = role.settings
+    own = behaviours(context.project / settings["assets"]) if "assets" in role.upstreams else []
+    countries = settings["countries"] or {}
+    allow, deny = countries.get("allow", ()), countries.get("deny", ())
+    lines = networks(context.plan.region, tuple(allow or deny))
+    return Front(
+        rules=[_rule(each) for each in settings["rules"]],
+        own=[(match.removeprefix("= "), not match.startswith("= ")) for match in own],
+        shielded=list(shielded(role, context)),
+        blocked="".join(f"{network} {country}\n" for network, country in lines) if countries else "",
+        allow=bool(allow),
+        compress=settings["compress"],
+        gzip=gzip and settings["compress"],
+        signing=context.secret(SIGNING_KEY),
+        badge=context.secret("cdn.place") if settings["shield"] is not None else "",
+    )
+
+
+def _rule(rule: dict[str, Any]) -> Rule:
+    return msgspec.convert({key: rule[key] for key in Rule.__struct_fields__}, Rule)
+
+
+def shielded(role: Role, context: Context) -> tuple[Upstream, ...]:
+    """The place that this one pulls through; none at the shield itself, or without one."""
+    shield = role.settings["shield"]
+    if shield is None or shield == role.region:
+        return ()
+    following = next(targets for name, targets in role.upstreams.items() if name != "assets")
+    (place,) = [each for each in context.plan.roles.values() if each.name == role.name and each.region == shield
+                and each.part != "origin"]  # fmt: skip
+    return (Upstream(place.id, "https" if following[0].endpoint == "https" else "http", -1),)
+
+
+def networks(home: str, countries: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """(network, country) of those countries: the simulated clients of the regions there, and their loopback twins,
+    from which `trip --from` and load really come (see engines/answers/networks.py). Other clients on this machine
+    are in the stack's own region, `home`.
+    """
+    for subnet in table(home)["subnets"]:
+        if subnet["country"] in countries:
+            yield subnet["net"], subnet["country"]
+            if twin := behind_loopback(subnet["net"]):
+                yield twin, subnet["country"]
+    country = REGIONS[home].country
+    if country in countries:
+        yield "127.0.0.0/16", country
+        yield "::1/128", country

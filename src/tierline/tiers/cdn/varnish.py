@@ -1,0 +1,46 @@
+"""cdn.varnish: points of presence whose copies Varnish keeps, with HAProxy before and behind it for TLS and rules."""
+
+from __future__ import annotations
+
+from tierline.engines.context import Context
+from tierline.engines.haproxy.front import ENDPOINTS
+from tierline.engines.varnish import admin
+from tierline.engines.varnish.config import Cache, vcl
+from tierline.engines.varnish.engine import Fragment
+from tierline.plan.model import Role, Upstream
+from tierline.tiers.base import System
+from tierline.tiers.cache.tier import Purge
+from tierline.tiers.cdn.places import front
+from tierline.tiers.cdn.tier import FEATURES
+
+
+class VarnishCDN(System):
+    title = "Varnish"
+    engine = "varnish"
+    origin = "nginx"
+    levels = frozenset({"runs"})
+    supports = frozenset(FEATURES)
+    lacks = {
+        "purge-on-its-way": "a ban doesn't reach what its origin hasn't answered yet; nginx's purge does"
+    }
+    endpoints = {**ENDPOINTS, "admin": "tcp"}
+
+    def contribute(self, role: Role, context: Context) -> Fragment:
+        settings = role.settings
+        cache = Cache(
+            tier="cdn",
+            label=role.region,
+            entry=False,  # the front takes out what is for caches
+            obey=False,
+            stale_while_revalidate=settings["stale_while_revalidate"],
+            stale_if_error=settings["stale_if_error"],
+            forwarded='regsub(req.http.X-Forwarded-For, ",[^,]*$", "")',
+            raw="",
+            behind_front=True,
+            gzip=settings["compress"],
+        )
+        behind = (Upstream(role.id, "behind", 0),)
+        return Fragment(vcl=vcl(cache, behind, context), memory=settings["size"], front=front(role, context))
+
+    def purge(self, role: Role, context: Context, order: Purge) -> int:
+        return admin.purge(context.address(role.id, "admin"), context.secret("varnish.admin"), order)

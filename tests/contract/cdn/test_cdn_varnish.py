@@ -1,0 +1,9 @@
+"""cdn.varnish."""
+
+from __future__ import annotations
+
+from cdn_suite import CDNSuite
+
+
+class TestVarnishCDN(CDNSuite):
+    system = "varnish"
