@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     )
     from tierline.tiers.gateway.tier import (
         JWT,
+        MTLS,
         OIDC,
         Access,
         APIKeys,
@@ -68,7 +69,7 @@ _HOMES = {
     "tierline.tiers.lb.tier": ("LoadBalancer", "ACME"),
     "tierline.tiers.cache.tier": ("HTTPCache",),
     "tierline.tiers.gateway.tier": (
-        "Gateway", "JWT", "OIDC", "APIKeys", "Quota", "RateLimit", "Access", "Route", "Canary", "Mirror", "Version",
+        "Gateway", "JWT", "MTLS", "OIDC", "APIKeys", "Quota", "RateLimit", "Access", "Route", "Canary", "Mirror", "Version",
     ),
     "tierline.tiers.feature.tier": (
         "Service", "Scale", "Function", "Queue", "Topic", "Stream", "Bucket", "Mail",
@@ -82,7 +83,7 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "ACME", "CDN", "DNS", "HTML", "JWT", "OIDC", "APIKeys", "Access", "Affiliate", "Bucket", "CDNRule", "Cache",
+    "ACME", "CDN", "DNS", "HTML", "JWT", "MTLS", "OIDC", "APIKeys", "Access", "Affiliate", "Bucket", "CDNRule", "Cache",
     "Canary", "Countries",
     "Failover", "Function", "Gateway", "Geography", "HTTPCache", "Journey", "Latency", "LoadBalancer",
     "Mail", "Mirror", "Mobile", "Multivalue", "PartCache", "Queue", "Quota", "RateLimit", "Record",

@@ -265,6 +265,8 @@ def _credentials(stack: Stack) -> Iterable[tuple[Intent, tuple[str, ...]]]:
         yield gateway.auth, ("jwks", "ca")
     if gateway is not None and gateway.login is not None:
         yield gateway.login, ("client_secret", "ca")
+    if gateway is not None and gateway.mtls is not None:
+        yield gateway.mtls, ("ca",)
 
 
 def _own_traceback(error: BaseException, path: Path) -> str:

@@ -39,6 +39,8 @@ class Policies:
             self._add("token", token_paths(settings))
         if settings["login"]:
             self._add("login", login_paths(settings))
+        if settings["mtls"]:
+            self._add("certificate", settings["mtls"]["paths"])
         if settings["keys"]:
             self._add("key", settings["keys"]["paths"])
         self._access = [(re.compile(under(rule["paths"], settings)), rule) for rule in settings["access"]]
@@ -63,6 +65,11 @@ class Policies:
         elif login:
             about = "The session of a browser that has logged in."
             found["login"] = {"type": "apiKey", "in": "cookie", "name": "tierline-id", "description": about}
+        if self._settings["mtls"]:
+            found["certificate"] = {
+                "type": "mutualTLS",
+                "description": "On the gateway's listener for certificates.",
+            }
         if keys:
             found["key"] = {"type": "apiKey", "in": "header", "name": keys["header"]}
         return found

@@ -151,7 +151,8 @@ def _role(
         endpoints=tuple(
             Endpoint(id, label, protocol)
             for label, protocol in plays.listens(settings).items()
-            if part != "origin" or label == "http"  # an origin of files is only reached from within
+            if (part != "origin" or label == "http")  # an origin of files is only reached from within
+            and (label != "mtls" or settings.get("mtls"))
         ),
     )
 

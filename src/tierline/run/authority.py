@@ -34,6 +34,13 @@ class Authority:
             self._issue(names, chain, key)
         return chain, key
 
+    def client(self, name: str, folder: Path) -> tuple[Path, Path]:
+        """Chain and key files, in `folder`, with which a client of this name can show who it is."""
+        self._ensure()
+        chain, key = folder / f"{name}.pem", folder / f"{name}.key"
+        self._issue((name,), chain, key, client=True)
+        return chain, key
+
     def _ensure(self) -> None:
         if self.certificate.is_file() and self._key.is_file() and _valid(self.certificate):
             return
@@ -62,7 +69,7 @@ class Authority:
             if old != self.certificate:
                 old.unlink()
 
-    def _issue(self, names: tuple[str, ...], chain: Path, path: Path) -> None:
+    def _issue(self, names: tuple[str, ...], chain: Path, path: Path, client: bool = False) -> None:
         from cryptography import x509
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import ec
@@ -78,7 +85,13 @@ class Authority:
                 x509.SubjectAlternativeName([_alternative(name) for name in names]), critical=False
             )
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            # A server's key is no client's, nor the other way round.
+            .add_extension(
+                x509.ExtendedKeyUsage(
+                    [ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH]
+                ),
+                critical=False,
+            )
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
             )
@@ -108,7 +121,7 @@ def _alternative(name: str) -> Any:
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
-        return x509.DNSName(name)
+        return x509.UniformResourceIdentifier(name) if "://" in name else x509.DNSName(name)
 
 
 def _sha256() -> Any:

@@ -338,6 +338,9 @@ class Line:
                 if role.tier == "lb" and endpoint.name in ("smtps", "pop3s"):
                     host, port = self.addresses[(role.id, endpoint.name)]
                     found.setdefault(endpoint.name, f"{endpoint.name}://{host}:{port}")
+                if endpoint.name == "mtls":
+                    label = "mtls" if "mtls" not in found else f"mtls {role.zone}"
+                    found[label] = "https://{}:{}/".format(*self.addresses[(role.id, endpoint.name)])
                 if role.slot == "feature.mail" and endpoint.name == "http":
                     at = self.addresses[(role.id, endpoint.name)]
                     found["mail"] = "http://{}:{}/?token={}".format(*at, self.state.secret("mailbox.token"))

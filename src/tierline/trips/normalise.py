@@ -16,6 +16,7 @@ _DETAILS = (
     ("via_upstream", "allowed"),
     ("jwt_authn", "refused: token"),
     ("rbac_access_denied_matched_policy[token-algorithm]", "refused: token"),
+    ("lua_response", "refused: certificate"),
     ("missing_api_key", "refused: key"),
     ("unknown_api_key", "refused: key"),
     ("client_not_allowed", "refused: key"),

@@ -2,4 +2,6 @@
 
 import pytest
 
-pytest.register_assert_rewrite("gateway_suite", "feature_suite", "keys_suite", "openapi_suite", "login_suite")
+pytest.register_assert_rewrite(
+    "gateway_suite", "feature_suite", "keys_suite", "openapi_suite", "login_suite", "mtls_suite"
+)

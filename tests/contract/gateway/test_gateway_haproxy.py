@@ -3,6 +3,7 @@
 from gateway_suite import GatewayContract
 from keys_suite import KeysContract
 from login_suite import LoginContract
+from mtls_suite import MTLSContract
 from openapi_suite import OpenAPIContract
 
 
@@ -19,4 +20,8 @@ class TestHAProxyOpenAPI(OpenAPIContract):
 
 
 class TestHAProxyLogin(LoginContract):
+    system = "haproxy"
+
+
+class TestHAProxyMTLS(MTLSContract):
     system = "haproxy"

@@ -24,6 +24,8 @@ ORDER = (
     # Cheap and independent of who calls: too big is refused before it is read any further.
     "envoy.filters.http.buffer",
     # Later filters may look at who it is.
+    "tierline.certificates",
+    "tierline.certified",
     "envoy.filters.http.api_key_auth",
     # Where the browser is, which it will be sent back to.
     "tierline.origin",
@@ -48,10 +50,18 @@ ORDER = (
 
 LIVE = frozenset(
     {
-        "tierline.addresses", "tierline.limits", "tierline.quotas", "envoy.filters.http.api_key_auth",
-        "envoy.filters.http.jwt_authn", "envoy.filters.http.oauth2", "envoy.filters.http.rbac", "tierline.algorithms",
+        "envoy.filters.http.api_key_auth",
+        "envoy.filters.http.jwt_authn",
+        "envoy.filters.http.oauth2",
+        "envoy.filters.http.rbac",
+        "tierline.addresses",
+        "tierline.algorithms",
+        "tierline.certificates",
+        "tierline.certified",
+        "tierline.limits",
+        "tierline.quotas",
     }
-)  # fmt: skip
+)
 """Policies: each in a watched file of its own, so that a key or a limit changes without a new listener."""
 
 

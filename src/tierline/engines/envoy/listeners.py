@@ -48,6 +48,8 @@ class Bind(msgspec.Struct, kw_only=True):
     """Listener filters, before the first byte of HTTP."""
     network: list[dict[str, Any]] = []
     """Network filters before the HTTP manager."""
+    entry: bool = False
+    """Clients come here directly, whatever stands before the role's other endpoints."""
     quic: dict[str, Any] | None = None
     """The QUIC transport socket: HTTP/3 on the same port over UDP."""
 
@@ -103,7 +105,7 @@ def listeners(fragment: Fragment, context: Context, folder: Path) -> list[dict[s
     for bind in fragment.binds:
         host, port = context.address(fragment.role.id, bind.endpoint)
         chain: dict[str, Any] = {
-            "filters": [*bind.network, _manager(fragment, context, folder)],
+            "filters": [*bind.network, _manager(fragment, context, folder, direct=bind.entry)],
         }
         if bind.tls is not None:
             chain["transport_socket"] = bind.tls
@@ -136,9 +138,11 @@ def listeners(fragment: Fragment, context: Context, folder: Path) -> list[dict[s
     return found + fragment.sections
 
 
-def _manager(fragment: Fragment, context: Context, folder: Path, quic: bool = False) -> dict[str, Any]:
+def _manager(
+    fragment: Fragment, context: Context, folder: Path, quic: bool = False, direct: bool = False
+) -> dict[str, Any]:
     role = fragment.role
-    entry = role.id in context.plan.entry
+    entry = direct or role.id in context.plan.entry
     owners = {each["name"]: owner for owner, each in fragment.borrowed}
     filters = ordered(
         [*fragment.filters, *(each for _, each in fragment.borrowed), *([TRACE] if entry else [])]
@@ -158,7 +162,8 @@ def _manager(fragment: Fragment, context: Context, folder: Path, quic: bool = Fa
         "server_header_transformation": "PASS_THROUGH",
         # Behind the entry, the tiers in front have said who the client is; only they reach this port.
         "use_remote_address": entry,
-        "skip_xff_append": True,
+        # At the entry the routes say where a client comes from; a door beside it leaves it to Envoy.
+        "skip_xff_append": not direct,
         "generate_request_id": entry,
         "normalize_path": True,
         "merge_slashes": True,

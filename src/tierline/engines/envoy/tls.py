@@ -11,15 +11,18 @@ _NAME = "certificate"
 
 
 def downstream(
-    chain: Path, key: Path, alpn: tuple[str, ...] = ("h2", "http/1.1"), *, secret: Path | None = None
+    chain: Path, key: Path, alpn: tuple[str, ...] = ("h2", "http/1.1"), *, secret: Path | None = None,
+    clients: Path | None = None,
 ) -> dict[str, Any]:
-    """The transport socket of a listener where TLS ends. secret: a watched file instead of chain and key."""
+    """The transport socket of a listener where TLS ends. secret: a watched file instead of chain and key. clients:
+    the authorities (PEM) of which every client must have a certificate."""
+    context = _common(chain, key, alpn, secret)
+    if clients is not None:
+        context["common_tls_context"]["validation_context"] = {"trusted_ca": {"filename": str(clients)}}
+        context["require_client_certificate"] = True
     return {
         "name": "envoy.transport_sockets.tls",
-        "typed_config": {
-            "@type": _TYPE + "tls.v3.DownstreamTlsContext",
-            **_common(chain, key, alpn, secret),
-        },
+        "typed_config": {"@type": _TYPE + "tls.v3.DownstreamTlsContext", **context},
     }
 
 

@@ -166,15 +166,33 @@ def keys(header: str, keys: dict[str, str], match: str, folder: Path) -> tuple[s
     text = "".join(f"{key} {consumer}\n" for consumer, key in keys.items())
     lines = f"""\
     acl needs_key path -m reg '^{match}$'
-    http-request set-var(txn.consumer) req.hdr({header}),map_str({path}) if needs_key
+    http-request set-var(txn.keyed) req.hdr({header}),map_str({path}) if needs_key
 """
-    lines += refuse(401, "key", "needs_key !{ var(txn.consumer) -m found }")
+    lines += refuse(401, "key", "needs_key !{ var(txn.keyed) -m found }")
     lines += f"""\
     # A cache in front doesn't see the key: it would give the answer to the next one.
     http-request set-var(txn.private) bool(true) if needs_key
     http-after-response set-header cache-control "private, no-store" if {{ var(txn.private) -m bool }}
     http-request del-header {header} if needs_key
+    http-request set-var(txn.consumer) var(txn.keyed) if needs_key
     http-request set-header x-tierline-consumer %[var(txn.consumer)] if needs_key
+"""
+    return lines, {str(path): text}
+
+
+def certificates(consumers: dict[str, str], match: str, folder: Path) -> tuple[str, dict[str, str]]:
+    """Rules that know consumers by the common name of their certificate, which the connection has been checked for,
+    where `match` is the path; and the file of names."""
+    path = folder / "certificates.map"
+    text = "".join(f"{name} {consumer}\n" for name, consumer in consumers.items())
+    lines = f"""\
+    acl needs_certificate path -m reg '^{match}$'
+    http-request set-var(txn.consumer) ssl_c_s_dn(cn),map_str({path}) if {{ ssl_c_used }} {{ ssl_c_verify 0 }}
+"""
+    lines += refuse(401, "no certificate", "needs_certificate !{ ssl_c_used }")
+    lines += refuse(403, "certificate", "needs_certificate !{ var(txn.consumer) -m found }")
+    lines += """\
+    http-request set-header x-tierline-consumer %[var(txn.consumer)] if { ssl_c_used } { var(txn.consumer) -m found }
 """
     return lines, {str(path): text}
 
@@ -182,7 +200,7 @@ def keys(header: str, keys: dict[str, str], match: str, folder: Path) -> tuple[s
 def closed(match: str, tokens: bool) -> str:
     """Paths that need a login, which HAProxy can't do: closed, but for who has a token where those are good."""
     return f"    acl needs_login path -m reg '^{match}$'\n" + refuse(
-        401, "login", "needs_login !good" if tokens else "needs_login"
+        401, "login", "needs_login !needs_token" if tokens else "needs_login"
     )
 
 

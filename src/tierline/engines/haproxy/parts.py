@@ -25,6 +25,17 @@ def bundle(role: Role, context: Context) -> tuple[Path, dict[str, str], str]:
     return path, {}, ""
 
 
+def door(role: Role, context: Context, endpoint: str) -> Path:
+    """The same for another endpoint of a role, with a certificate of the local authority."""
+    host, _ = context.address(role.id, endpoint)
+    domain = context.plan.domain
+    chain, key = context.certificate(domain, f"*.{domain}", "localhost", host)
+    path = context.folder(context.unit_of(role.id)) / f"{role.id}.{endpoint}.pem"
+    path.touch(mode=0o600)
+    path.write_text(chain.read_text() + key.read_text())
+    return path
+
+
 def challenge(thumbprint: str) -> str:
     """Frontend rules that answer an ACME authority (RFC 8555, 8.3), before anything is refused or sent on to TLS."""
     if not thumbprint:

@@ -147,3 +147,37 @@ class OIDC(Auth):
         for name in self.users:
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}", name):
                 raise self.wrong("users", name, "names of letters, digits, '.', '_', '@' and '-'")
+
+
+class MTLS(Auth):
+    """Consumers known by a client certificate (mutual TLS), on a listener of the gateway's own: `mtls` in what `up`
+    prints. Every client there needs a certificate of the authority; these paths answer nowhere else.
+
+    Without `ca` the line's own authority is trusted, and `tierline certificate NAME` makes a certificate of it. The
+    consumer's name is passed on in `x-tierline-consumer`.
+    """
+
+    kind = "mtls"
+    consumers: dict[str, str] = setting(
+        "Name in the certificate (common name; DNS or URI alternative name) → consumer. What isn't listed is refused."
+    )
+    paths: tuple[str, ...] = setting("Path prefixes that need a certificate.", allowed=words.paths)
+    ca: str | None = setting(
+        "PEM file of the authorities whose certificates are accepted; default: the line's own.", default=None
+    )
+
+    @property
+    def alternative(self) -> bool:
+        """Whether a name is one that only an alternative name can be."""
+        return any("://" in name for name in self.consumers)
+
+    def check(self) -> None:
+        if not self.consumers:
+            raise self.wrong("consumers", self.consumers, "at least one, or nobody could call")
+        for name, consumer in self.consumers.items():
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.:/_@*-]{0,200}", name):
+                raise self.wrong(
+                    "consumers", name, "names in certificates: letters, digits and . : / _ @ * -"
+                )
+            if not re.fullmatch(r"[a-z][a-z0-9-]{0,39}", consumer):
+                raise self.wrong("consumers", consumer, "consumers in lower-case letters, digits and '-'")

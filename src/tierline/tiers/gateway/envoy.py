@@ -26,7 +26,7 @@ class EnvoyGateway(System):
     engine = "envoy"
     levels = frozenset({"runs"})
     supports = frozenset(FEATURES)
-    endpoints = {"http": "http"}
+    endpoints = {"http": "http", "mtls": "https"}
 
     def contribute(self, role: Role, context: Context) -> Fragment:
         settings, told = role.settings, role.settings.get("document")
@@ -42,6 +42,7 @@ class EnvoyGateway(System):
             ]
             + who.clusters(role, context),
             secrets=who.secrets(role, context),
+            binds=who.binds(role, context),
             local_reply=PROBLEMS,
         )
 
@@ -168,7 +169,7 @@ def _access(settings: dict[str, Any]) -> list[dict[str, Any]]:
 def _limit(limit: dict[str, Any], settings: dict[str, Any]) -> list[dict[str, Any]]:
     """A limit by what it counts; a consumer is known by a key or by the subject of a token."""
     if limit["by"] == "consumer":
-        keys = [callers.CONSUMER] * bool(settings["keys"])
+        keys = [callers.CONSUMER] * bool(settings["keys"] or settings["mtls"])
         keys += [callers.SUBJECT] * bool(settings["auth"] or settings["login"])
     else:
         keys = ["address" if limit["by"] == "client" else ""]

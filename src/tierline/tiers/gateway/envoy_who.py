@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from tierline.engines.context import Context
-from tierline.engines.envoy import callers, login, remote
+from tierline.engines.envoy import callers, certificates, login, remote, tls
+from tierline.engines.envoy.listeners import Bind
 from tierline.engines.identity.engine import CLIENT
 from tierline.engines.keysets import pinned
 from tierline.errors import EngineError
@@ -27,6 +28,9 @@ def filters(role: Role, context: Context) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     providers: dict[str, dict[str, Any]] = {}
     needed: dict[str, list[str]] = {}
+    if settings["mtls"]:
+        mtls = settings["mtls"]
+        found += certificates.filters(mtls["consumers"], under(mtls["paths"], settings))
     if settings["keys"]:
         keys = settings["keys"]
         found.append(
@@ -54,6 +58,19 @@ def filters(role: Role, context: Context) -> list[dict[str, Any]]:
     private = [*(settings["keys"] or {}).get("paths", []), *(settings["login"] or {}).get("paths", [])]
     if private:
         found.append(callers.private(under(private, settings)))
+    return found
+
+
+def binds(role: Role, context: Context) -> list[Bind]:
+    """The listener for the line, and the one for those who come with a certificate."""
+    found = [Bind()]
+    given = role.settings["mtls"]
+    if given:
+        host, _ = context.address(role.id, "mtls")
+        domain = context.plan.domain
+        chain, key = context.certificate(domain, f"*.{domain}", "localhost", host)
+        clients = _file(given["ca"], context) or context.authority
+        found.append(Bind(endpoint="mtls", entry=True, tls=tls.downstream(chain, key, clients=clients)))
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from tierline.engines.context import Context
 from tierline.engines.haproxy import callers
 from tierline.engines.haproxy.engine import Fragment, trace
-from tierline.engines.haproxy.parts import hosts, servers
+from tierline.engines.haproxy.parts import door, hosts, servers
 from tierline.engines.haproxy.serving import document
 from tierline.plan.model import Role
 from tierline.tiers.base import System
@@ -23,13 +23,14 @@ class HAProxyGateway(System):
     title = "HAProxy"
     engine = "haproxy"
     levels = frozenset({"runs"})
-    supports = frozenset(FEATURES) - {"mirror", "retry_budget", "login"}
+    supports = frozenset(FEATURES) - {"mirror", "retry_budget", "login", "mtls_san"}
     lacks = {
+        "mtls_san": "HAProxy 2.8 reads a certificate's subject only, not its alternative names; use gateway=envoy",
         "login": "HAProxy has no OpenID Connect client; use gateway=envoy",
         "mirror": "HAProxy has no way to copy requests without a helper program; use gateway=envoy",
         "retry_budget": "retries are bounded per request only; use gateway=envoy",
     }
-    endpoints = {"http": "http"}
+    endpoints = {"http": "http", "mtls": "https"}
 
     def contribute(self, role: Role, context: Context) -> Fragment:
         settings, name = role.settings, role.id.replace(".", "-")
@@ -47,10 +48,12 @@ class HAProxyGateway(System):
         frontend = f"""\
 frontend {name}
     bind {host}:{port}
+{_door(role, context)}\
 {callers.errors()}\
     {forwarded}
 {trace(role)}\
     http-request set-var(txn.verdict) str(allowed)
+    http-request set-header X-Forwarded-For %[src] if {{ ssl_fc }}
     http-request set-var(txn.client) {"src" if entry else "req.hdr_ip(x-forwarded-for,-1)"}
 {callers.refuse(400, "path", _ODD)}\
 {rules}\
@@ -76,6 +79,17 @@ frontend {name}
         return Fragment(sections=frontend + tables, files=files, counters=counters, lua=(lua,) if lua else ())
 
 
+def _door(role: Role, context: Context) -> str:
+    """The listener for those who come with a certificate."""
+    if not role.settings["mtls"]:
+        return ""
+    host, port = context.address(role.id, "mtls")
+    given = role.settings["mtls"]["ca"]
+    ca = context.project / given if given else context.authority
+    crt = door(role, context, "mtls")
+    return f"    bind {host}:{port} ssl crt {crt} alpn h2,http/1.1 ca-file {ca} verify required\n"
+
+
 def _policies(role: Role, context: Context, name: str) -> tuple[str, str, dict[str, str], int]:
     """Rules in their order (see engines/haproxy/callers.py), tables, files and how many counters there are."""
     settings, folder = role.settings, context.folder(context.unit_of(role.id))
@@ -94,6 +108,10 @@ def _policies(role: Role, context: Context, name: str) -> tuple[str, str, dict[s
     most = settings["max_body"]
     rules += callers.refuse(413, "too large", f"{{ req.hdr_val(content-length) gt {most} }}")
     rules += callers.refuse(411, "no length", "{ req.hdr(transfer-encoding) -m found }")
+    if settings["mtls"]:
+        mtls = settings["mtls"]
+        made, found = callers.certificates(mtls["consumers"], under(mtls["paths"], settings), folder)
+        rules, files = rules + made, {**files, **found}
     if settings["keys"]:
         keys = settings["keys"]
         made, found = callers.keys(

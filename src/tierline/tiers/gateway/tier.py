@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Literal
 
 from tierline.intent import Duration, Intent, Size, setting
-from tierline.tiers.gateway.auth import JWT, OIDC, APIKeys, Auth, Quota
+from tierline.tiers.gateway.auth import JWT, MTLS, OIDC, APIKeys, Auth, Quota
 from tierline.tiers.gateway.policies import Access, Canary, Mirror, RateLimit, Route, Version
 from tierline.tiers.gateway.words import headers, plain_path
 
 __all__ = [
-    "JWT", "OIDC", "APIKeys", "Access", "Auth", "Canary", "Gateway", "Mirror", "Quota", "RateLimit", "Route", "Version",
+    "JWT", "MTLS", "OIDC", "APIKeys", "Access", "Auth", "Canary", "Gateway", "Mirror", "Quota", "RateLimit", "Route", "Version",
 ]  # fmt: skip
 
 FEATURES: Mapping[str, str] = {
@@ -37,6 +37,8 @@ FEATURES: Mapping[str, str] = {
     "jwks_url": "the issuer's keys fetched from a URL, and again while it runs",
     "jwt_algorithms": "only the algorithms that the stack allows, a key's own by its `alg`",
     "login": "browsers log in with OpenID Connect (code with PKCE) and out again; others get 401",
+    "mtls": "consumers known by a client certificate, on a listener of the gateway's own",
+    "mtls_san": "their certificates' alternative names (DNS, URI) beside the common name",
     "api_keys": "consumers known by a key",
     "quotas": "requests per interval by the consumer's plan",
     "rate_limit_all": "a limit for everybody together",
@@ -89,6 +91,9 @@ class Gateway(Intent):
     )
     max_body: Size = setting("Largest request body.", default="4MiB")
     cors: tuple[str, ...] = setting("Origins that browsers may call from.", default=())
+    mtls: MTLS | None = setting(
+        "Consumers with a client certificate, on a listener of their own.", default=None
+    )
     login: OIDC | None = setting("How browsers log in.", default=None)
     request: dict[str, str | None] = setting("Request headers to set, or to remove (None).", factory=dict)
     response: dict[str, str | None] = setting("Response headers to set, or to remove (None).", factory=dict)
@@ -113,9 +118,9 @@ class Gateway(Intent):
                     "claims", access.claims, "addresses only: the gateway has neither auth nor login"
                 )
         for limit in self.limits:
-            if limit.by == "consumer" and not (self.auth or self.keys or self.login):
+            if limit.by == "consumer" and not (self.auth or self.keys or self.login or self.mtls):
                 raise limit.wrong(
-                    "by", "consumer", "all or client: the gateway has neither keys nor auth nor login"
+                    "by", "consumer", "all or client: the gateway knows nobody by keys, auth, login or mtls"
                 )
 
     def calls(self) -> set[str]:
@@ -142,6 +147,8 @@ class Gateway(Intent):
             ("jwt_algorithms", "auth=JWT()", self.auth),
             ("jwks_url", "JWT(jwks=)", self.auth and self.auth.remote),
             ("login", "login=OIDC()", self.login),
+            ("mtls", "mtls=MTLS()", self.mtls),
+            ("mtls_san", "MTLS(consumers=)", self.mtls and self.mtls.alternative),
             ("api_keys", "keys=APIKeys()", self.keys),
             ("quotas", "APIKeys(plans=)", self.keys and self.keys.plans),
             ("cors", "cors=", self.cors),
