@@ -31,12 +31,12 @@ async def app(scope, receive, send):
 """
 
 
-@pytest.mark.parametrize("system", ["envoy", "haproxy"])
+@pytest.mark.parametrize("system", ["envoy", "haproxy", "fused"])
 def test_a_certificate_of_the_line_opens_its_door(
     bench: Callable[..., Bench], tmp_path: Path, system: str
 ) -> None:
     line = bench(STACK, hello=HELLO)
-    line.up("--use", f"gateway={system}")
+    line.up("--use", *(["lb=envoy"] if system == "fused" else [f"gateway={system}"]))
     urls = line.status()["urls"]
     done = run("certificate", "acme", str(line.folder), "--output", str(tmp_path))
     assert done.returncode == 0, done.stderr

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable
 
 import httpx
+import pytest
 
 from workbench import Bench
 
@@ -40,9 +41,11 @@ async def app(scope, receive, send):
 """
 
 
-def test_a_browser_logs_in_through_the_whole_line(bench: Callable[..., Bench]) -> None:
+@pytest.mark.parametrize("front", ["embedded", "envoy"])
+def test_a_browser_logs_in_through_the_whole_line(bench: Callable[..., Bench], front: str) -> None:
     line = bench(STACK, hello=HELLO)
-    line.up()
+    # On one Envoy, what no copy can answer skips the way through the tiers in front.
+    line.up(*(["--use", "lb=envoy", "--use", "cache=envoy"] if front == "envoy" else []))
     told = line.status()
     base = told["urls"]["https"].rstrip("/")
     port = base.rpartition(":")[2]

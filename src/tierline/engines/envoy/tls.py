@@ -11,7 +11,11 @@ _NAME = "certificate"
 
 
 def downstream(
-    chain: Path, key: Path, alpn: tuple[str, ...] = ("h2", "http/1.1"), *, secret: Path | None = None,
+    chain: Path,
+    key: Path,
+    alpn: tuple[str, ...] = ("h2", "http/1.1"),
+    *,
+    secret: Path | None = None,
     clients: Path | None = None,
 ) -> dict[str, Any]:
     """The transport socket of a listener where TLS ends. secret: a watched file instead of chain and key. clients:
