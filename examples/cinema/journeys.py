@@ -40,7 +40,7 @@ from screens import (
     poster,
 )
 from tierline import Affiliate, Journey, Mobile, PartCache, Web
-from tierline.journeys import BadInput, ServiceError, Unauthorized
+from tierline.journeys import BadInput, ServiceError, Session, Unauthorized
 
 # On the home page, in this order.
 GENRES = ("Drama", "Comedy", "Animation", "Documentary")
@@ -287,14 +287,14 @@ join = Journey(
 
 
 @join.part(hidden=True)
-async def member(identity: dict[str, Any] | None, session: Any) -> Any:
+async def member(identity: dict[str, Any] | None, session: Session) -> Session:
     if identity is None:
         raise Unauthorized("log in to go on where you stopped")
     return session
 
 
 @resume.part(name="member", hidden=True)
-async def visitor(session: Any, request: Any) -> Any:
+async def visitor(session: Session, request: Any) -> Session:
     if request.method == "DELETE":
         session.leave()
     return session
@@ -302,7 +302,7 @@ async def visitor(session: Any, request: Any) -> Any:
 
 @resume.part(fallback=None)
 @join.part(fallback=None)
-async def going_on(member: Any, catalog: Any) -> GoingOn | None:
+async def going_on(member: Session, catalog: Any) -> GoingOn | None:
     """None: no film was looked at, or the tickets are bought."""
     stopped = member.steps.get(FUNNEL, {}).get("reached", {}).get(film.name)
     if stopped is None or member.left:

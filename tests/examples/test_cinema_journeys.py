@@ -26,16 +26,19 @@ FILM = {
 
 
 @asynccontextmanager
-async def experience(environment: dict[str, str], films: str) -> AsyncIterator[httpx.AsyncClient]:
+async def experience(
+    environment: dict[str, str], films: str, on_event: Any = None
+) -> AsyncIterator[httpx.AsyncClient]:
     services = {
         "catalog": catalog.create({"DATABASE_URL": films, "REDIS_URL": environment["REDIS_URL"]}),
         "ratings": ratings.create(environment),
         "orders": orders.create(environment),
     }
     application = build(
-        [journeys.home, journeys.film, journeys.search, journeys.checkout],
+        [journeys.home, journeys.film, journeys.search, journeys.checkout, journeys.resume, journeys.join],
         services=services,
         trust_bearer=True,
+        on_event=on_event,
     )
     async with AsyncExitStack() as stack:
         for service in services.values():
@@ -121,6 +124,53 @@ def test_buying_tickets(environment: dict[str, str], films: str) -> None:
             assert [(each["field"], each["in"]) for each in refused.json()["errors"]] == [("email", "body")]
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", ["web", "mobile", "affiliate"])
+def test_the_way_to_tickets_on_two_devices(environment: dict[str, str], films: str, kind: str) -> None:
+    events: list[dict[str, Any]] = []
+
+    async def main() -> None:
+        token = {"authorization": f"Bearer {jwt.encode({'sub': uuid.uuid4().hex}, 'x' * 32)}"}
+        async with experience(environment, films, events.append) as client:
+
+            def device() -> httpx.AsyncClient:
+                return httpx.AsyncClient(
+                    transport=client._transport, base_url=client.base_url, headers={"x-client": kind}
+                )
+
+            async with device() as laptop, device() as phone:
+                for path in ("/home?stream", "/film/20545?stream"):
+                    answer = await laptop.get(path, headers={"accept": "text/event-stream"})
+                    assert answer.headers["cache-control"] == "no-store"
+                    assert answer.text.rstrip().endswith('data: {"degraded":[],"skipped":[]}')
+                shared = await laptop.get("/film/20545")
+                assert (
+                    shared.headers["cache-control"].startswith("public")
+                    and "set-cookie" not in shared.headers
+                )
+                assert (await laptop.get("/resume")).json()["going_on"]["film"]["title"] == "The Godfather"
+                assert (await laptop.post("/join", headers=token)).json()["going_on"]["path"] == "/film/20545"
+
+                assert (await phone.post("/join")).status_code == 401
+                await phone.get("/home?stream")
+                assert (await phone.get("/resume")).json() == {"going_on": None}
+                joined = await phone.post("/join", headers=token)
+                assert joined.json()["going_on"]["film"]["title"] == "The Godfather"
+                # Without the token: the device stands for the member now.
+                await phone.get("/film/20545?stream")
+                wanted = {"film_id": 20545, "seats": 1, "email": "ada@example.com"}
+                bought = await phone.post("/checkout", json=wanted, headers=token)
+                assert bought.headers["x-tierline-step"] == "tickets;3/3"
+                assert (await laptop.get("/resume")).json() == {"going_on": None}
+
+    asyncio.run(main())
+    reached = [(event["step"], event["previous"], event["client"]) for event in events]
+    assert reached == [
+        ("home", "", kind), ("film", "home", kind), ("film", "film", kind),
+        ("home", "", kind), ("film", "home", kind), ("checkout", "film", kind),
+    ]  # fmt: skip
+    assert {event["funnel"] for event in events} == {"tickets"}
 
 
 CATALOG = {

@@ -18,7 +18,7 @@ from serving import granian
 from tierline.journeys.openapi import openapi
 from tierline.journeys.pyclient import python
 from tierline.journeys.schemas import json_schema
-from tierline.journeys.typescript import typescript
+from tierline.journeys.typescript import declarations, javascript, typescript
 
 HERE = Path(__file__).parent
 
@@ -150,6 +150,105 @@ def test_the_typescript_client_compiles_and_works(tmp_path: Path, server: str) -
     assert told["problem"] == "404 details"
     assert sorted(told["parts"]) == ["Sunrise", "details", "rating", "similar"]
     assert told["only"] == {"details": {"title": "Sunrise"}}
+
+
+def normal(folder: Path, file: str) -> str:
+    """A module as the compiler prints it: no types, no comments, one form."""
+    flags = "--allowJs --target es2022 --lib es2022,dom --module es2022 --removeComments --outDir out"
+    argv = ["tsc", *flags.split(), "--useDefineForClassFields", "false", file]
+    subprocess.run(argv, cwd=folder, capture_output=True, check=True, timeout=100)
+    return (folder / "out" / file).with_suffix(".js").read_text()
+
+
+@needs_tsc
+def test_the_module_that_browsers_load_is_the_typescript_client_without_its_types(tmp_path: Path) -> None:
+    for folder, file, text in (
+        ("ts", "client.ts", typescript(JOURNEYS)),
+        ("js", "client.js", javascript(JOURNEYS)),
+    ):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / file).write_text(text)
+    assert normal(tmp_path / "ts", "client.ts") == normal(tmp_path / "js", "client.js")
+    assert "«" not in typescript(JOURNEYS) + javascript(JOURNEYS) + declarations(JOURNEYS)
+
+
+@needs_tsc
+def test_the_module_that_browsers_load_is_typed_and_works(tmp_path: Path, server: str) -> None:
+    (tmp_path / "client.js").write_text(javascript(JOURNEYS))
+    (tmp_path / "client.d.ts").write_text(declarations(JOURNEYS))
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    declare = "declare const process: { argv: string[] };\n"
+    wrong = 'web.search({ q: "x", sort: "price" })'
+    (tmp_path / "uses.ts").write_text(declare + USES.replace("./client", "./client.js"))
+    (tmp_path / "wrong.ts").write_text(
+        f'import {{ Journeys }} from "./client.js";\nconst web = new Journeys("web");\n{wrong};'
+    )
+    lib = "--target es2022 --lib es2022,dom --module es2022 --moduleResolution node --strict"
+    compiled = subprocess.run(
+        ["tsc", *lib.split(), "uses.ts", "wrong.ts"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    (refused,) = [line for line in compiled.stdout.splitlines() if "error" in line]
+    assert refused.startswith("wrong.ts(3,"), compiled.stdout
+    ran = subprocess.run(
+        ["node", "uses.js", server], cwd=tmp_path, capture_output=True, text=True, timeout=20, check=True
+    )
+    told = json.loads(ran.stdout)
+    assert told["title"] == "Sunrise" and told["problem"] == "404 details"
+    assert sorted(told["parts"]) == ["Sunrise", "details", "rating", "similar"]
+
+
+STACK = """
+import sys
+sys.path.insert(0, {here!r})
+from catalogue import JOURNEYS
+from tierline import Affiliate, Mobile, Stack, Web
+stack = Stack("shop", clients=[Web(), Mobile(), Affiliate()], journeys=JOURNEYS)
+"""
+
+
+def tierline(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "tierline", *words]
+    return subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "language, files", [("typescript", ["c.ts"]), ("javascript", ["c.js", "c.d.ts"]), ("python", ["c.py"])]
+)
+def test_the_command_writes_a_client_and_tells_when_it_is_out_of_date(
+    tmp_path: Path, language: str, files: list[str]
+) -> None:
+    (tmp_path / "stack.py").write_text(STACK.format(here=str(HERE)))
+    where = ("--output", files[0])
+    assert tierline(tmp_path, "client", language, *where).returncode == 0
+    assert sorted(path.name for path in tmp_path.glob("c.*")) == sorted(files)
+    assert tierline(tmp_path, "client", language, *where, "--check").returncode == 0
+    printed = tierline(tmp_path, "client", language)
+    assert printed.stdout == (tmp_path / files[0]).read_text()
+    last = tmp_path / files[-1]
+    last.write_text(last.read_text() + "// by hand\n")
+    told = tierline(tmp_path, "client", language, *where, "--check")
+    assert told.returncode == 2
+    assert (
+        f"{files[-1]} is not what the journeys say; make it again: tierline client {language}" in told.stderr
+    )
+
+
+def test_the_commands_print_the_document_and_the_schemas(tmp_path: Path) -> None:
+    (tmp_path / "stack.py").write_text(STACK.format(here=str(HERE)))
+    assert json.loads(tierline(tmp_path, "journeys", "--openapi").stdout)["openapi"] == "3.1.0"
+    schema = json.loads(tierline(tmp_path, "journeys", "--schema", "film", "--as", "mobile").stdout)
+    assert schema["$ref"] == "#/$defs/FilmMobileAnswer"
+    listed = tierline(tmp_path, "journeys").stdout.splitlines()
+    assert listed[0].split() == ["film", "GET", "/film/{film_id}", "details,", "similar,", "rating"]
+    assert "did you mean 'film'" in tierline(tmp_path, "journeys", "--schema", "flim").stderr
+    assert "knows no client 'tv'" in tierline(tmp_path, "journeys", "--schema", "film", "--as", "tv").stderr
+    explained = tierline(tmp_path, "journey", "film", "--explain").stdout
+    assert "level 2" in explained and "view" in explained
+    assert tierline(tmp_path, "journey", "film", "--svg").stdout.startswith("<svg")
 
 
 def load(source: str, file: Path) -> Any:
