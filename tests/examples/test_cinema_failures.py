@@ -1,4 +1,4 @@
-"""Each part of each of the cinema's journeys failing in each way: contained, told by name, its siblings unharmed."""
+"""Each part of each of the cinema's journeys failing in each way: contained, named, its siblings unharmed."""
 
 from __future__ import annotations
 
