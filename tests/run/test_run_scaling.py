@@ -141,6 +141,22 @@ def test_a_number_given_by_hand_stays_until_it_is_given_back(bench: Make) -> Non
     assert wrong.returncode == 2 and "say one of them" in wrong.stderr
 
 
+def test_an_instance_that_cannot_start_is_told_and_costs_nobody_anything(bench: Make) -> None:
+    line = bench(
+        LINE + "stack = Stack('broken', gateway=Gateway(), zones=['a'], services=[Service('who', 'who:app',\n"
+        "  expose=['/'], fuse=False, scale=Scale(1, 3, rps=20, cooldown='2s', cooldown_out='1s'))])\n",
+        who="import pathlib\nassert not pathlib.Path('broken').exists(), 'no second one'\n" + WHO,
+    )
+    line.up("--no-reload")
+    (line.folder / "broken").touch()
+    with asked(line, "/x", 60) as seen:
+        assert eventually(lambda: "refused who a: stays at 1" in events(line), within=12), events(line)
+        assert "no second one" in events(line)
+        time.sleep(2)
+        assert events(line).count("stays at 1") == 1, "not again at once"
+    assert set(seen) == {200} and instances(line, "who") == 1
+
+
 def test_a_function_sleeps_until_a_message_waits_and_loses_none(bench: Make) -> None:
     line = bench(
         LINE + "work = Queue('work')\n"

@@ -27,11 +27,16 @@ from tierline.errors import RunError
     help="Apply what is saved, without dropping a request. On in the foreground, off when detached.",
 )
 @click.option(
+    "--scale/--no-scale",
+    default=True,
+    help="Follow the load: services and journeys have as many instances as their scale says. Functions sleep anyway.",
+)
+@click.option(
     "--supervise", type=int, hidden=True, help="Be the supervisor; tell this descriptor when ready."
 )
 def command(
     stack: Path | None, lineup: str, uses: tuple[str, ...], no_fusion: bool, detach: bool, given: tuple[str, ...],
-    reload: bool | None, supervise: int | None,
+    reload: bool | None, scale: bool, supervise: int | None,
 ) -> None:  # fmt: skip
     """Start the line: in the foreground with a live view, or detached."""
     ports = ports_of(given)
@@ -53,13 +58,13 @@ def command(
                 os.close(supervise)
 
             os.write(supervise, "".join(f"told {line}\n" for line in losses(plan)).encode())
-            run(plan, state, ports=ports, ready=ready, log=True, reload=bool(reload))
+            run(plan, state, ports=ports, ready=ready, log=True, reload=bool(reload), scale=scale)
             return
         from tierline.cli.view import started, watch
 
         for told in losses(plan):
             click.echo(told, err=True)
-        run(plan, state, ports=ports, ready=started, view=watch, reload=reload is not False)
+        run(plan, state, ports=ports, ready=started, view=watch, reload=reload is not False, scale=scale)
         click.echo("stopped; data is kept (tierline down --volumes removes it)")
     except Exception as error:
         if supervise is not None:

@@ -53,7 +53,7 @@ class Beside:
         self.losses: list[str] = []
 
     def __enter__(self) -> Beside:
-        done = self._tierline("up", "--detach", *self._words)
+        done = self._tierline("up", "--detach", "--no-scale", *self._words)
         if done.returncode:
             self._tierline("down", "--volumes")
             raise RunError(f"{self.name} did not start: {done.stderr.strip().removeprefix('error: ')}")

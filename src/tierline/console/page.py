@@ -32,6 +32,11 @@ def page(state: Path, counts: list[dict[str, Any]], traces: list[dict[str, Any]]
         f"<td class=n>{now - p['began']:.0f} s<td class=n>{p['restarts'] + 1}"
         for p in told["processes"]
     )
+    services = "".join(
+        f"<tr><td>{escape(s['name'])}<td>{escape(', '.join(f'{zone} {n}' for zone, n in s['desired'].items()))}"
+        f"<td class=n>{s['min']} to {s['max']}<td>{_pinned(s)}<td>{escape(s['reason'])}"
+        for s in told.get("services", ())
+    )
     requests = "".join(
         f"<tr><td>{escape(c['tier'])}<td>{escape(c['system'])}<td>{escape(c['zone'])}<td class=n>{c['status']}"
         f"<td>{escape(c['verdict'])}<td class=n>{c['requests']}"
@@ -53,7 +58,13 @@ def page(state: Path, counts: list[dict[str, Any]], traces: list[dict[str, Any]]
 <p>{links}<p class=dim>{escape(", ".join(f"{slot} {system}" for slot, system in told["lineup"].items()))}
 <h2>Processes</h2><div class=scroll><table><tr><th>name<th>engine<th>place<th>state<th>pid<th>age<th>starts
 {processes}</table></div>
+<h2>Services</h2><div class=scroll><table><tr><th>name<th>instances by zone<th>allowed<th><th>last change
+{services}</table></div>
 <h2>Last trips</h2><div class=scroll><table><tr><th>trace<th>request<th>status<th>time<th>hops<th>when
 {trips}</table></div>
 <h2>Requests</h2><div class=scroll><table><tr><th>tier<th>system<th>zone<th>status<th>verdict<th>requests
 {requests}</table></div></html>"""
+
+
+def _pinned(service: dict[str, Any]) -> str:
+    return "asleep" if service["asleep"] else "by hand" if service["pinned"] is not None else ""

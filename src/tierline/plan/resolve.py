@@ -22,6 +22,7 @@ from tierline.plan.placement import PATH, Line, place
 from tierline.plan.scaling import scaled, scales
 from tierline.plan.wiring import wire
 from tierline.stack import Stack
+from tierline.tiers.base import system
 from tierline.tiers.feature.season import Season
 from tierline.tiers.feature.tier import Resource, Service
 
@@ -99,6 +100,13 @@ def _notes(stack: Stack, line: Line, roles: list[Role]) -> tuple[str, ...]:
         s.name for s in stack.services if not s.expose and not _used(stack, s.name) and not stack.journeys
     ]
     notes += [f"nothing calls {name}: no expose=, no journey and no other service uses it" for name in hidden]
+    for service in stack.services:
+        local = system("feature.service", line.lineup["feature.service"]).engine
+        if local and service.command and (service.scale.rps or service.scale.latency):
+            notes.append(
+                f"{service.name}: nobody counts a command's requests here, so rps= and latency= of its scale are not "
+                "followed; cpu= and queue= are"
+            )
     return tuple(notes)
 
 

@@ -43,8 +43,10 @@ _BACK_OFF = 15.0
 class Scaler:
     """The instances of one line, for as long as `run` runs."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Line, follow: bool = True) -> None:
+        """follow: False leaves services and journeys as they are until somebody asks."""
         self.line = line
+        self._follow = follow
         self.loads = Loads()
         self.queues = Queues(line)
         self.seasons = Seasons(self)
@@ -112,7 +114,7 @@ class Scaler:
                 continue
             if role.slot == "feature.function":
                 decided |= await self._function(now, name, zones, there)
-            else:
+            elif self._follow:
                 for key, first in zones.items():
                     found = await self._service(now, first, there[key], len(zones))
                     if found is not None and found.instances != there[key]:
@@ -123,7 +125,6 @@ class Scaler:
         return bool(self.line.plan.asleep)
 
     async def _service(self, now: float, role: Role, instances: int, zones: int) -> Decision | None:
-        key = (role.name, role.zone)
         rule = self._rule(role)
         children = self.children(role.name, role.zone)
         if not rule.targets or any(child.phase != "ready" for child, _ in children):
@@ -138,7 +139,6 @@ class Scaler:
         if found is None:
             return None
         allowed = self._bounds(role)
-        self._rests.pop(key, None)
         return Decision(min(max(found.instances, allowed.min), allowed.max), found.why)
 
     async def _function(

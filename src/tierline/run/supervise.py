@@ -34,12 +34,13 @@ def supervise(
     view: Callable[[Line], Any] | None = None,
     log: bool = False,
     reload: bool = False,
+    scale: bool = True,
 ) -> None:
     """Run a line until SIGINT, SIGTERM or `tierline down`.
 
     ready: called once when the whole line answers. view: called with the line before anything starts; its
     coroutine runs beside the line (the live view). log: what the supervisor itself says goes to its log.
-    reload: changes of the sources are applied as they are saved.
+    reload: changes of the sources are applied as they are saved. scale: instances follow the load.
     Raises TierlineError when the line can't start; nothing is left running then.
     """
     _raise_limits()
@@ -52,7 +53,7 @@ def supervise(
         if log:
             with (state.folder("logs") / "supervisor.log").open("ab") as file:
                 os.dup2(file.fileno(), 2)
-        asyncio.run(_run(plan, state, ports, ready, view, reload))
+        asyncio.run(_run(plan, state, ports, ready, view, reload, scale))
     finally:
         state.close()
 
@@ -72,6 +73,7 @@ async def _run(
     ready: Callable[[Line], None] | None,
     view: Callable[[Line], Any] | None,
     reload: bool,
+    scale: bool,
 ) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -80,7 +82,7 @@ async def _run(
     if reload:
         line.adaptations.append(development)
         line.plan = line.adapted(plan)
-    scaler = Scaler(line)
+    scaler = Scaler(line, follow=scale)
     line.prepare()
     server = await control.serve(state.root, _handler(line, stop))
     watching = asyncio.create_task(view(line)) if view is not None else None
