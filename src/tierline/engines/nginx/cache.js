@@ -9,9 +9,9 @@
    passed   origin → client without the cache: unsafe methods invalidate
    purge    the endpoint of purges, on a Unix socket
 
-   Shared memory: `versions` (purges), `passing` (URLs whose answers aren't stored), `renewed` (what a 304 said),
-   `policies` (what a 304 may leave out), `standby` (until when a copy may stand in for an error), `tagged` (which
-   URLs carry a Surrogate-Key). */
+   Shared memory: `versions` (purges), `passing` (URLs whose answers aren't stored, and how often that was seen),
+   `plain` (those that skip all of this for two seconds), `renewed` (what a 304 said), `policies` (what a 304 may leave
+   out), `standby` (until when a copy may stand in for an error), `tagged` (which URLs carry a Surrogate-Key). */
 
 import crypto from 'crypto';
 
@@ -193,11 +193,12 @@ function fields(r) {
     return said;
 }
 
-function unhop(r) {
-    (r.variables.upstream_http_connection || '').split(/[\s,]+/).forEach((name) => {
-        if (name) delete r.headersOut[name];
-    });
+function named(r) {
+    const names = r.variables.upstream_http_connection;
+    return names ? names.split(/[\s,]+/).filter((name) => name && !/^(close|keep-alive)$/i.test(name)) : [];
 }
+
+function unhop(r) { named(r).forEach((name) => { delete r.headersOut[name]; }); }
 
 function judge(r) {
     const out = r.headersOut, said = fields(r), key = url(r);
@@ -302,8 +303,11 @@ function passed(r) {
                 if (there && (!there[1] || there[1].toLowerCase() == (asked.Host || '').toLowerCase())) invalidate(there[2]);
             });
         }
-    } else if (ngx.shared.passing.has(url(r)) && policy(r, fields(r), r.status).store) {
-        ngx.shared.passing.delete(url(r));
+    } else if (ngx.shared.passing.has(url(r))) {
+        if (policy(r, fields(r), r.status).store) ngx.shared.passing.delete(url(r));
+        // Again not to be stored: for a while nobody looks, unless something of it must be taken out each time.
+        else if (r.variables.tl_skips == '1' && r.status < 500 && !named(r).length
+            && ngx.shared.passing.incr(url(r), 1) > 3) r.variables.tl_plain = '1';
     }
     if (r.variables.tl_entry == '1') delete out['Surrogate-Key'];
 }

@@ -49,6 +49,7 @@ class NginxCache(System):
             entry=str(int(all(other.tier != "cdn" for other in context.plan.roles.values()))),
             headers=f"            proxy_set_header X-Forwarded-For {forwarded};\n",
             obey=settings["client_control"],
+            skips=True,
             stale_while_revalidate=settings["stale_while_revalidate"],
             stale_if_error=settings["stale_if_error"],
         )
