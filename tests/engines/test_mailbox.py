@@ -14,7 +14,9 @@ from harness import LocalContext, Runner, make_role, make_unit, memory
 from tierline.engines.base import Engine
 from tierline.engines.mailbox.engine import ENGINE, PASSWORD, TOKEN, USER
 
-UNIT = make_unit("mailbox", make_role("receipts", "feature.mail", "mailbox", ("smtp", "pop3", "http")))
+UNIT = make_unit(
+    "mailbox", make_role("receipts", "feature.mail", "mailbox", ("smtp", "pop3", "imap", "http"))
+)
 
 
 def receipt(subject: str = "Your tickets", to: str = "ada@example.com") -> EmailMessage:

@@ -335,7 +335,7 @@ class Line:
             for endpoint in role.endpoints:
                 if endpoint.protocol == "dns":
                     found["dns"] = "{}:{}".format(*self.addresses[(role.id, endpoint.name)])
-                if role.tier == "lb" and endpoint.name in ("smtps", "pop3s"):
+                if role.tier == "lb" and endpoint.name in ("smtps", "imaps", "pop3s"):
                     host, port = self.addresses[(role.id, endpoint.name)]
                     found.setdefault(endpoint.name, f"{endpoint.name}://{host}:{port}")
                 if endpoint.name == "mtls":

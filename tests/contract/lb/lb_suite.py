@@ -640,10 +640,21 @@ class LoadBalancerContract:
 
     def test_mail_is_read_over_imap(self) -> None:
         self.asks("mail_imap")
-        imap = imaplib.IMAP4_SSL(
-            *self.line("mail").address(endpoint="imaps"), ssl_context=self.trust(self.line("mail"))
-        )
-        imap.login("tierline", self.password())
+        line = self.line("mail")
+        self.sent("Over IMAP")
+        imap = imaplib.IMAP4_SSL(*line.address(endpoint="imaps"), ssl_context=self.trust(line), timeout=5)
+        imap.login("ada@example.com", self.password())
+        status, (count,) = imap.select("INBOX")
+        assert status == "OK"
+        _, found = imap.fetch(count or b"", "(BODY[HEADER.FIELDS (SUBJECT)] BODY[TEXT])")
+        assert b"Over IMAP" in found[0][1]  # type: ignore[index]
+        imap.store(count.decode(), "+FLAGS", "\\Deleted")  # type: ignore[union-attr]
+        imap.expunge()
+        assert imap.select("INBOX")[1] == [str(int(count or b"0") - 1).encode()]
+        imap.logout()
+        imap = imaplib.IMAP4_SSL(*line.address(endpoint="imaps"), ssl_context=self.trust(line), timeout=5)
+        with pytest.raises(imaplib.IMAP4.error):
+            imap.login("tierline", "wrong")
 
     def test_mail_that_changes_to_tls_midway(self) -> None:
         self.asks("mail_starttls")
@@ -662,6 +673,12 @@ class LoadBalancerContract:
         pop.pass_(self.password())
         assert b"Subject: Midway" in pop.retr(pop.stat()[0])[1]
         pop.quit()
+        imap = imaplib.IMAP4(*line.address(endpoint="imap"), timeout=5)
+        assert "LOGINDISABLED" in imap.capabilities
+        imap.starttls(ssl_context=self.trust(line))
+        imap.login("tierline", self.password())
+        assert imap.select("INBOX")[0] == "OK"
+        imap.logout()
 
     def test_an_inbox_that_is_down_is_known_to_be(self) -> None:
         self.asks("mail_health")

@@ -12,7 +12,7 @@ from tierline.engines.target import Target
 from tierline.plan.model import Role
 
 _PROXY = "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
-_GREETINGS = {"smtps": b"220", "pop3s": b"+OK"}
+_GREETINGS = {"smtps": b"220", "imaps": b"* OK", "pop3s": b"+OK"}
 
 
 def mail(

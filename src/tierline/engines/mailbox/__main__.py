@@ -22,7 +22,12 @@ async def run(config: dict[str, Any]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     # HTTP last: the readiness probe asks it.
-    servers = [await serve(store, config) for serve in (serve_smtp, serve_pop3, serve_web)]
+    servers = [await serve(store, config) for serve in (serve_smtp, serve_pop3)]
+    if config["imap"]:
+        from tierline.engines.mailbox.imap import serve as serve_imap
+
+        serve_imap(store, config)
+    servers.append(await serve_web(store, config))
     await ended.wait()
     for server in servers:
         server.close()  # without `wait_closed`: a client that holds its connection would hold up the stop

@@ -54,7 +54,7 @@ def process(unit: Unit, role: Role, cert: Shown, context: Context) -> Process:
 def document(role: Role, folder: Path, chain: Path, key: Path, context: Context) -> str:
     """nginx.conf, whole."""
     (inbox,) = role.upstreams[role.settings["mail"]]
-    smtp, pop3 = (context.address(inbox.role, name) for name in ("smtp", "pop3"))
+    smtp, imap, pop3 = (context.address(inbox.role, name) for name in ("smtp", "imap", "pop3"))
 
     def server(endpoint: str, protocol: str, more: str) -> str:
         host, port = context.address(role.id, endpoint)
@@ -70,7 +70,8 @@ def document(role: Role, folder: Path, chain: Path, key: Path, context: Context)
 
     # SMTP's own login is repeated to the inbox; what it says of the client (XCLIENT) it doesn't know.
     sends = "        smtp_auth plain login;\n        proxy_smtp_auth on;\n        xclient off;\n"
-    reads = "        pop3_auth plain;\n"
+    more = {"smtp": sends, "imap": "        imap_auth plain login;\n", "pop3": "        pop3_auth plain;\n"}
+    servers = "".join(server(f"{name}{s}", name, own) for name, own in more.items() for s in ("", "s"))
     return f"""\
 # Written by tierline for {role.id}.
 load_module {_MODULE};
@@ -86,7 +87,7 @@ http {{
     fastcgi_temp_path {folder}/temp/fastcgi;
     uwsgi_temp_path {folder}/temp/uwsgi;
     scgi_temp_path {folder}/temp/scgi;
-    map $http_auth_protocol $inbox {{ smtp {smtp[1]}; pop3 {pop3[1]}; }}
+    map $http_auth_protocol $inbox {{ smtp {smtp[1]}; imap {imap[1]}; pop3 {pop3[1]}; }}
     server {{
         listen unix:{folder}/auth.sock;
         location / {{
@@ -106,7 +107,7 @@ mail {{
     ssl_certificate_key {key};
 {TLS}\
     smtp_capabilities "SIZE 10000000" 8BITMIME SMTPUTF8;
+    imap_capabilities IMAP4rev1 IDLE NAMESPACE;
     pop3_capabilities TOP USER UIDL;
-{server("smtp", "smtp", sends)}{server("smtps", "smtp", sends)}{server("pop3", "pop3", reads)}\
-{server("pop3s", "pop3", reads)}}}
+{servers}}}
 """

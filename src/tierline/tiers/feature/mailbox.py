@@ -13,7 +13,7 @@ class Mailbox(System):
     engine = "mailbox"
     levels = frozenset({"runs"})
     supports = frozenset({"mail"})
-    endpoints = {"smtp": "smtp", "pop3": "tcp", "http": "http"}
+    endpoints = {"smtp": "smtp", "pop3": "tcp", "imap": "tcp", "http": "http"}
     group = "server"
 
     def shared(self, roles: Sequence[Role]) -> dict[str, Text]:

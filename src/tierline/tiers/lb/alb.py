@@ -34,6 +34,7 @@ class ALB(System):
         "trailers": "it speaks HTTP/1.1 to the instances",
         "acme": "AWS issues and renews the certificate itself",
         "mail": "a network load balancer passes mail on; mail programs reach SES itself",
+        "mail_imap": "SES only sends",
         "mail_pop3": "SES only sends",
         "queueing": "it doesn't bound requests per instance",
         "queue_timeout": "it doesn't queue",

@@ -16,7 +16,7 @@ from tierline.engines.envoy.mail import mail
 from tierline.engines.envoy.routing import retry
 from tierline.plan.model import Role
 from tierline.tiers.base import Protocol, System
-from tierline.tiers.lb.tier import FEATURES, MAIL, NO_IMAP, NO_STARTTLS
+from tierline.tiers.lb.tier import FEATURES, MAIL, NO_STARTTLS
 
 _TYPE = "type.googleapis.com/envoy.extensions."
 _POLICY = {"round_robin": "ROUND_ROBIN", "least_request": "LEAST_REQUEST", "consistent_hash": "RING_HASH"}
@@ -26,9 +26,8 @@ class EnvoyLB(System):
     title = "Envoy"
     engine = "envoy"
     levels = frozenset({"runs"})
-    supports = frozenset(FEATURES) - {"mail_imap", "mail_starttls", "queue_timeout"}
+    supports = frozenset(FEATURES) - {"mail_starttls", "queue_timeout"}
     lacks = {
-        "mail_imap": NO_IMAP,
         "mail_starttls": NO_STARTTLS,
         "queue_timeout": "Envoy bounds how many requests wait, not for how long; use lb=haproxy",
     }

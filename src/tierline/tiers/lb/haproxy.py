@@ -10,7 +10,7 @@ from tierline.engines.haproxy.engine import Fragment, trace
 from tierline.engines.haproxy.parts import bundle, challenge, hosts, mails, servers
 from tierline.plan.model import Role
 from tierline.tiers.base import Protocol, System
-from tierline.tiers.lb.tier import FEATURES, MAIL, NO_IMAP, NO_STARTTLS
+from tierline.tiers.lb.tier import FEATURES, MAIL, NO_STARTTLS
 
 _BALANCE = {
     "round_robin": "roundrobin",
@@ -23,10 +23,9 @@ class HAProxyLB(System):
     title = "HAProxy"
     engine = "haproxy"
     levels = frozenset({"runs"})
-    supports = frozenset(FEATURES) - {"http3", "mail_imap", "mail_starttls"}
+    supports = frozenset(FEATURES) - {"http3", "mail_starttls"}
     lacks = {
         "http3": "this build of HAProxy has no QUIC; use lb=envoy",
-        "mail_imap": NO_IMAP,
         "mail_starttls": NO_STARTTLS,
     }
     endpoints = {"http": "http", "https": "https"}

@@ -11,7 +11,7 @@ from tierline.engines.context import Context
 from tierline.engines.nginx.config import TLS, Fragment, hop_format, hop_log, ident
 from tierline.plan.model import Role
 from tierline.tiers.base import Protocol, System
-from tierline.tiers.lb.tier import FEATURES, MAIL, NO_IMAP, STARTTLS
+from tierline.tiers.lb.tier import FEATURES, MAIL, STARTTLS
 
 _LACKS = {
     "http3": "this build of nginx has no QUIC; use lb=envoy",
@@ -23,7 +23,6 @@ _LACKS = {
     "queueing": "nginx without its commercial part refuses, it doesn't queue; use lb=haproxy or lb=envoy",
     "queue_timeout": "nginx without its commercial part doesn't queue; use lb=haproxy",
     "metrics": "this build of nginx has no status module; its hops are counted by telemetry",
-    "mail_imap": NO_IMAP,
     "mail_health": "nginx without its commercial part doesn't ask; a mail program is told when the inbox is down",
 }
 

@@ -45,17 +45,16 @@ FEATURES: Mapping[str, str] = {
     "mail": "mail programs send over TLS that ends here, to the stack's mail resource",
     "mail_pop3": "mail programs read over TLS that ends here (POP3)",
     "mail_imap": "the same over IMAP",
-    "mail_starttls": "SMTP and POP3 that begin plainly and change to TLS (STARTTLS, STLS)",
+    "mail_starttls": "SMTP, IMAP and POP3 that begin plainly and change to TLS (STARTTLS, STLS)",
     "mail_health": "an inbox that doesn't greet is known to be down before a mail program comes",
 }
 """Every feature of a load balancer, by name: what `supports`, `lacks` and the contract suite speak of."""
 
-MAIL: Mapping[str, Protocol] = {"smtps": "smtp", "pop3s": "tcp"}
+MAIL: Mapping[str, Protocol] = {"smtps": "smtp", "imaps": "tcp", "pop3s": "tcp"}
 """What a balancer listens on besides when it has mail=: TLS from the first byte (RFC 8314)."""
-STARTTLS: Mapping[str, Protocol] = {"smtp": "smtp", "pop3": "tcp"}
+STARTTLS: Mapping[str, Protocol] = {"smtp": "smtp", "imap": "tcp", "pop3": "tcp"}
 """And where TLS comes later."""
-NO_IMAP = "the stack's inbox speaks SMTP and POP3; no small, well-kept IMAP server is there to stand behind"
-NO_STARTTLS = "it passes mail on without speaking it, and so can't change to TLS midway; use smtps and pop3s, or lb=nginx"
+NO_STARTTLS = "it passes mail on without speaking it, and so can't change to TLS midway; use smtps, imaps and pop3s, or lb=nginx"
 
 _HOST = re.compile(r"(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*")
 
@@ -173,6 +172,7 @@ class LoadBalancer(Intent):
             ("acme", isinstance(self.certificate, ACME)),
             ("grpc", self.h2c),
             ("mail", self.mail),
+            ("mail_imap", self.mail),
             ("mail_pop3", self.mail),
         ):
             if wanted:

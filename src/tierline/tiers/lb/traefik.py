@@ -10,7 +10,7 @@ from tierline.engines.context import Context
 from tierline.engines.traefik.engine import Fragment
 from tierline.plan.model import Role, Upstream
 from tierline.tiers.base import Protocol, System
-from tierline.tiers.lb.tier import FEATURES, MAIL, NO_IMAP, NO_STARTTLS
+from tierline.tiers.lb.tier import FEATURES, MAIL, NO_STARTTLS
 
 _LACKS = {
     "acme": "Traefik can't answer a challenge that is meant for somebody else; use lb=haproxy, lb=envoy or lb=nginx",
@@ -23,7 +23,6 @@ _LACKS = {
     "proxy_protocol": "Traefik takes a PROXY header but also lets in who sends none; use lb=haproxy or lb=envoy",
     "trace_begin": "Traefik passes traces on; it begins them only with an exporter of its own",
     "metrics": "Traefik's metrics need a port of their own, not a socket; its hops are counted by telemetry",
-    "mail_imap": NO_IMAP,
     "mail_starttls": NO_STARTTLS,
 }
 
@@ -105,7 +104,7 @@ def _mail(role: Role, context: Context) -> dict[str, Any]:
     """TLS ends here, and what is inside goes to the inbox as it is; one that doesn't greet gets nothing."""
     (inbox,) = role.upstreams[role.settings["mail"]]
     routers, services = {}, {}
-    for name, greeting in (("smtps", "220"), ("pop3s", "+OK")):
+    for name, greeting in (("smtps", "220"), ("imaps", "* OK"), ("pop3s", "+OK")):
         host, port = context.address(inbox.role, name.removesuffix("s"))
         id = f"{role.id}-{name}"
         routers[id] = {"entryPoints": [id], "rule": "HostSNI(`*`)", "service": id, "tls": {}}
