@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
 
-from workbench import Bench, alive, eventually
+from workbench import Bench, alive, eventually, of
 
 Make = Callable[..., Bench]
 SOON = 3.0
@@ -234,3 +237,21 @@ def test_a_new_schema_file_is_applied_and_one_that_was_applied_is_told(bench: Ma
     (line.folder / "sql" / "001_one.sql").write_text("create table uno (n int);")
     assert eventually(lambda: "001_one.sql was applied to database" in line.log("events")), line.log("events")
     assert httpx.get(url).text == "one two"
+
+
+def test_spares_end_with_the_line_however_it_ends(bench: Make) -> None:
+    line = worked_on(bench)
+    waiting = eventually(
+        lambda: [pid for pid, what in of(line.folder).items() if "apps.json" in what and spare(pid)]
+    )
+    assert len(waiting) == 2, "each Python process has one"
+    os.kill(line.status()["pid"], signal.SIGKILL)
+    assert eventually(lambda: not of(line.folder)), of(line.folder)
+    line.up("--reload")
+    assert Saved(line, "words.py", 'WORD = "other"\n').live("/said", "other") < SOON
+    line.down()
+    assert line.left() == []
+
+
+def spare(pid: int) -> bool:
+    return b"TIERLINE_SPARE=1" in Path(f"/proc/{pid}/environ").read_bytes()

@@ -19,6 +19,7 @@ from tierline.engines.base import Process, Step
 from tierline.errors import EngineError, RunError
 from tierline.run import probe
 from tierline.run.delay import Delay
+from tierline.run.spare import Spare
 from tierline.run.state import State, write
 from tierline.run.voice import VARIABLE, Voice
 
@@ -75,6 +76,8 @@ class Child:
         """Something to tell about it, and until when."""
         self.sources: frozenset[str] = frozenset()
         """Files of the project that the process has imported."""
+        self.spare: Spare | None = None
+        """Its next successor, in development."""
         self.beside: set[int] = set()
         """Processes that come or go: a successor that isn't ready yet, a predecessor that drains."""
         self.delays: list[Delay] = []
@@ -363,6 +366,9 @@ class Child:
         """Gracefully, then by force."""
         self._stopping = True
         self.held.set()
+        if self.spare is not None:
+            self.spare.end()
+            self.spare = None
         for pid in self.beside:
             _signal(pid, signal.SIGTERM, group=False)
         await self._end()
@@ -439,7 +445,8 @@ class Child:
     def pids(self) -> tuple[int, ...]:
         """What runs now: the process, a step before or after its start."""
         runs = self._popen is not None and not self._exited.is_set()
-        return tuple(pid for pid in (self.pid if runs else 0, self._step_pid, *self.beside) if pid)
+        spare = self.spare.popen.pid if self.spare is not None else 0
+        return tuple(pid for pid in (self.pid if runs else 0, self._step_pid, spare, *self.beside) if pid)
 
     def heal(self) -> None:
         """Let it run again."""

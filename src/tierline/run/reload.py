@@ -22,6 +22,7 @@ from tierline.errors import EngineError, RunError, TierlineError
 from tierline.run.change import change, restart
 from tierline.run.child import Child
 from tierline.run.replan import replan
+from tierline.run.spare import provide
 from tierline.run.succession import Refused, able, succeed
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Reload:
         """What the stack file consists of."""
         self._broken: dict[str, frozenset[str]] = {}
         """Processes whose successor could not start, and what it had imported."""
+        self._providing: dict[Child, asyncio.Task[None]] = {}
         self._known: dict[str, tuple[int, int, int]] = {}
 
     async def run(self) -> None:
@@ -52,6 +54,7 @@ class Reload:
         from watchfiles import awatch
 
         self._changed(())
+        self._provide()
         while True:
             folders = self._folders()
             self._changed(())  # folders that are new here: what is in them now is known
@@ -66,8 +69,16 @@ class Reload:
                             await self._apply(changed)
                     except Exception as error:
                         self._line.events.tell("refused", "reload", str(error))
+                self._provide()
                 if self._folders() != folders:
                     break
+
+    def _provide(self) -> None:
+        """Each Python process has a spare beside it."""
+        for child in self._line.children.values():
+            going = self._providing.get(child)
+            if child.process.voice and child.spare is None and (going is None or going.done()):
+                self._providing[child] = asyncio.create_task(provide(child))
 
     def _folders(self) -> list[Path]:
         files = {*self._planned, *self._commands()}

@@ -55,7 +55,7 @@ async def succeed(child: Child, process: Process) -> None:
     try:
         child.process = process
         child.write(process.files)
-        popen, voice = child.launch({"TIERLINE_LISTEN": json.dumps(sockets)}, tuple(sockets.values()))
+        popen, voice = _successor(child, sockets)
     except BaseException:
         child.process = before
         child.write(before.files)
@@ -87,6 +87,20 @@ async def succeed(child: Child, process: Process) -> None:
     older.say(do="retire")
     asyncio.create_task(_retire(child, retiring, older, ended))  # noqa: RUF006  it ends with the process
     child.changed()
+
+
+def _successor(child: Child, sockets: dict[str, int]) -> tuple[subprocess.Popen[bytes], Voice | None]:
+    """The spare, when there is one that fits; else a new process."""
+    spare, child.spare = child.spare, None
+    if spare is not None and spare.fits(child.process):
+        try:
+            spare.voice.go(sockets, child.more)
+            return spare.popen, spare.voice
+        except OSError:
+            pass
+    if spare is not None:
+        spare.end()
+    return child.launch({"TIERLINE_LISTEN": json.dumps(sockets)}, tuple(sockets.values()))
 
 
 async def _ready(child: Child, popen: subprocess.Popen[bytes], voice: Voice) -> frozenset[str]:

@@ -44,6 +44,14 @@ class Voice:
         with contextlib.suppress(OSError):
             self._ours.send(json.dumps(message).encode())
 
+    def go(self, sockets: dict[str, int], environment: dict[str, str]) -> None:
+        """Tell a spare to be the process now, with these listening sockets and more environment.
+
+        Raises OSError when it is gone.
+        """
+        message = json.dumps({"sockets": list(sockets), "environment": environment}).encode()
+        socket.send_fds(self._ours, [message], list(sockets.values()))
+
     async def sockets(self, within: float = 1.0) -> dict[str, int]:
         """The process's listening sockets: `host:port` → a descriptor that is the caller's to close.
 

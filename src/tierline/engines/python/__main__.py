@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import os
 import signal
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import msgspec
 import uvloop
 
-from tierline.engines.python import flying
+from tierline.engines.python import flying, spare
 from tierline.engines.python.apps import Loaded, acquaint, load, told_again
 from tierline.engines.python.blame import Blame
 from tierline.engines.python.config import Config
@@ -34,8 +35,6 @@ _LONGEST = 10.0
 
 
 async def run(config: Config, voice: Voice) -> int:
-    import os
-
     record.use(config.hops)
     sys.path.insert(0, config.project)
     os.environ.update({"TIERLINE_ZONE": config.zone, "AWS_REGION": config.region})
@@ -79,6 +78,7 @@ async def run(config: Config, voice: Voice) -> int:
     Traced.watch = Watch(blame, voice, Growth(blame, noted))
     Traced.watch.start()
     voice.listen(servers.sockets, retire)
+    spare.note(Path(sys.argv[1]), config.project)
     serving = asyncio.create_task(servers.serve(stop))
     done: set[Any]
     done, _ = await asyncio.wait(
@@ -100,6 +100,10 @@ async def run(config: Config, voice: Voice) -> int:
 def main() -> int:
     config = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Config)
     voice = Voice()
+    if os.environ.pop("TIERLINE_SPARE", ""):
+        if not spare.wait(Path(sys.argv[1]), config, voice):
+            return 0
+        config = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Config)
     try:
         return uvloop.run(run(config, voice))
     except Exception as error:

@@ -24,6 +24,8 @@ def install(resources: Mapping[str, tuple[str, str]]) -> None:
     """Watch the libraries from now on. `resources`: `host:port` → role and system."""
     global _resources
     _resources = resources
+    if any(isinstance(each, _AfterImport) for each in sys.meta_path):
+        return
     for name, patch in _PATCHES.items():
         if name in sys.modules:
             patch(sys.modules[name])

@@ -31,6 +31,23 @@ class Voice:
             with contextlib.suppress(OSError):
                 self._socket.send(json.dumps(message).encode())
 
+    def wait(self) -> dict[str, str] | None:
+        """Wait until the supervisor says go: the environment to go with. None when it hangs up."""
+        if self._socket is None:
+            return None
+        self._socket.setblocking(True)
+        try:
+            raw, descriptors, _, _ = socket.recv_fds(self._socket, _MOST, 250)
+        except OSError:
+            return None
+        finally:
+            self._socket.setblocking(False)
+        if not raw:
+            return None
+        told = json.loads(raw)
+        listen = dict(zip(told["sockets"], descriptors, strict=True))
+        return {**told["environment"], "TIERLINE_LISTEN": json.dumps(listen)}
+
     def listen(self, sockets: dict[str, socket.socket], retire: Callable[[], None]) -> None:
         """Answer the supervisor from the event loop: hand over the listening sockets, or retire."""
         if self._socket is None:
