@@ -45,4 +45,5 @@ def command(as_json: bool) -> None:
         levels = ", ".join(row["levels"]) or "planned"
         stand_in = f"stand-in: {row['stand_in']}" if row["stand_in"] else ""
         sha = f"sha256 {row['sha256'][:12]}" if row["sha256"] else ""
-        click.echo(f"{row['system']:<30}{levels:<18}{row['version']:<10}{sha:<20}{row['binary']}{stand_in}")
+        where = "  ".join(word for word in (str(row["binary"]), stand_in) if word)
+        click.echo(f"{row['system']:<30}{levels:<18}{row['version']:<10}{sha:<20}{where}")
