@@ -233,7 +233,8 @@ class Upstreams:
     """Tiny HTTP/1.1 servers on one thread. A request's own headers say how it is answered:
 
     x-test-sleep: seconds; x-test-status: the status; x-test-drop: the connection is closed without an answer;
-    x-test-header: `name: value` of the answer. An upgrade to websocket is accepted and echoes.
+    x-test-header: `name: value` of the answer; x-test-echo: the answer is the request's own body, `chunked` in many
+    pieces, x-test-times: so often. An upgrade to websocket is accepted and echoes.
     """
 
     def __init__(self) -> None:
@@ -326,6 +327,8 @@ class Upstreams:
                 "headers": {name.lower(): value for name, value in headers},
             }
         ).encode()  # fmt: skip
+        if echo := seen.header("x-test-echo"):
+            return await self._echo(seen, status, echo, writer)
         if seen.header("x-test-trailer"):
             writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: grpc-status\r\n\r\n")
             writer.write(b"2\r\nhi\r\n0\r\ngrpc-status: 0\r\n\r\n")
@@ -336,6 +339,21 @@ class Upstreams:
         writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode())
         if method != "HEAD":
             writer.write(body)
+        await writer.drain()
+        return True
+
+    async def _echo(self, seen: Seen, status: str, how: str, writer: asyncio.StreamWriter) -> bool:
+        kind = seen.header("content-type") or "application/json"
+        if times := seen.header("x-test-times"):
+            seen = msgspec.structs.replace(seen, body=seen.body * int(times))
+        head = f'HTTP/1.1 {status} OK\r\ncontent-type: {kind}\r\nx-role: {seen.role}\r\netag: "e"\r\n'
+        if how == "chunked":
+            pieces = [seen.body[at : at + 1000] for at in range(0, len(seen.body), 1000)]
+            chunks = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+            writer.write(f"{head}transfer-encoding: chunked\r\n\r\n".encode() + chunks + b"0\r\n\r\n")
+        else:
+            length = f"content-length: {len(seen.body)}\r\n\r\n"
+            writer.write(f"{head}{length}".encode() + (b"" if seen.method == "HEAD" else seen.body))
         await writer.drain()
         return True
 

@@ -19,7 +19,11 @@ stack = Stack(
     "films",
     gateway=Gateway(
         auth=JWT(issuer="i", audience="us", paths=["/film", "/members"]),
-        routes=[Route("/catalogue", to="catalog", rewrite="/films")],
+        routes=[
+            Route("/catalogue", to="catalog", rewrite="/films"),
+            Route("/films/{film_id}", response_body={"film": "{title}", "v": 2}),
+            Route("/plain/{id}/x", request_body={"id": "{id}", "stars": "{rating.stars}"}),
+        ],
         versions=[Version("v1", deprecated="2026-01-31"), Version("v2")],
     ),
     journeys=[film],
@@ -96,7 +100,8 @@ def test_everything_that_is_exposed_is_in_one_valid_document(bench: Callable[...
     # A service's own words, by the paths it is called from outside.
     film = paths["/films/{film_id}"]["get"]
     assert {each["name"] for each in film["parameters"]} == {"film_id", "full"}
-    said = film["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    catalogue = paths["/catalogue/{film_id}"]["get"]
+    said = catalogue["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
     assert "sequels" in found["components"]["schemas"][said]["properties"]
     assert paths["/films"]["post"]["requestBody"]
     assert paths["/catalogue/{film_id}"]["get"]["parameters"] == film["parameters"]
@@ -115,6 +120,12 @@ def test_everything_that_is_exposed_is_in_one_valid_document(bench: Callable[...
     assert "security" not in film
     assert paths["/v1/films/{film_id}"]["get"]["deprecated"]
     assert paths["/v1/film/{film_id}"]["get"]["security"] == [{"token": []}]
+
+    # Bodies that the gateway shapes are described as they are outside.
+    shaped = film["responses"]["200"]["content"]["application/json"]["schema"]
+    assert shaped["properties"] == {"film": {}, "v": {"const": 2}}
+    taken = paths["/plain/{id}/x"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert list(taken["properties"]) == ["rating"]
 
     # Who says nothing is described by the routes; who can't be asked, too, and it is told.
     assert set(paths["/plain/{below}"]) == {"get", "post", "put", "patch", "delete"}

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from tierline.openapi import shapes
 from tierline.openapi.asked import documents
 from tierline.openapi.policies import Policies
 from tierline.plan.model import Plan
@@ -127,6 +128,7 @@ class _Made:
         item = self._paths.setdefault(path, {})
         if method in item:
             return  # a more specific route has said it
+        shapes.apply(operation, route, method)
         self._policies.apply(operation, path, method.upper(), version)
         operation.setdefault("tags", [route.upstream])
         operation["operationId"] = self._id(operation.get("operationId"), route, method, path)

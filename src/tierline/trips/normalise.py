@@ -16,7 +16,6 @@ _DETAILS = (
     ("via_upstream", "allowed"),
     ("jwt_authn", "refused: token"),
     ("rbac_access_denied_matched_policy[token-algorithm]", "refused: token"),
-    ("lua_response", "refused: certificate"),
     ("missing_api_key", "refused: key"),
     ("unknown_api_key", "refused: key"),
     ("client_not_allowed", "refused: key"),
@@ -100,6 +99,8 @@ def _hop(raw: dict[str, Any]) -> Hop:
         )
     elif raw.get("y") == "envoy":
         verdict = next((word for begin, word in _DETAILS if verdict.startswith(begin)), verdict)
+        if verdict == "lua_response":
+            verdict = "refused: certificate" if raw["s"] in (401, 403) else "refused: body"
     elif raw.get("y") == "nginx":
         verdict = _CACHE.get(verdict, verdict)
     elif raw.get("y") == "haproxy":

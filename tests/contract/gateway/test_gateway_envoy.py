@@ -1,5 +1,6 @@
 """gateway.envoy keeps the gateway's contract."""
 
+from body_suite import BodyContract
 from gateway_suite import GatewayContract
 from keys_suite import KeysContract
 from login_suite import LoginContract
@@ -24,4 +25,8 @@ class TestEnvoyLogin(LoginContract):
 
 
 class TestEnvoyMTLS(MTLSContract):
+    system = "envoy"
+
+
+class TestEnvoyBodies(BodyContract):
     system = "envoy"

@@ -1,5 +1,6 @@
 """gateway.haproxy keeps the gateway's contract."""
 
+from body_suite import BodyContract
 from gateway_suite import GatewayContract
 from keys_suite import KeysContract
 from login_suite import LoginContract
@@ -24,4 +25,8 @@ class TestHAProxyLogin(LoginContract):
 
 
 class TestHAProxyMTLS(MTLSContract):
+    system = "haproxy"
+
+
+class TestHAProxyBodies(BodyContract):
     system = "haproxy"

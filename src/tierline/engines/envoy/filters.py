@@ -44,8 +44,10 @@ ORDER = (
     "envoy.filters.http.cache",
     # Which instance a client was with before.
     "envoy.filters.http.stateful_session",
-    # Last of ours: what goes out may be compressed whatever produced it.
+    # What goes out may be compressed whatever produced it.
     "envoy.filters.http.compressor",
+    # Last of ours: the first to see an answer, and the body of nobody who is refused.
+    "tierline.bodies",
 )
 
 LIVE = frozenset(

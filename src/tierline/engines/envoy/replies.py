@@ -6,9 +6,9 @@ from typing import Any
 
 TITLES = {
     400: "Bad request", 401: "Valid credentials are needed", 403: "Forbidden", 404: "No such route",
-    405: "Method not allowed", 408: "Request timeout", 413: "The request is too large", 426: "Upgrade required",
-    429: "Too many requests", 431: "Headers are too large", 500: "Internal error", 503: "Nobody behind answers",
-    504: "The service took too long",
+    405: "Method not allowed", 408: "Request timeout", 413: "The request is too large", 415: "JSON is needed",
+    426: "Upgrade required", 429: "Too many requests", 431: "Headers are too large", 500: "Internal error",
+    503: "Nobody behind answers", 504: "The service took too long",
 }  # fmt: skip
 
 
@@ -50,6 +50,8 @@ PROBLEMS = {
     "mappers": [
         # A rule of access control says 403; a token that isn't good enough is no valid credential.
         _told("[token-algorithm]", 401, TITLES[401]),
+        # An answer that is too large to be shaped is the service's fault.
+        _told("response_payload_too_large", 502, "The service's answer is too large"),
         *(_mapper(status, title) for status, title in TITLES.items()),
         # What Envoy answers itself and is no refusal (a preflight, a document) stays as it is.
         _mapper(400, "Refused", "GE"),

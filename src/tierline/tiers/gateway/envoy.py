@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tierline.engines.context import Context
-from tierline.engines.envoy import callers, limits
+from tierline.engines.envoy import bodies, callers, limits
 from tierline.engines.envoy.clusters import cluster, targets, thresholds
 from tierline.engines.envoy.listeners import Fragment
 from tierline.engines.envoy.replies import PROBLEMS
@@ -113,12 +113,25 @@ def _route(
         hosts=route.hosts,
         headers=route.headers,
     )
-    return {
+    made = {
         "name": route.name,
         "match": match,
         "route": action,
         **changes(route.request, route.response),
     }
+    if _shapes(route):
+        made["typed_per_filter_config"] = bodies.of_route(
+            route.request_body, route.response_body, route.path if route.match == "template" else ""
+        )
+    if route.response_body is not None:
+        # What is compressed, or a part of a whole, can't be shaped.
+        gone = made.get("request_headers_to_remove", [])
+        made["request_headers_to_remove"] = [*gone, "accept-encoding", "range"]
+    return made
+
+
+def _shapes(route: Routed) -> bool:
+    return route.request_body is not None or route.response_body is not None
 
 
 def _rewrite(route: Routed) -> dict[str, Any]:
@@ -145,6 +158,8 @@ def _filters(settings: dict[str, Any], role: Role, context: Context) -> list[dic
     filters += limits.limit_filters(late, role.id, "tierline.quotas")
     if counted or late:
         filters.append(limits.header_filter(any(each["match"] is None for each in early)))
+    if any(_shapes(route) for route in routes(role, context.plan)):
+        filters.append(bodies.filter())
     if settings["raw"]:
         filters += json.loads(settings["raw"])
     return filters

@@ -23,8 +23,9 @@ class HAProxyGateway(System):
     title = "HAProxy"
     engine = "haproxy"
     levels = frozenset({"runs"})
-    supports = frozenset(FEATURES) - {"mirror", "retry_budget", "login", "mtls_san"}
+    supports = frozenset(FEATURES) - {"mirror", "retry_budget", "login", "mtls_san", "transform_body"}
     lacks = {
+        "transform_body": "HAProxy passes bodies on as they are; use gateway=envoy",
         "mtls_san": "HAProxy 2.8 reads a certificate's subject only, not its alternative names; use gateway=envoy",
         "login": "HAProxy has no OpenID Connect client; use gateway=envoy",
         "mirror": "HAProxy has no way to copy requests without a helper program; use gateway=envoy",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from tierline.intent import Duration, Intent, Name, setting
 from tierline.tiers.gateway import words
@@ -83,8 +83,19 @@ class Route(Intent):
     mirror: Mirror | None = setting("A copy of it for another service.", default=None)
     request: dict[str, str | None] = setting("Request headers to set, or to remove (None).", factory=dict)
     response: dict[str, str | None] = setting("Response headers to set, or to remove (None).", factory=dict)
+    request_body: Any = setting(
+        "JSON template that the body of a POST, PUT or PATCH becomes: `{name}` is a part of the path's template or a "
+        "field of the body (`{film.id}`, `{items.0}`, `{body}`: all of it), `{query:name}` and `{header:name}`.",
+        default=None,
+    )
+    response_body: Any = setting(
+        "JSON template that a JSON answer with 2xx becomes; `{name}` is a field of the answer.", default=None
+    )
 
     def check(self) -> None:
+        for field in ("request_body", "response_body"):
+            if allowed := words.template(getattr(self, field), field == "request_body"):
+                raise self.wrong(field, getattr(self, field), allowed)
         for field in ("headers", "request", "response"):
             if allowed := words.headers(getattr(self, field)):
                 raise self.wrong(field, getattr(self, field), allowed)

@@ -37,6 +37,8 @@ class Routed(msgspec.Struct, kw_only=True):
     mirror: dict[str, Any] | None = None
     request: dict[str, str | None] = {}
     response: dict[str, str | None] = {}
+    request_body: Any = None
+    response_body: Any = None
     version: str = ""
     given: bool = False
     """Said by the stack's `routes`: wins over what `expose` makes of the same path."""
@@ -128,6 +130,7 @@ def _given(role: Role, plan: Plan) -> Iterator[Routed]:
             hosts=tuple(given["hosts"]), headers=given["headers"], rewrite=given["rewrite"],
             timeout=given["timeout"], retries=given["retries"], canary=given["canary"], mirror=given["mirror"],
             request=given["request"], response=given["response"], given=True,
+            request_body=given["request_body"], response_body=given["response_body"],
         )  # fmt: skip
 
 

@@ -76,6 +76,23 @@ def date(value: str) -> str | None:
     return None
 
 
+def template(value: object, request: bool) -> str | None:
+    """A JSON template, or what would be allowed."""
+    if isinstance(value, dict):
+        if not all(isinstance(name, str) for name in value):
+            return "JSON: names of members are text"
+        return next((told for each in value.values() if (told := template(each, request))), None)
+    if isinstance(value, list | tuple):
+        return next((told for each in value if (told := template(each, request))), None)
+    if isinstance(value, str):
+        if not request and re.search(r"\{(query|header):", value):
+            return "fields of the answer; the request's query and headers are for request_body"
+        return None
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and value - value == 0):
+        return None
+    return "what JSON can hold: objects, lists, text, numbers, true, false, null"
+
+
 def source(value: str) -> str | None:
     """A file, or a URL that nobody on the way can change: TLS, or this machine itself."""
     return None if "://" not in value or remote(value) is None else f"a file, {_URL}"
