@@ -23,7 +23,7 @@ from tierline.errors import PlanError, StackError
 from tierline.lineups import choose
 from tierline.plan.model import Plan
 from tierline.plan.resolve import resolve
-from tierline.plan.scaling import checked, counts, scaled
+from tierline.plan.scaling import checked, counts, scaled, spared
 from tierline.plan.seasons import schedule, window
 
 WORK = Queue("work")
@@ -190,3 +190,18 @@ def test_a_balancer_in_front_knows_every_instance() -> None:
         {("x", "a"): 2, ("x", "b"): 3},
     )
     assert [name for name, _ in called(made, "lb.a", "x")] == ["x.a", "x.a-2", "x.b", "x.b-2", "x.b-3"]
+
+
+def test_nobody_sends_to_what_is_spared_and_what_is_alone_cannot_be() -> None:
+    plan = planned()
+    found = spared(plan, frozenset({"alone.a"}))
+    assert found is not None
+    assert called(found, "gateway.a", "alone") == [("alone.b", 1)]
+    assert spared(planned(zones=["a"]), frozenset({"alone.a"})) is None
+
+
+def test_the_plan_shows_what_sleeps() -> None:
+    from tierline.plan.show import text
+
+    made = planned(functions=[Function("packer", "p:handle", WORK, scale=Scale(0, 2))])
+    assert "asleep  packer: no process until a message waits" in text(made, {})

@@ -28,8 +28,9 @@ async def app(scope, receive, send):
     if "publish" in scope["path"]:
         import nats
         client = await nats.connect(os.environ["NATS_URL"])
+        subject = os.environ["NEWS_SUBJECT" if "news" in scope["path"] else "WORK_SUBJECT"]
         for number in range(int(scope["path"].rpartition("/")[2])):
-            await client.jetstream().publish(os.environ["WORK_SUBJECT"], b'{"n": %d}' % number)
+            await client.jetstream().publish(subject, b'{"n": %d}' % number)
         await client.close()
     body = json.dumps({"pid": os.getpid()}).encode()
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
@@ -46,6 +47,30 @@ async def said(who):
     return (await who.get("/said")).json()
 
 """
+
+
+SERVER = """
+import http.server, json, os, signal, sys, threading, time
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        if "slow" in self.path:
+            time.sleep(1.5)
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"pid": os.getpid()}).encode())
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        self.do_GET()
+
+server = http.server.ThreadingHTTPServer((os.environ["HOST"], int(sys.argv[1])), Handler)
+server.daemon_threads = False
+signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
+server.serve_forever()
+server.server_close()
+"""
+"""A command that finishes what it is answering when it is told to end."""
 
 
 def front(line: Bench) -> str:
@@ -119,6 +144,53 @@ def test_instances_follow_the_load_and_no_request_fails(bench: Make) -> None:
     )
 
 
+def test_processor_latency_and_the_journeys_own_scale_are_followed_too(bench: Make) -> None:
+    line = bench(
+        LINE + "quick = dict(cooldown='60s', cooldown_out='1s')\n"
+        "stack = Stack('several', gateway=Gateway(), journeys=[home], zones=['a'], scale=Scale(1, 2, rps=15, **quick),\n"
+        "  services=[\n"
+        "    Service('who', 'who:app'),\n"
+        "    Service('late', 'late:app', expose=['/late'], scale=Scale(1, 2, latency='60ms', **quick), fuse=False),\n"
+        "    Service('hot', command=['python', 'hot.py'], expose=['/hot'], scale=Scale(1, 2, cpu=0.1, **quick)),\n"
+        "  ])\n",
+        who=WHO,
+        late="""
+        import asyncio
+
+        turn = asyncio.Lock()
+
+        async def app(scope, receive, send):
+            assert scope["type"] == "http"
+            async with turn:  # one after the other: what comes faster waits
+                await asyncio.sleep(0.04)
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+        """,
+        hot="""
+        import http.server, os, time
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                until = time.process_time() + (0.015 if self.path != "/health" else 0)
+                while time.process_time() < until:
+                    pass
+                self.send_response(200)
+                self.end_headers()
+
+        http.server.HTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Handler).serve_forever()
+        """,
+    )
+    line.up()
+    with asked(line, "/home", 40) as home, asked(line, "/late", 30) as late, asked(line, "/hot", 20) as hot:
+        assert eventually(lambda: "scaled experience a: 1 → 2" in events(line), within=12), events(line)
+        assert eventually(lambda: "scaled late a: 1 → 2" in events(line), within=12), events(line)
+        assert eventually(lambda: "scaled hot a: 1 → 2" in events(line), within=15), events(line)
+    said = events(line)
+    assert "requests/s over 15" in said and "ms over 60 ms" in said and "of a core over 10%" in said
+    assert instances(line, "who") == 1, "it doesn't come along with those who call it"
+    assert set(home) == set(late) == set(hot) == {200}
+
+
 def test_a_number_given_by_hand_stays_until_it_is_given_back(bench: Make) -> None:
     line = bench(
         LINE + "stack = Stack('pinned', gateway=Gateway(), zones=['a'],\n"
@@ -159,11 +231,12 @@ def test_an_instance_that_cannot_start_is_told_and_costs_nobody_anything(bench: 
 
 def test_a_function_sleeps_until_a_message_waits_and_loses_none(bench: Make) -> None:
     line = bench(
-        LINE + "work = Queue('work')\n"
+        LINE + "work, news = Queue('work'), Topic('news')\n"
         "stack = Stack('sleepy', gateway=Gateway(), zones=['a', 'b'],\n"
-        "  services=[Service('who', 'who:app', expose=['/'], uses=[work])],\n"
+        "  services=[Service('who', 'who:app', expose=['/'], uses=[work, news])],\n"
         "  functions=[Function('packer', 'packer:handle', work,\n"
-        "                      scale=Scale(0, 2, queue=5, cooldown='1s', idle='2s'))])\n",
+        "                      scale=Scale(0, 2, queue=5, cooldown='1s', idle='2s')),\n"
+        "             Function('reader', 'packer:read', news, scale=Scale(0, 1, idle='2s'))])\n",
         who=WHO,
         packer="""
         import os, time
@@ -172,6 +245,10 @@ def test_a_function_sleeps_until_a_message_waits_and_loses_none(bench: Make) -> 
             time.sleep(0.1)
             with open("handled", "a") as file:
                 file.write(f"{event['data']['n']} {os.getpid()} {time.time()}\\n")
+
+        def read(event):
+            with open("read", "a") as file:
+                file.write(f"{event['subject']} {event['data']['n']}\\n")
         """,
     )
     line.up()
@@ -192,6 +269,12 @@ def test_a_function_sleeps_until_a_message_waits_and_loses_none(bench: Make) -> 
     assert eventually(lambda: service(line, "packer")["asleep"], within=10), events(line)
     assert eventually(lambda: "nothing waited for 2 s, asleep" in events(line)), events(line)
     assert len(handled.read_text().splitlines()) == 81, "each once"
+    # A topic keeps what a function that sleeps has not read.
+    assert httpx.get(f"{at}/news/publish/3").status_code == 200
+    read = line.folder / "read"
+    assert eventually(lambda: read.exists() and read.read_text() == "news 0\nnews 1\nnews 2\n", within=6), (
+        events(line)
+    )
 
 
 def test_a_season_raises_capacity_warms_up_and_goes(bench: Make) -> None:
@@ -256,23 +339,7 @@ def test_what_an_instance_is_answering_is_answered_before_it_goes(bench: Make) -
             start_response("200 OK", [("content-type", "application/json")])
             return [json.dumps({"pid": os.getpid()}).encode()]
         """,
-        server="""
-        import http.server, json, os, signal, sys, threading, time
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                if "slow" in self.path:
-                    time.sleep(1.5)
-                self.send_response(200)
-                self.end_headers()
-                self.wfile.write(json.dumps({"pid": os.getpid()}).encode())
-
-        server = http.server.ThreadingHTTPServer((os.environ["HOST"], int(sys.argv[1])), Handler)
-        server.daemon_threads = False
-        signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown).start())
-        server.serve_forever()
-        server.server_close()
-        """,
+        server=SERVER,
     )
     line.up()
     at, names = front(line), ("asgi", "wsgi", "command")
@@ -313,3 +380,40 @@ def test_what_an_instance_is_answering_is_answered_before_it_goes(bench: Make) -
             "one that went had answered some of them"
         )
         assert set(fast[name]) == {200}, (name, fast)
+
+
+def test_a_command_restarts_while_others_answer_and_finishes_what_it_has(bench: Make) -> None:
+    line = bench(
+        LINE
+        + "stack = Stack('rolling', lb=LoadBalancer(), gateway=Gateway(), zones=['a'], services=[Service('command',\n"
+        "  command=['python', 'server.py', '$PORT'], expose=['/'], scale=Scale(2, 2))])\n",
+        server=SERVER,
+    )
+    line.up()
+    at = front(line)
+    slow: list[int] = []
+    quick: Counter[int] = Counter()
+    stop = threading.Event()
+
+    def post() -> None:
+        with httpx.Client() as client:
+            while not stop.is_set():
+                quick[client.post(f"{at}/x", content=b"once").status_code] += 1
+
+    slowly = [
+        threading.Thread(target=lambda: slow.append(httpx.get(f"{at}/slow", timeout=10).status_code))
+        for _ in range(4)
+    ]
+    posting = [threading.Thread(target=post) for _ in range(3)]
+    for each in (*slowly, *posting):
+        each.start()
+    time.sleep(0.4)
+    before = {each["name"]: each["pid"] for each in line.status()["processes"]}
+    done = run("restart", "command", str(line.folder))
+    stop.set()
+    for each in (*slowly, *posting):
+        each.join()
+    after = {each["name"]: each["pid"] for each in line.status()["processes"]}
+    assert done.returncode == 0, done.stderr
+    assert before["command.a"] != after["command.a"] and before["command.a-2"] != after["command.a-2"]
+    assert slow == [200] * 4 and set(quick) == {200}, (slow, quick)

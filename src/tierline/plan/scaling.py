@@ -97,6 +97,26 @@ def scaled(plan: Plan, wanted: Mapping[Key, int]) -> Plan:
     return msgspec.structs.replace(plan, units=tuple(units), asleep=tuple(asleep))
 
 
+def spared(plan: Plan, roles: frozenset[str]) -> Plan | None:
+    """The plan in which nobody sends requests to these roles; None where somebody has nobody else to send them to."""
+
+    def spares(role: Role) -> Role:
+        upstreams = {
+            name: tuple(each for each in targets if each.role not in roles)
+            for name, targets in role.upstreams.items()
+        }
+        return msgspec.structs.replace(role, upstreams=upstreams)
+
+    units = tuple(
+        msgspec.structs.replace(unit, roles=tuple(spares(role) for role in unit.roles)) for unit in plan.units
+    )
+    found = msgspec.structs.replace(plan, units=units)
+    was = plan.roles
+    empty = any(not targets and was[id].upstreams[name] for id, role in found.roles.items()
+                for name, targets in role.upstreams.items())  # fmt: skip
+    return None if empty else found
+
+
 def firsts(plan: Plan) -> dict[Key, Role]:
     """The first instance of each name in each zone."""
     return {

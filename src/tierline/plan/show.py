@@ -30,6 +30,8 @@ def text(plan: Plan, addresses: Mapping[str, str]) -> str:
             if role.environment:
                 lines.append(f"    env {' '.join(sorted(role.environment))}")
     lines.append(f"{len(plan.roles)} roles in {len(plan.units)} processes")
+    asleep = dict.fromkeys(role.name for unit in plan.asleep for role in unit.roles)
+    lines += [f"asleep  {name}: no process until a message waits" for name in asleep]
     lines += [f"loss  {loss.tier}.{loss.system}: {loss.feature}: {loss.why}" for loss in plan.losses] or [
         "no losses"
     ]

@@ -378,7 +378,7 @@ class Child:
             delay.close()
         self._phase("stopped")
 
-    async def _end(self, force: bool = False) -> None:
+    async def _end(self, force: bool = False, within: float = 0.0) -> None:
         if self._popen is None or self._exited.is_set():
             return
         if not force:
@@ -389,7 +389,7 @@ class Child:
         number = signal.SIGKILL if force else getattr(signal, f"SIG{self.process.stop_signal}")
         _signal(self._popen.pid, number, group=force)
         try:
-            await asyncio.wait_for(self._exited.wait(), self.process.stop_timeout)
+            await asyncio.wait_for(self._exited.wait(), within or self.process.stop_timeout)
         except TimeoutError:
             _signal(self._popen.pid, signal.SIGKILL)
             with contextlib.suppress(TimeoutError):
@@ -405,14 +405,17 @@ class Child:
             process.kill()
             await process.wait()
 
-    async def restart(self) -> None:
-        """Stop it gracefully, when it runs; `run` starts it again. Asked for, so it isn't a crash."""
+    async def restart(self, within: float = 0.0) -> None:
+        """Stop it gracefully, when it runs; `run` starts it again. Asked for, so it isn't a crash.
+
+        within: seconds that it has for what it is still answering, instead of its own.
+        """
         self.ready.clear()
         self._asked.set()
         if self.phase == "failed":
             self._phase("waiting")
         self.heal()
-        await self._end()
+        await self._end(within=within)
 
     async def again(self) -> None:
         """The steps that come after it is ready, once more: they do only what is left to do."""

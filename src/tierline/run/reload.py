@@ -22,6 +22,7 @@ from tierline.errors import EngineError, RunError, TierlineError
 from tierline.run.change import change, restart
 from tierline.run.child import Child
 from tierline.run.replan import replan
+from tierline.run.rolling import rolled
 from tierline.run.spare import provide
 from tierline.run.succession import Refused, able, succeed
 
@@ -168,7 +169,7 @@ class Reload:
         for file, named in self._commands().items():
             if file in changed:
                 for child in named:
-                    await restart(child)
+                    await rolled(line, child)
                     done.append(child.process.name)
         for folder, units in self._schemas().items():
             if any(Path(file).is_relative_to(folder) for file in changed):

@@ -15,12 +15,12 @@ from tierline.errors import RunError
 from tierline.plan.model import Plan
 from tierline.run import control
 from tierline.run.change import change
-from tierline.run.change import restart as restart_one
 from tierline.run.child import Child
 from tierline.run.delayed import delayed, prompt, slow
 from tierline.run.development import development
 from tierline.run.line import Line, sweep
 from tierline.run.reload import Reload
+from tierline.run.rolling import rolled
 from tierline.run.scale import Scaler
 from tierline.run.state import State
 
@@ -124,7 +124,8 @@ def _handler(line: Line, stop: asyncio.Event) -> control.Handler:
     async def restart(request: dict[str, Any]) -> dict[str, Any]:
         children = line.named(request["name"])
         for child in children:  # one after the other: whoever else plays the role goes on answering
-            await restart_one(child)
+            async with line.changing:
+                await rolled(line, child)
         return {"restarted": [{"name": child.process.name, "pid": child.pid} for child in children]}
 
     async def scale(request: dict[str, Any]) -> dict[str, Any]:
