@@ -214,6 +214,21 @@ def test_nothing_fails_when_it_begins_changes_and_ends(line: Bench) -> None:
     assert counted[0] > 100
 
 
+def test_again_and_again_takes_one_process(line: Bench, client: httpx.Client) -> None:
+    quick = client.get("/other").json()["took"]
+    delay(line, "other", "50ms")
+    with httpx.Client(base_url=client.base_url, trust_env=False, timeout=10) as fresh:
+        fresh.get("/other")  # by way of the detour, and stays there
+        first = set(detours())
+        for _ in range(2):
+            heal(line, "other")
+            assert fresh.get("/other").json()["took"] < quick + 0.045
+            delay(line, "other", "50ms")
+            assert fresh.get("/other").json()["took"] > 0.045
+        assert set(detours()) <= first
+    heal(line, "other")
+
+
 def test_it_outlives_a_crash_and_a_restart_of_the_part(line: Bench, client: httpx.Client) -> None:
     delay(line, "other", "200ms")
     try:

@@ -46,11 +46,17 @@ class Delay:
         """Who is behind the detour."""
         self._control: socket.socket | None = None
         self._busy = asyncio.Lock()
+        self._number = 0
         self._following: asyncio.Task[None] | None = None
 
     def told(self) -> dict[str, Any]:
         """For status."""
         return {"seconds": self.seconds, "jitter": self.jitter, "problem": self.problem}
+
+    @property
+    def open(self) -> bool:
+        """Whether connections may come by way of it."""
+        return self._control is not None
 
     async def pace(self, seconds: float, jitter: float) -> None:
         """How long from now on."""
@@ -106,6 +112,7 @@ class Delay:
         """The delay is over; who came this way goes on undisturbed."""
         if self._following is not None:
             self._following.cancel()
+        self._pid = 0
         await self._away(pid, "end")
 
     async def _away(self, pid: int, do: str) -> None:
@@ -134,23 +141,31 @@ class Delay:
 
     async def _ask(self, message: dict[str, Any], sockets: list[int] | None = None) -> None:
         async with self._busy:
-            if self._control is None:
-                self._control, process = await _spawned()
-                asyncio.create_task(self._ended(process, self._control))  # noqa: RUF006  it ends with the process
-                if message["do"] != "delay" and self.seconds:  # the one before died
-                    again = {"do": "delay", "seconds": self.seconds, "jitter": self.jitter}
-                    self._control.send(json.dumps(again).encode())
-                    await asyncio.get_running_loop().sock_recv(self._control, 1 << 16)
             try:
-                socket.send_fds(self._control, [json.dumps(message).encode()], sockets or [])
-                async with asyncio.timeout(_PATIENCE):
-                    answer = await asyncio.get_running_loop().sock_recv(self._control, 1 << 16)
+                if self._control is None:
+                    self._control, process = await _spawned()
+                    asyncio.create_task(self._ended(process, self._control))  # noqa: RUF006  it ends with the process
+                    if message["do"] != "delay" and self.seconds:  # the one before died
+                        await self._told({"do": "delay", "seconds": self.seconds, "jitter": self.jitter}, [])
+                told = await self._told(message, sockets or [])
             except (OSError, TimeoutError) as error:
                 self._hang_up()
                 raise RunError(f"{self.name}: the delay ended by itself ({error!r})") from None
-        told = json.loads(answer or b'{"ok": false, "error": "its process died"}')
         if not told["ok"]:
             raise RunError(f"{self.name} can't be delayed: {told['error']}")
+
+    async def _told(self, message: dict[str, Any], sockets: list[int]) -> dict[str, Any]:
+        """The detour's answer to this message; one to another, whose asker was cancelled, is passed over."""
+        control = self._control
+        assert control is not None
+        self._number += 1
+        socket.send_fds(control, [json.dumps({**message, "number": self._number}).encode()], sockets)
+        async with asyncio.timeout(_PATIENCE):
+            while answer := await asyncio.get_running_loop().sock_recv(control, 1 << 16):
+                told: dict[str, Any] = json.loads(answer)
+                if told["number"] == self._number:
+                    return told
+        raise ConnectionResetError("its process died")
 
 
 async def _spawned() -> tuple[socket.socket, asyncio.subprocess.Process]:

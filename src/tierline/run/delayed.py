@@ -60,9 +60,12 @@ async def slow(child: Child, ports: frozenset[int], seconds: float, jitter: floa
     if delay is None:
         for other in [each for each in child.delays if each.ports & ports]:
             await _end(child, other)
-        delay = Delay(child.process.name, ports)
+        delay = _again(child, ports) or Delay(child.process.name, ports)
     try:
-        await delay.pace(seconds, jitter)
+        try:
+            await delay.pace(seconds, jitter)
+        except RunError:  # its last connection ended just now, and its process with it; the next is a new one
+            await delay.pace(seconds, jitter)
         if delay not in child.delays:
             if child.ready.is_set():
                 await delay.enter(child.pid)
@@ -72,6 +75,15 @@ async def slow(child: Child, ports: frozenset[int], seconds: float, jitter: floa
         delay.close()
         raise
     child.changed()
+
+
+def _again(child: Child, ports: frozenset[int]) -> Delay | None:
+    """A delay that has ended, but whose connections are still open: they are its again."""
+    child.ended_delays = [each for each in child.ended_delays if each.open]
+    found = next((each for each in child.ended_delays if each.ports == ports), None)
+    if found is not None:
+        child.ended_delays.remove(found)
+    return found
 
 
 async def prompt(child: Child) -> None:

@@ -288,7 +288,7 @@ class Detour:
             getattr(self, f"do_{message['do']}")(message, descriptors)
         except OSError as error:
             answer = {"ok": False, "error": error.strerror or str(error)}
-        answer["through"], answer["held"] = len(self.through), len(self._held)
+        answer["number"] = message["number"]
         self._control.send(json.dumps(answer).encode())
 
     def do_delay(self, message: dict[str, Any], _: list[int]) -> None:
@@ -300,6 +300,7 @@ class Detour:
         """descriptors: the part's listening sockets, which are let go again at once: one that we kept would go on
         listening when the part has died."""
         theirs = [socket.socket(fileno=each) for each in descriptors]
+        self._ending = False
         self._watch(message["pid"])
         here = {each.getsockname() for each in self._listeners}
         groups: dict[Any, list[socket.socket]] = {}

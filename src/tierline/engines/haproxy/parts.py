@@ -93,7 +93,7 @@ def mails(role: Role, context: Context, crt: Path) -> str:
     found = ""
     for endpoint, check in (
         ("smtps", "option smtpchk EHLO tierline"),
-        ("imaps", r"option tcp-check\n    tcp-check expect string *\ OK".replace(r"\n", "\n")),
+        ("imaps", "option tcp-check\n    tcp-check expect string *\\ OK"),
         ("pop3s", "option tcp-check\n    tcp-check expect string +OK"),
     ):
         host, port = context.address(role.id, endpoint)
