@@ -255,3 +255,60 @@ def test_spares_end_with_the_line_however_it_ends(bench: Make) -> None:
 
 def spare(pid: int) -> bool:
     return b"TIERLINE_SPARE=1" in Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def test_a_function_and_a_command_are_reloaded_too(bench: Make) -> None:
+    line = bench(
+        """
+        from tierline import Function, Queue, Service, Stack
+        work = Queue("work")
+        stack = Stack("mixed", zones=["a"], services=[
+            Service("sender", "sender:app", uses=[work]),
+            Service("command", command=["python", "command.py"], health="/"),
+        ], functions=[Function("worker", "worker:handle", work)])
+        """,
+        sender="""
+        import os
+        import nats
+
+        SUBJECT, URL = os.environ["WORK_SUBJECT"], os.environ["NATS_URL"]
+
+        async def app(scope, receive, send):
+            assert scope["type"] == "http"
+            client = await nats.connect(URL)
+            await client.jetstream().publish(SUBJECT, b"{}")
+            await client.close()
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+        """,
+        worker="import pathlib\n\ndef handle(event):\n    pathlib.Path('handled').write_text('first')\n",
+        command=COMMAND,
+    )
+    line.up("--reload")
+    at = line.status()["addresses"]
+    handled = line.folder / "handled"
+    httpx.get(f"http://{at['sender.a/http']}")
+    assert eventually(lambda: handled.exists() and handled.read_text() == "first", within=8)
+    (line.folder / "worker.py").write_text((line.folder / "worker.py").read_text().replace("first", "other"))
+    assert eventually(lambda: "reloaded apps.a: worker.py" in line.log("events")), line.log("events")
+    time.sleep(0.5)  # the older worker has gone
+    httpx.get(f"http://{at['sender.a/http']}")
+    assert eventually(lambda: handled.read_text() == "other", within=8)
+    (line.folder / "command.py").write_text(COMMAND.replace("first", "other"))
+    assert eventually(lambda: "reloaded command.a: command.py" in line.log("events"), within=8), line.log(
+        "events"
+    )
+    assert httpx.get(f"http://{at['command.a/http']}").text == "other"
+
+
+COMMAND = """
+import http.server, os
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"first")
+
+http.server.HTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Handler).serve_forever()
+"""

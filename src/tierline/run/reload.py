@@ -52,16 +52,27 @@ class Reload:
 
     async def run(self) -> None:
         """Watch and reload until cancelled."""
-        from watchfiles import awatch
-
         self._changed(())
         self._provide()
+        polling: bool | None = None
+        while True:
+            try:
+                await self._watch(polling)
+            except OSError as error:  # no more inotify watches, most likely
+                if polling:
+                    raise
+                polling = True
+                self._line.events.tell("polling", "reload", f"files are looked at in turns: {error}")
+
+    async def _watch(self, polling: bool | None) -> None:
+        from watchfiles import awatch
+
         while True:
             folders = self._folders()
             self._changed(())  # folders that are new here: what is in them now is known
             async for seen in awatch(
                 *folders, watch_filter=None, debounce=_SETTLE * 4, step=_SETTLE, recursive=False,
-                rust_timeout=int(_LOOK * 1000), yield_on_timeout=True,
+                rust_timeout=int(_LOOK * 1000), yield_on_timeout=True, force_polling=polling,
             ):  # fmt: skip
                 changed = self._changed(path for _, path in seen)
                 if changed:
@@ -118,7 +129,15 @@ class Reload:
 
     def _changed(self, paths: Iterable[str]) -> set[str]:
         """Which of these, and of all files that were known, are others than at the last look."""
-        given, changed = set(paths), set()
+        within = [*self._assets(), *self._schemas()]
+        given = {
+            path
+            for path in paths
+            if path.endswith(".py")
+            or path in self._commands()
+            or any(Path(path).is_relative_to(at) for at in within)
+        }  # fmt: skip  what an application writes beside its sources is its own business
+        changed = set()
         for path in {*given, *self._known, *self._planned, *self._sources()}:
             try:
                 told = os.stat(path)  # noqa: PTH116  many files, often

@@ -121,6 +121,9 @@ class Servers:
     async def turn_over(self) -> None:
         """A successor accepts, too: with its next answer each client is asked to connect anew."""
         Traced.closing = True
+        for each in self._loaded:
+            if isinstance(each.app, Worker):
+                each.app.quiet()  # the successor fetches
         await asyncio.sleep(_TURN_OVER)
 
     async def drain(self, within: float = 1.0) -> None:

@@ -56,12 +56,16 @@ class Watch:
         return (max(start, began), end, who) if end > began else None
 
     def _look(self) -> None:
-        look_at = 0.0
+        look_at, paused = 0.0, -1.0
         while True:
+            slept, worked = time.monotonic(), time.process_time()
             time.sleep(_LIMIT / 4)
             beat = self._beat
+            over = time.monotonic() - slept - _LIMIT / 4
+            if over > _LIMIT / 2 and time.process_time() - worked < over / 2:
+                paused = beat  # the whole process stood still (SIGSTOP, a busy machine): nobody's fault here
             late = time.monotonic() - beat - _BEAT
-            if late >= _LIMIT:
+            if late >= _LIMIT and beat != paused:
                 self._follow(beat)
             elif time.monotonic() >= look_at:
                 look_at = time.monotonic() + 1
@@ -71,6 +75,13 @@ class Watch:
         """The loop is blocked: by whom, and until when."""
         began = time.time_ns() - int((time.monotonic() - beat) * 1e9)
         who = self._blame.stack(sys._current_frames().get(self._thread_id))
+        if not who.app:
+            # Only the loop itself is on the stack: it was not given the processor, or has gone on meanwhile.
+            while self._beat == beat and not who.app:
+                time.sleep(_BEAT)
+                who = self._blame.stack(sys._current_frames().get(self._thread_id))
+            if self._beat != beat:
+                return
         self.blocked = (began, 0, who)
         say_at = beat + _AGAIN
         while self._beat == beat:
