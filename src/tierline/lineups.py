@@ -80,18 +80,13 @@ LINEUPS: Mapping[str, Mapping[str, str]] = {
 # Systems of the table that have no provider yet: they keep their row in `tierline systems` until they do.
 PLANNED: Mapping[str, tuple[str, ...]] = {
     "dns": ("google_cloud_dns", "dnsmadeeasy", "dyn", "dnsimple", "ns1"),
-    "cdn": (
-        "cloudflare", "maxcdn", "akamai", "imperva", "fastly", "keycdn", "azure",
-        "cdnify",
-    ),
-    "lb": (
-        "nginx", "envoy", "traefik", "nlb", "digitalocean", "glbc", "fly", "f5", "google_cloud", "seesaw",
-    ),
-    "cache": ("varnish", "varnish_ec2", "trafficserver", "squid", "section", "nuster"),
-    "gateway": ("apigateway", "haproxy", "nginx", "kong", "apigee", "mulesoft", "zuul"),
+    "cdn": ("cloudflare", "maxcdn", "akamai", "imperva", "fastly", "keycdn", "azure", "cdnify"),
+    "lb": ("nlb", "digitalocean", "glbc", "fly", "f5", "google_cloud", "seesaw"),
+    "cache": ("varnish_ec2", "section", "nuster"),
+    "gateway": ("apigateway", "kong", "apigee", "mulesoft", "zuul"),
     "feature.function": ("lambda_function",),
     "feature.identity": ("cognito",),
-    "feature.bus": ("nats", "eventbridge"),
+    "feature.bus": ("eventbridge",),
     "feature.workflow": ("dbos", "stepfunctions"),
     "feature.volume": ("folder", "ebs", "efs"),
     "core.cache": ("redis", "memcached"),
@@ -100,8 +95,8 @@ PLANNED: Mapping[str, tuple[str, ...]] = {
     "domain.warehouse": ("duckdb", "redshift"),
     "domain.etl": ("pipeline", "emr", "glue"),
     "analytics": (
-        "newrelic", "sumologic", "grafana", "kibana", "audit", "cloudtrail", "dashboards",
-        "quicksight", "tableau", "collector", "google_analytics",
+        "newrelic", "sumologic", "grafana", "kibana", "audit", "cloudtrail", "dashboards", "quicksight",
+        "tableau", "collector", "google_analytics",
     ),
 }  # fmt: skip
 

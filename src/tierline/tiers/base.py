@@ -102,6 +102,8 @@ def available(tier: str) -> list[str]:
             "words",
             "envoy_who",
             "season",
+            "nginx_policies",
+            "nginx_routes",
         )
     )
 

@@ -637,6 +637,8 @@ class GatewayContract:
 
     def test_the_admin_socket_is_nobody_elses(self) -> None:
         for path in self.line.folder().glob("*.sock"):
-            assert path.stat().st_mode & 0o077 == 0, path
+            # nginx opens its sockets to everybody: then the folder is closed.
+            closed = [each for each in (path, path.parent) if each.stat().st_mode & 0o077 == 0]
+            assert closed, path
             with socket.socket(socket.AF_UNIX) as sock:
                 sock.connect(str(path))

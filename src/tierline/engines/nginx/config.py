@@ -63,6 +63,10 @@ class Fragment(msgspec.Struct, kw_only=True):
     """For a role that proxies mail: itself and its certificate."""
     memory: int = 0
     """For a role that caches: bytes for what it knows about its copies."""
+    beside: dict[str, str] = {}
+    """Files beside nginx.conf, by name."""
+    sockets: tuple[str, ...] = ()
+    """Unix sockets that it listens on, in the unit's folder."""
 
 
 def document(fragments: list[Fragment], context: Context, unit: str) -> str:
@@ -128,17 +132,23 @@ def hop_log(role: Role, context: Context, verdict: str) -> str:
 """
 
 
-def hop_format(role: Role, verdict: str, tier: str) -> str:
-    """The two log formats that `hop_log` uses (trips/hop.py). nginx's clock moves in steps of 1 ms."""
+def hop_format(role: Role, verdict: str, tier: str, more: str = "", who: str = "") -> str:
+    """The two log formats that `hop_log` uses (trips/hop.py). nginx's clock moves in steps of 1 ms.
+
+    more: members of both that only this tier has, with a comma before them. who: the variable that says who asks;
+    nginx escapes it, so it needn't come last.
+    """
+    named = f',"enduser.id":"{who}"' if who else ""
+    called = f',"a":{{"enduser.id":"{who}"}}' if who else ""
     place = role.zone or role.region
     return f"""\
     log_format tl_{ident(role)} escape=json '{{"f":"$tl_flags","s":$status,"t":"$tl_trace","i":"$tl_span",'
         '"p":"$tl_parent","T":"{tier}","y":"nginx","z":"{place}","E":$msec,"D":$request_time,"q":1000,'
         '"v":"{verdict}","n":"$request_method $uri","a":{{"http.response.body.size":$body_bytes_sent,'
         '"network.protocol.version":"$server_protocol","server.address":"$upstream_addr",'
-        '"http.response.age":"$sent_http_age"}}}}';
+        '"http.response.age":"$sent_http_age"{named}}}{more}}}';
     log_format tl_{ident(role)}_count escape=json '{{"f":"00","s":$status,"T":"{tier}","y":"nginx",'
-        '"z":"{place}","v":"{verdict}"}}';
+        '"z":"{place}","v":"{verdict}"{more}{called}}}';
 """
 
 

@@ -32,9 +32,9 @@ class Nginx:
         fragments: list[Fragment] = [system(r.slot, r.system).contribute(r, context) for r in unit.roles]
         config = folder / "nginx.conf"
         caches = any(fragment.memory for fragment in fragments)
-        sockets = (
-            (caching.PURGE_SOCKET, *(f"{ident(role)}.fetch.sock" for role in unit.roles)) if caches else ()
-        )
+        sockets = [name for fragment in fragments for name in fragment.sockets]
+        if caches:
+            sockets += [caching.PURGE_SOCKET, *(f"{ident(role)}.fetch.sock" for role in unit.roles)]
         program = self.binary().path
         argv = (program, "-p", str(folder), "-e", "stderr", "-c", str(config))
         host, port = context.address(unit.roles[0].id, "http")
@@ -51,6 +51,7 @@ class Nginx:
                     str(config): document(fragments, context, unit.id),
                     **{path: text for fragment in fragments for path, text in fragment.files.items()},
                     **({str(folder / "cache.js"): caching.script()} if caches else {}),
+                    **{str(folder / name): text for each in fragments for name, text in each.beside.items()},
                 },
                 certificates=tuple(path for fragment in fragments for path in fragment.files),
                 folders=(str(folder), str(folder / "temp"), *((str(folder / "copies"),) if caches else ())),

@@ -1,0 +1,153 @@
+"""What a gateway adds to nginx.conf around gateway.js: its variables, refusals and the check of tokens.
+
+    location /  ──early──▶ @gw_refuse_4xx ──▶ @gw_problem
+        │  no token                                ▲
+        ├───────────────▶ @gw_rN ──▶ a service     │ what nginx itself refuses
+        │  a token           ▲
+        └──▶ @gw_token ──late┘
+
+The jump is `error_page 418`, as from a location that caches: it keeps method and body.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from importlib import resources
+
+METRICS_SOCKET = "metrics.sock"
+"""In the unit's folder, which only its own user can enter."""
+
+TITLES = {
+    400: "Bad request", 401: "Valid credentials are needed", 403: "Forbidden", 404: "No such route",
+    405: "Method not allowed", 408: "Request timeout", 413: "The request is too large",
+    414: "The address is too long", 429: "Too many requests", 431: "The headers are too large",
+    500: "Internal error", 502: "The service broke off", 503: "Nobody behind answers",
+    504: "The service took too long",
+}  # fmt: skip
+
+_VARIABLES = (
+    "verdict", "detail", "policy", "challenge", "origin", "most", "left", "reset", "retry", "private", "consumer",
+    "known", "subject", "claims", "key", "route", "up", "target", "share", "next",
+)  # fmt: skip
+
+
+def script() -> str:
+    """gateway.js, written beside nginx.conf."""
+    return (resources.files(__package__) / "gateway.js").read_text()
+
+
+def named(kind: str, number: int, paths: Sequence[str]) -> str:
+    """A policy's name in hops: what it is and the first of its paths."""
+    return re.sub(r"[^A-Za-z0-9/:._-]", "-", f"{kind}-{number}:{paths[0] if paths else '/'}")
+
+
+def http() -> str:
+    """Lines of the http block, once in a unit."""
+    titles = "".join(f' {status} "{title}";' for status, title in TITLES.items())
+    return f"""\
+    js_import gateway from gateway.js;
+    js_preload_object policies from policies.json;
+    js_shared_dict_zone zone=gateway_limits:4m type=number timeout=2d evict;
+    js_shared_dict_zone zone=gateway_counts:1m type=number;
+    js_set $gw_early gateway.early;
+    js_set $gw_tell gateway.tell;
+{"".join(f"    js_var $gw_{name};{chr(10)}" for name in _VARIABLES)}\
+    map $status $gw_title {{ default "Error";{titles} }}
+    # What nginx refuses by itself, or what came of the service.
+    map $status:$limit_conn_status $gw_own {{
+        "~:REJECTED" "refused: too many at once"; "~^401" "refused: token"; "~^413" "refused: too large";
+        "~^408" "refused: too slow"; "~^4" "refused: malformed"; "~^502" "upstream failed";
+        "~^503" "nobody behind"; "~^504" "upstream too slow"; default "failed";
+    }}
+    map $gw_verdict $gw_final {{ "" allowed; default $gw_verdict; }}
+    server {{
+        listen unix:{METRICS_SOCKET};
+        location = /metrics {{ js_content gateway.metrics; }}
+        location / {{ return 404; }}
+    }}
+"""
+
+
+def own(max_body: int, jwks: str | None, skew: int) -> str:
+    """Lines of the server: the decision, refusals, and what nginx refuses by itself, as problem documents.
+
+    max_body: bytes. jwks: the file of keys (RFC 7517) in the unit's folder, when tokens are known. skew: seconds.
+    """
+    problem = (
+        "            default_type application/problem+json;\n            js_header_filter gateway.answer;\n"
+        '            return 200 \'{"type":"about:blank","status":$status,"title":"$gw_title","detail":"$gw_detail",'
+        '"trace":"$tl_trace"}\\n\';\n'
+    )
+    told = 'if ($gw_verdict = "") { set $gw_verdict $gw_own; }'
+    refusals = "".join(
+        f"        location @gw_refuse_{status} {{ return {status}; }}\n"
+        for status in (400, 401, 403, 404, 429)
+    )
+    token = f"""\
+        location @gw_token {{
+            auth_jwt tierline;
+            auth_jwt_www_authenticate off;
+            auth_jwt_phase preaccess;
+            auth_jwt_key_file {jwks};
+            auth_jwt_leeway {skew}s;
+            js_access gateway.late;
+        }}
+"""
+    return f"""\
+        # A flood of headers is refused before anything looks at it.
+        max_headers 100;
+        client_max_body_size {max_body};
+        client_body_buffer_size 64k;
+        recursive_error_pages on;
+        error_page 418 = @$gw_next;
+        error_page 401 403 404 405 413 429 500 502 503 504 @gw_problem;
+        # These have no address yet that a named location could be entered with.
+        error_page 400 408 414 /-/malformed;
+        error_page 494 =431 /-/malformed;
+        location / {{
+            set $gw_next $gw_early;
+            return 418;
+        }}
+        location @gw_problem {{
+            {told}
+{problem}\
+        }}
+        location = /-/malformed {{
+            internal;
+            {told}
+{problem}\
+        }}
+        location @gw_refuse_400 {{
+            error_page 400 @gw_problem;
+            return 400;
+        }}
+{refusals.split(chr(10), 1)[1]}\
+{token if jwks else ""}"""
+
+
+PREFLIGHT = """\
+        location @gw_preflight {
+            add_header Access-Control-Allow-Methods "GET, HEAD, POST, PUT, PATCH, DELETE";
+            add_header Access-Control-Allow-Headers "authorization, content-type, x-client, x-app-version, \
+idempotency-key, api-version";
+            add_header Access-Control-Max-Age 600;
+            js_header_filter gateway.answer;
+            return 204;
+        }
+"""
+EXPOSED = (
+    "deprecation, link, ratelimit, ratelimit-limit, ratelimit-remaining, ratelimit-reset, retry-after, sunset"
+)
+
+
+def document(folder: str, name: str) -> str:
+    """The location that hands out a file of the unit's folder."""
+    return f"""\
+        location @gw_document {{
+            root {folder};
+            default_type application/json;
+            add_header Cache-Control max-age=60;
+            try_files /{name} =404;
+        }}
+"""

@@ -1,0 +1,117 @@
+"""gateway.nginx: routes, tokens, keys, limits and access on nginx, decided in gateway.js."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from tierline.engines.context import Context
+from tierline.engines.keysets import usable
+from tierline.engines.nginx import policies
+from tierline.engines.nginx.config import TLS, Fragment, hop_format, hop_log, ident, upstream
+from tierline.plan.model import Role
+from tierline.tiers.base import System
+from tierline.tiers.gateway.nginx_policies import told
+from tierline.tiers.gateway.nginx_routes import Passing, up
+from tierline.tiers.gateway.routes import routes
+from tierline.tiers.gateway.tier import FEATURES
+
+_LACKS = {
+    "mtls_san": "nginx tells a certificate's subject only, not its alternative names; use gateway=envoy",
+    "transform_body": "nginx passes bodies on as they are; use gateway=envoy",
+    "login": "nginx has no OpenID Connect client; use gateway=envoy",
+    "retry_budget": "retries are bounded per request only; use gateway=envoy",
+    "live_upstreams": "only by a reload, which closes idle connections; use gateway=haproxy or gateway=envoy",
+}
+_MORE = ',"r":"$gw_route","o":"$gw_policy"'
+_DOCUMENT, _KEYS = "openapi.json", "jwks.json"
+
+
+class NginxGateway(System):
+    title = "nginx"
+    engine = "nginx"
+    levels = frozenset({"runs"})
+    supports = frozenset(FEATURES) - frozenset(_LACKS)
+    lacks = _LACKS
+    endpoints = {"http": "http", "mtls": "https"}
+
+    def contribute(self, role: Role, context: Context) -> Fragment:
+        settings, auth = role.settings, role.settings["auth"]
+        host, port = context.address(role.id, "http")
+        folder = str(context.folder(context.unit_of(role.id)))
+        table = routes(role, context.plan)
+        keys: list[dict[str, Any]] = []
+        files = {"gateway.js": policies.script()}
+        if auth:
+            keys = usable(context.attribute_of(role.name, "jwks"), auth["algorithms"])
+            files[_KEYS] = json.dumps({"keys": keys})
+        if settings.get("document"):
+            files[_DOCUMENT] = settings["document"]
+        files["policies.json"] = json.dumps(told(role, context, keys, table), indent=1)
+        passing = Passing(role)
+        skew = math.ceil(auth["clock_skew"]) if auth else 0
+        servers = f"""\
+    server {{
+        listen {host}:{port};
+{_door(role, context)}\
+{hop_log(role, context, "$gw_final")}\
+        access_log /dev/null tl_{ident(role)}_count if=$gw_tell;
+{policies.own(settings["max_body"], _KEYS if auth else None, skew)}\
+{policies.PREFLIGHT if settings["cors"] else ""}\
+{policies.document(folder, _DOCUMENT) if settings.get("document") else ""}\
+{passing.common()}\
+{"".join(passing.route(number, each) for number, each in enumerate(table))}\
+{settings["raw"] or ""}
+    }}
+"""
+        http = hop_format(role, "$gw_final", "gateway", _MORE, "$gw_consumer")
+        http += policies.http() + _client(role, context)
+        for name, targets in role.upstreams.items():
+            http += upstream(up(role, name), targets, context)
+        if settings["concurrency"]:
+            http += "    limit_conn_zone $gw_up zone=gateway_concurrency:1m;\n    limit_conn_status 503;\n"
+        sockets = (policies.METRICS_SOCKET,)
+        return Fragment(http=http, servers=servers, beside=files, sockets=sockets)
+
+
+def _door(role: Role, context: Context) -> str:
+    """The listener for those who come with a certificate. nginx answers who has none or a bad one with 400 after the
+    handshake; here it says nothing and hangs up."""
+    if not role.settings["mtls"]:
+        return ""
+    host, port = context.address(role.id, "mtls")
+    given = role.settings["mtls"]["ca"]
+    ca = (context.project / given).resolve() if given else context.authority
+    domain = context.plan.domain
+    chain, key = context.certificate(domain, f"*.{domain}", "localhost", host)
+    return f"""\
+        listen {host}:{port} ssl;
+        http2 on;
+{TLS}\
+        ssl_certificate {chain};
+        ssl_certificate_key {key};
+        ssl_client_certificate {ca};
+        ssl_verify_client on;
+        ssl_verify_depth 3;
+        error_page 495 496 = @gw_stranger;
+        location @gw_stranger {{
+            return 444;
+        }}
+"""
+
+
+def _client(role: Role, context: Context) -> str:
+    """Who asks: at the entry, and with a certificate, what the socket says; behind another tier what that tier says."""
+    found = '    map "" $gw_forwarded { default $remote_addr; }\n'
+    if role.id not in context.plan.entry:
+        found = "    map $https $gw_forwarded { on $remote_addr; default $http_x_forwarded_for; }\n"
+    found += (
+        "    map $gw_forwarded $gw_client {\n"
+        '        "~(?<gw_last>[^,\\s]+)\\s*$" $gw_last; default $remote_addr;\n    }\n'
+    )
+    for number, rule in enumerate(role.settings["access"]):
+        if rule["addresses"]:
+            networks = " ".join(f"{network} 1;" for network in rule["addresses"])
+            found += f"    geo $gw_client $gw_network_{number} {{ default 0; {networks} }}\n"
+    return found

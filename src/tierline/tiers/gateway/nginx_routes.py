@@ -1,0 +1,146 @@
+"""Routes of a gateway as locations of nginx: where a request goes, how long it may take, and what is tried again.
+
+nginx tries a GET again whenever it failed, and a POST only when nobody has seen it. It takes PUT and DELETE for
+methods of the first kind, as they may be repeated; but that is for who sent them to decide. So these have a location
+of their own, `_once`, and go on to `_again` only when not a byte of them was sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tierline.engines.nginx.config import ident
+from tierline.plan.model import Role
+from tierline.tiers.gateway.routes import Routed
+
+_HEADERS = {
+    "Connection": "",
+    "Host": "$http_host",
+    "traceparent": "00-$tl_trace-$tl_span-$tl_flags",
+    "x-tierline-claims": "$gw_claims",
+    "x-tierline-subject": "$gw_subject",
+    "x-tierline-consumer": "$gw_known",
+    # What ends here, and what could have a service see another request than the policies saw.
+    **dict.fromkeys(
+        (
+            "TE", "Upgrade", "Keep-Alive", "Proxy", "Proxy-Connection", "Forwarded", "X-Original-URL",
+            "X-Rewrite-URL", "X-HTTP-Method-Override",
+        ),
+        "",
+    ),
+}  # fmt: skip
+
+
+def up(role: Role, service: str) -> str:
+    """The name of the upstream block of a service."""
+    return f"{ident(role)}_{service}"
+
+
+class Passing:
+    """How requests are passed on by a gateway's role."""
+
+    def __init__(self, role: Role) -> None:
+        keys = role.settings["keys"]
+        self.role = role
+        self.headers = {
+            **_HEADERS,
+            "X-Forwarded-For": "$gw_forwarded",
+            **({keys["header"]: "$gw_key"} if keys else {}),
+        }
+
+    def common(self) -> str:
+        """Lines of the server: what is the same for every route."""
+        settings = self.role.settings
+        return f"""\
+{_set(self.headers, settings["request"], " " * 8)}\
+{_responses(settings["response"], " " * 8)}\
+        # What strangers say of themselves; who it really is is set above.
+        more_clear_input_headers "x-tierline-*";
+        # Answers come through as they are made.
+        proxy_buffering off;
+        proxy_max_temp_file_size 0;
+        proxy_connect_timeout 500ms;
+        proxy_send_timeout 10s;
+        # A service doesn't steer nginx.
+        proxy_ignore_headers X-Accel-Expires X-Accel-Redirect X-Accel-Limit-Rate X-Accel-Buffering X-Accel-Charset;
+        proxy_pass_header Date;
+        proxy_pass_header Server;
+"""
+
+    def route(self, number: int, route: Routed) -> str:
+        """The locations of one route."""
+        name = f"gw_r{number}"
+        body = self._body(route, name)
+        tried = f"""\
+            # Only what nobody has seen, or a method that changes nothing, is tried again.
+            proxy_next_upstream error timeout http_503;
+            proxy_next_upstream_tries {route.retries + 1};
+            proxy_next_upstream_timeout {_milliseconds(route.timeout)};
+"""
+        never = "            proxy_next_upstream off;\n"
+        found = _location(f"@{name}", body + (tried if route.retries else never))
+        if route.retries:
+            once = f"            error_page 502 = @{name}_again;\n            error_page 418 = @$gw_next;\n"
+            once += "            error_page 500 503 504 @gw_problem;\n"
+            again = '            if ($upstream_bytes_sent !~ "^0?$") { return 502; }\n'
+            found += _location(f"@{name}_once", once + body + never)
+            found += _location(f"@{name}_again", again + body + never)
+        return found + (self._mirror(route, name) if route.mirror else "")
+
+    def _body(self, route: Routed, name: str) -> str:
+        settings, lines = self.role.settings, ""
+        if route.request:
+            lines += _set(self.headers, {**settings["request"], **route.request}, " " * 12)
+        if settings["concurrency"]:
+            lines += f"            limit_conn gateway_concurrency {settings['concurrency']};\n"
+        if route.mirror:
+            lines += f"            mirror /-/mirror/{name};\n"
+        to = "$gw_up" if route.canary else up(self.role, route.upstream)
+        target = "$gw_target" if route.rewrite is not None else ""
+        return lines + (
+            f"{_responses(route.response, ' ' * 12)}"
+            "            js_header_filter gateway.answer;\n"
+            f"            proxy_read_timeout {_milliseconds(route.timeout)};\n"
+            f"            proxy_pass http://{to}{target};\n"
+        )
+
+    def _mirror(self, route: Routed, name: str) -> str:
+        """Whatever becomes of a copy, it says nothing in the hop of the request: only `418` is its own."""
+        assert route.mirror is not None
+        return f"""\
+        location = /-/mirror/{name} {{
+            internal;
+            error_page 418 = @$gw_next;
+            if ($gw_share = "") {{ return 204; }}
+            # nginx reads the next request of a connection when the copy is answered, too.
+            proxy_read_timeout 1s;
+            proxy_next_upstream off;
+            proxy_pass http://{up(self.role, route.mirror["to"])}$gw_target;
+        }}
+"""
+
+
+def _location(name: str, body: str) -> str:
+    return f"        location {name} {{\n{body}        }}\n"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{max(1, round(seconds * 1000))}ms"
+
+
+def _set(headers: Mapping[str, str], given: Mapping[str, Any], indent: str) -> str:
+    """Request headers, with those that the stack sets or removes (None)."""
+    changed = {name.lower() for name in given}
+    every = {name: value for name, value in headers.items() if name.lower() not in changed}
+    every |= {name: "" if value is None else value for name, value in given.items()}
+    return "".join(f'{indent}proxy_set_header {name} "{value}";\n' for name, value in every.items())
+
+
+def _responses(given: Mapping[str, Any], indent: str) -> str:
+    return "".join(
+        f"{indent}more_clear_headers {name};\n"
+        if value is None
+        else f"{indent}more_set_headers '{name}: {value}';\n"
+        for name, value in given.items()
+    )
