@@ -7,7 +7,6 @@
 -- process: what was purged doesn't come back.
 
 local EPOCH = os.time() .. tostring({}):sub(8)
-local MOST = 50000        -- versions and tagged paths that are remembered
 local SMALL = 512 * 1024  -- a whole answer is held back for a 304 up to this size
 local PLAIN = { ["GET"] = true, ["HEAD"] = true, ["OPTIONS"] = true, ["TRACE"] = true }
 
@@ -91,7 +90,15 @@ function envoy_on_request(handle)
   since:set("tierline", "path", plain(target))
   since:set("tierline", "version", version)
   headers:replace("x-tierline-ask", tostring(number))
-  headers:replace(":path", versioned(target))
+  local inner = headers:get("purge-token") == TOKEN and headers:get("inner-control")
+  headers:remove("purge-token")
+  headers:remove("inner-control")
+  local kept = versioned(target)
+  local key, base = identity(headers, kept)
+  since:set("tierline", "key", key)
+  since:set("tierline", "base", base)
+  if not inner then stale_asked(handle, headers, key, target, tostring(number)) end
+  headers:replace(":path", kept)
   -- The condition is for us to judge: the filter would go past its copies for it.
   for _, name in ipairs({ "if-none-match", "if-modified-since" }) do
     local value = headers:get(name)
@@ -108,6 +115,7 @@ function envoy_on_request(handle)
       headers:remove("if-range")
     end
   end
+  if inner then return headers:replace("cache-control", inner) end
   local control = headers:get("cache-control")
   if control and not OBEY then
     headers:replace("x-tierline-control", control)
@@ -169,7 +177,14 @@ function envoy_on_response(handle)
   local came = headers:get("x-tierline-ask")
   headers:remove("x-tierline-ask")
   local fetched = came == asked.ask
-  local verdict = fetched and "MISS" or came == asked.ask .. "r" and "REVALIDATED" or came and "HIT"
+  if tonumber(status) >= 500 and not (came and not fetched) then
+    local replaced = stale_stands_in(handle, asked.ask)
+    headers, info = handle:headers(), handle:streamInfo():dynamicMetadata()  -- those from before the wait are dead
+    if replaced then return info:set("tierline", "verdict", "STALE") end
+  end
+  stale_done(asked.ask)
+  local stale = stale_learned(headers, asked)
+  local verdict = stale and came and not fetched and "STALE" or fetched and "MISS" or came == asked.ask .. "r" and "REVALIDATED" or came and "HIT"
   if verdict then
     info:set("tierline", "verdict", verdict)
     headers:add("cache-status", "tierline-cache; " .. WORDS[verdict])
@@ -192,7 +207,7 @@ function envoy_on_response(handle)
   end
   local names = headers:get("surrogate-key")
   if names then
-    if verdict ~= "HIT" then learn(asked.path, names, asked.version) end
+    if fetched or verdict == "REVALIDATED" then learn(asked.path, names, asked.version) end
     if ENTRY then headers:remove("surrogate-key") end
   end
   if status == "200" and (asked["if-none-match"] or asked["if-modified-since"]) and unchanged(headers, asked) then

@@ -61,7 +61,7 @@ end
 function envoy_on_response(handle)
   local about = handle:streamInfo():dynamicMetadata():get("tierline.judge")
   local headers = handle:headers()
-  for _, name in ipairs({ "ask", "said", "expires", "status" }) do headers:remove("x-tierline-" .. name) end
+  for _, name in ipairs({ "ask", "said", "expires", "status", "fresh", "while", "error" }) do headers:remove("x-tierline-" .. name) end
   unhop(headers)
   if about == nil then return end
   local status, said = headers:get(":status"), all(headers, "cache-control")
@@ -92,6 +92,13 @@ function envoy_on_response(handle)
     if HEURISTIC[status] and modified then fresh = math.min((date - modified) / 10, DAY) end
   end
   if control["no-cache"] then fresh = 0 end
+  local strict = control["no-cache"] or control["must-revalidate"] or control["proxy-revalidate"]
+  local function stale(name, usual)
+    if strict then return 0 end
+    return control[name] and seconds(control[name]) or control["s-maxage"] and 0 or usual
+  end
+  fresh = math.max(0, fresh)
+  local aside, error = stale("stale-while-revalidate", WHILE), stale("stale-if-error", ERROR)
   local shared = control["public"] or control["s-maxage"]
   local vary = "," .. (all(headers, "vary") or ""):gsub("%s", "") .. ","
   local valid = headers:get("etag") or headers:get("last-modified")
@@ -101,15 +108,20 @@ function envoy_on_response(handle)
       and (explicit or control["public"] or HEURISTIC[status])
       and (not headers:get("set-cookie") or shared)
       and not vary:find(",*,", 1, true)
-      and (fresh > 0 or valid)
+      and (fresh + math.max(aside, error) > 0 or valid)
   headers:replace("x-tierline-said", said or "-")
   headers:remove("cache-control")
   if expires then
     headers:replace("x-tierline-expires", expires)
     headers:remove("expires")
   end
+  if store then
+    headers:replace("x-tierline-fresh", string.format("%d", fresh))
+    headers:replace("x-tierline-while", string.format("%d", aside))
+    headers:replace("x-tierline-error", string.format("%d", error))
+  end
   -- To the filter, max-age=0 is fresh for the rest of the second.
-  local kept = fresh < 1 and "no-cache" or string.format("max-age=%d", fresh)
+  local kept = fresh + aside < 1 and "no-cache" or string.format("max-age=%d", fresh + aside)
   headers:add("cache-control", store and kept or "no-store")
   if store and not renewed and not KEPT[status] then
     -- The filter keeps few statuses: under another name it keeps them all.

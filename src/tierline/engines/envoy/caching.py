@@ -31,7 +31,12 @@ POISON = (
 )  # fmt: skip
 """What ends here and what no key holds: a stranger could have others get what it makes of an answer."""
 
-WORDS = {"MISS": "fwd=uri-miss", "HIT": "hit", "REVALIDATED": "hit; fwd=stale; fwd-status=304"}
+WORDS = {
+    "MISS": "fwd=uri-miss",
+    "HIT": "hit",
+    "STALE": "hit",
+    "REVALIDATED": "hit; fwd=stale; fwd-status=304",
+}
 """The verdicts in the words of Cache-Status (RFC 9211)."""
 
 
@@ -48,18 +53,23 @@ class Store(msgspec.Struct, kw_only=True):
     """Whether what is for caches is taken out of answers."""
     obey: bool
     """Whether a request's own Cache-Control counts."""
+    own: str
+    """A cluster that is this cache itself."""
+    stale_while_revalidate: float
+    stale_if_error: float
+    """Seconds, where the origin says nothing."""
 
 
 def filters(store: Store) -> list[dict[str, Any]]:
     """The filters of the role, in the order of `filters.ORDER`."""
-    known = "".join(
-        f"local {name} = {value}\n"
-        for name, value in {
-            "TOKEN": json.dumps(store.token),
-            "ENTRY": str(store.entry).lower(),
-            "OBEY": str(store.obey).lower(),
-            "WORDS": "{ " + ", ".join(f"{name} = {json.dumps(word)}" for name, word in WORDS.items()) + " }",
-        }.items()
+    words = ", ".join(f"{name} = {json.dumps(word)}" for name, word in WORDS.items())
+    known = _known(
+        TOKEN=json.dumps(store.token),
+        ENTRY=str(store.entry).lower(),
+        OBEY=str(store.obey).lower(),
+        SELF=json.dumps(store.own),
+        WORDS=f"{{ {words} }}",
+        MOST="50000",  # versions, copies and tagged paths that are remembered
     )
     keeping = {
         "@type": "type.googleapis.com/envoy.extensions.http.cache.file_system_http_cache.v3.FileSystemHttpCacheConfig",
@@ -73,11 +83,15 @@ def filters(store: Store) -> list[dict[str, Any]]:
         # With the file store; the one in memory crashes on an allowed Vary.
         "allowed_vary_headers": [{"safe_regex": {"regex": ".*"}}],
     }
-    return [_lua(ASK, known + _script("dates") + _script("ask")), {"name": CACHE, "typed_config": cache}]
+    return [
+        _lua(ASK, known + _script("dates") + _script("stale") + _script("ask")),
+        {"name": CACHE, "typed_config": cache},
+    ]
 
 
-def judging() -> dict[str, Any]:
+def judging(store: Store) -> dict[str, Any]:
     """Options of a cluster whose answers may be kept."""
+    known = _known(WHILE=f"{store.stale_while_revalidate:g}", ERROR=f"{store.stale_if_error:g}")
     codec = {"@type": _FILTER + "upstream_codec.v3.UpstreamCodec"}
     return {
         "typed_extension_protocol_options": {
@@ -85,7 +99,7 @@ def judging() -> dict[str, Any]:
                 "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
                 "explicit_http_config": {"http_protocol_options": {"enable_trailers": True}},
                 "http_filters": [
-                    _lua("tierline.cache_judge", _script("dates") + _script("judge")),
+                    _lua("tierline.cache_judge", known + _script("dates") + _script("judge")),
                     {"name": "envoy.filters.http.upstream_codec", "typed_config": codec},
                 ],
             }
@@ -168,6 +182,22 @@ def purge(address: tuple[str, int], token: str, order: Any) -> int:
     if answer.status != 200:
         raise RunError(f"Envoy refuses the purge: {answer.status} {told}")
     return int(told)
+
+
+def itself(name: str, address: tuple[str, int]) -> dict[str, Any]:
+    """The cluster that is this cache itself."""
+    host, port = address
+    where = {"endpoint": {"address": {"socket_address": {"address": host, "port_value": port}}}}
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "0.5s",
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [where]}]},
+    }
+
+
+def _known(**constants: str) -> str:
+    return "".join(f"local {name} = {value}\n" for name, value in constants.items())
 
 
 def _script(name: str) -> str:

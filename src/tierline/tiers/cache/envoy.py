@@ -1,4 +1,4 @@
-"""cache.envoy: the shared HTTP cache on Envoy's cache filter, with RFC 9111's finer points in two Lua scripts."""
+"""cache.envoy: the shared HTTP cache on Envoy's cache filter, with RFC 9111's finer points in Lua scripts."""
 
 from __future__ import annotations
 
@@ -19,13 +19,11 @@ class EnvoyCache(System):
     levels = frozenset({"runs"})
     supports = frozenset(
         {
-            "freshness", "validation", "vary", "ranges", "invalidation", "client_control", "purge_path",
-            "purge_prefix", "purge_tag",
+            "freshness", "validation", "vary", "stale_while_revalidate", "stale_if_error", "ranges", "invalidation",
+            "client_control", "purge_path", "purge_prefix", "purge_tag",
         }
     )  # fmt: skip
     lacks = {
-        "stale_while_revalidate": "Envoy's cache doesn't know it; use nginx or varnish",
-        "stale_if_error": "Envoy's cache doesn't know it; use nginx or varnish",
         "fragments": "Envoy has no ESI; use varnish",
         "collapsing": "Envoy's cache asks once for each that waits; use nginx or varnish",
         # Of the table of RFC 9111, by the names in tests/contract/cache:
@@ -35,9 +33,6 @@ class EnvoyCache(System):
         "authorization-must-revalidate": "answers to credentials are never kept here",
         "collapsed": "Envoy's cache asks once for each that waits",
         "range-if-same": "whether If-Range names the copy is known too late: the whole is given",
-        "stale-if-error": "Envoy's cache doesn't know stale-if-error",
-        "stale-if-error-gone": "Envoy's cache doesn't know stale-if-error",
-        "stale-while-revalidate": "Envoy's cache doesn't know stale-while-revalidate",
     }
     endpoints = {"http": "http"}
 
@@ -53,6 +48,9 @@ class EnvoyCache(System):
             # A CDN in front purges by these, too.
             entry=all(other.tier != "cdn" for other in context.plan.roles.values()),
             obey=settings["client_control"],
+            own=f"{role.id}.itself",
+            stale_while_revalidate=settings["stale_while_revalidate"],
+            stale_if_error=settings["stale_if_error"],
         )
         filters = caching.filters(store)
         if settings["raw"]:
@@ -68,8 +66,9 @@ class EnvoyCache(System):
                 }
             ],
             clusters=[
-                cluster(name, behind, **caching.judging()),
+                cluster(name, behind, **caching.judging(store)),
                 cluster(f"{name}.direct", behind),
+                caching.itself(store.own, context.address(role.id, "http")),
             ],
             stripped=caching.POISON,
             passes=None if settings["raw"] else caching.PASSES,
