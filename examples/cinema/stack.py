@@ -18,6 +18,7 @@ from tierline import (
     RateLimit,
     Relational,
     Scale,
+    Season,
     Service,
     Sessions,
     Stack,
@@ -64,6 +65,8 @@ stack = Stack(
     gateway=Gateway(auth=tokens, limits=[RateLimit(2000, per="1s", by="client", burst=4000)]),
     journeys=[home, film, search, checkout, resume, join],
     services=[catalog, members, ratings, orders, posters],
+    # `tierline season premiere start`: two of each zone's catalogs and journeys, with warm caches and buffers.
+    seasons=[Season("premiere", min=2, services=[catalog], warm_up=["/film/{1..40}", "/home", films])],
     workload=[
         Visit("/film/{1..2000}", weight=6),
         Visit("/home", weight=3, client="mobile"),

@@ -33,7 +33,10 @@ async def app(scope, receive, send):
             await client.jetstream().publish(subject, b'{"n": %d}' % number)
         await client.close()
     body = json.dumps({"pid": os.getpid()}).encode()
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+    headers = [(b"content-type", b"application/json")]
+    if scope["path"].startswith("/who/"):
+        headers.append((b"cache-control", b"public, max-age=60"))
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 """
 
@@ -280,7 +283,7 @@ def test_a_function_sleeps_until_a_message_waits_and_loses_none(bench: Make) -> 
 def test_a_season_raises_capacity_warms_up_and_goes(bench: Make) -> None:
     line = bench(
         LINE + "films = Relational('films')\n"
-        "stack = Stack('season', lb=LoadBalancer(), gateway=Gateway(), journeys=[home], zones=['a', 'b'],\n"
+        "stack = Stack('season', lb=LoadBalancer(), cache=HTTPCache(), gateway=Gateway(), journeys=[home], zones=['a', 'b'],\n"
         "  services=[Service('who', 'who:app', uses=[films], expose=['/who'], scale=Scale(1, 3))],\n"
         "  seasons=[\n"
         "    Season('premiere', min=2, deadline='5s',\n"
@@ -301,10 +304,12 @@ def test_a_season_raises_capacity_warms_up_and_goes(bench: Make) -> None:
     done = run("season", "premiere", "start", str(line.folder))
     assert done.returncode == 0, done.stderr
     said = {each.split()[1]: each for each in done.stdout.splitlines()[1:]}
-    assert "2 of 2 answered" in said["/home"] and "20 of 20 answered" in said["/who/{1..10}"], done.stdout
+    assert "4 of 4 answered" in said["/home"] and "40 of 40 answered" in said["/who/{1..10}"], done.stdout
     assert "✗" in said["warm:fails"] and "RuntimeError: no buffers here" in said["warm:fails"]
     assert "films pages" not in said["Relational"] and "pages of" in said["Relational"], done.stdout
     assert (line.folder / "warmed").read_text().startswith("postgresql://")
+    hops = {hop["tier"]: hop["verdict"] for hop in line.trip("/who/7")["hops"]}
+    assert hops["cache"] == "hit", "a visitor is the second to ask"
     assert service(line, "who")["desired"] == {"a": 2, "b": 2}
     again = run("season", "premiere", "start", str(line.folder))
     assert again.returncode == 2 and "is on already" in again.stderr

@@ -141,6 +141,14 @@ def seasons(template: Template, fleet: Fleet, id: str) -> None:
     """Two scheduled actions for each season with times: the least while it lasts, and the least again."""
     zones = len(template.plan.zones)
     least, most = fleet.scale["min"] * zones, fleet.scale["max"] * zones
+    timed = [
+        season
+        for season in template.plan.seasons
+        if season["start"] and concerns(season, fleet.door.roles[0])
+    ]
+    if len(timed) > 1:
+        names = ", ".join(season["name"] for season in timed)
+        template.note(f"seasons {names}: where they overlap, the end of one ends the raised capacity of all")
     for season in template.plan.seasons:
         if not concerns(season, fleet.door.roles[0]):
             continue

@@ -23,6 +23,7 @@ from tierline.plan.scaling import scaled, scales
 from tierline.plan.wiring import wire
 from tierline.stack import Stack
 from tierline.tiers.base import system
+from tierline.tiers.client.tier import Web
 from tierline.tiers.feature.season import Season
 from tierline.tiers.feature.tier import Resource, Service
 
@@ -45,7 +46,7 @@ def resolve(stack: Stack, lineup: Mapping[str, str], *, fusion: bool = True) -> 
         entry=tuple(role.id for role in roles if role.name == entry),
         fusion=fusion,
         units=fuse(stack, roles, fusion=fusion),
-        seasons=tuple(_season(season) for season in stack.seasons),
+        seasons=tuple(_season(stack, season) for season in stack.seasons),
         losses=losses(stack, line),
         notes=_notes(stack, line, roles),
     )
@@ -69,10 +70,11 @@ def _described(stack: Stack, plan: Plan) -> Plan:
     return msgspec.structs.replace(plan, units=units, notes=(*plan.notes, *notes))
 
 
-def _season(season: Season) -> dict[str, Any]:
+def _season(stack: Stack, season: Season) -> dict[str, Any]:
     """A season as data: whom it names by name alone."""
     return {
         **season.data(),
+        "asks": [headers for client in stack.clients or (Web(),) for headers in client.asks()],
         "services": [each.name if isinstance(each, Service) else each for each in season.services],
         "warm_up": [
             {"kind": type(each).__name__, "name": each.name} if isinstance(each, Resource) else each

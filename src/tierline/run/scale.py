@@ -223,6 +223,7 @@ class Scaler:
         text = f"{before} → {now}, {why}" if before != now else f"{now}, {why}"
         self.reasons[key] = (time.time(), text)
         self.line.events.tell("scaled", " ".join(key), text)
+        self.line.changed()
 
     async def settle(self) -> Changed:
         """Bring the line to the numbers that are wanted. Raises TierlineError; the line then is as it was."""

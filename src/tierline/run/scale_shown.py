@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tierline.plan.model import Role
-from tierline.plan.scaling import bounds
+from tierline.plan.scaling import Bounds, bounds
 from tierline.run.scale_rule import TARGETS
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ WINDOW = 10.0
 def service(scaler: Scaler, roles: list[Role]) -> dict[str, Any]:
     """One name in all its zones, as data."""
     first = roles[0]
-    scale, allowed = first.settings.get("scale"), bounds(first)
+    scale, allowed = first.settings.get("scale"), _allowed(scaler, first)
     instances = [each for role in roles for each in _instances(scaler, role)]
     reasons = [scaler.reasons[key] for role in roles if (key := (role.name, role.zone)) in scaler.reasons]
     at, why = max(reasons, default=(0.0, ""))
@@ -40,6 +40,17 @@ def service(scaler: Scaler, roles: list[Role]) -> dict[str, Any]:
         "reason_at": at,
         "instances": instances,
     }
+
+
+def _allowed(scaler: Scaler, role: Role) -> Bounds:
+    """Journeys without a scale have as many as the services of their process."""
+    allowed = bounds(role)
+    if role.slot == "experience" and not role.settings.get("scale"):
+        unit = next(unit for unit in scaler.line.plan.units if role.id in {each.id for each in unit.roles})
+        allowed = Bounds(
+            1, max([1, *(bounds(each).max for each in unit.roles if each.slot == "feature.service")])
+        )
+    return allowed
 
 
 def _playing(scaler: Scaler, role: Role) -> list[str]:

@@ -1,6 +1,6 @@
 """One warm-up: in a process of its own, so that what it does or breaks is not the supervisor's.
 
-    `/film/{1..40}`      fetched through the line, at every place where clients enter
+    `/film/{1..40}`      fetched through the line as each kind of client, at every place where clients enter
     `module:function`    called, with the environment of the stack's services; may be async
     a resource           its system's own way to read it into its buffers
 
@@ -34,6 +34,8 @@ _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _MOST = 20_000
 """Paths of one warm-up."""
 _AT_ONCE = 8
+_BROWSER = {"user-agent": "tierline (warm-up)", "accept-encoding": "gzip, deflate, br, zstd"}
+"""Copies may be kept by what a client can decode: as browsers say it."""
 
 
 class Warmed(msgspec.Struct, frozen=True):
@@ -55,7 +57,7 @@ async def warm(line: Line, season: dict[str, Any], hook: Any) -> Warmed:
     try:
         async with asyncio.timeout(deadline):
             if isinstance(hook, str) and hook.startswith("/"):
-                well, said = await _asked(line, {"paths": hook, **_entries(line)}, {})
+                well, said = await _asked(line, {"paths": hook, "as": season["asks"], **_entries(line)}, {})
             elif isinstance(hook, str):
                 well, said = await _asked(line, {"call": hook}, _environment(line))
             else:
@@ -142,18 +144,24 @@ def paths(pattern: str) -> list[str]:
 async def _fetch(request: dict[str, Any]) -> tuple[bool, str]:
     import httpx
 
-    left = [(at, path) for path in paths(request["paths"]) for at in request["at"]]
+    left = [
+        (at, path, who) for path in paths(request["paths"]) for at in request["at"] for who in request["as"]
+    ]
     if not left:
         return False, "clients enter nowhere: the line has no place to ask"
     total, bad = len(left), []
     verify: Any = request["ca"] if left[0][0].startswith("https") else True
-    async with httpx.AsyncClient(verify=verify, headers={"host": request["host"]}, timeout=30) as client:
+    async with httpx.AsyncClient(
+        verify=verify, headers={"host": request["host"], **_BROWSER}, timeout=30
+    ) as client:
 
         async def some() -> None:
             while left:
-                at, path = left.pop()
+                at, path, who = left.pop()
                 try:
-                    got = await client.get(at + path, extensions={"sni_hostname": request["host"]})
+                    got = await client.get(
+                        at + path, headers=who, extensions={"sni_hostname": request["host"]}
+                    )
                     if got.status_code >= 400:
                         bad.append(f"{path}: {got.status_code}")
                 except httpx.HTTPError as error:

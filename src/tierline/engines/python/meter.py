@@ -21,7 +21,10 @@ class Meter:
         """One more, that took this many nanoseconds."""
         us = ns // 1000
         self._us += us
-        self._buckets[bucket(us)] += 1
+        # `bucket`, without a call: this is on the path of every request.
+        shift = us.bit_length() - 3
+        number = (shift + 1) * 4 + ((us >> shift) & 3) if shift > 0 else us
+        self._buckets[number if number < BUCKETS else BUCKETS - 1] += 1
 
     def told(self) -> dict[str, Any]:
         """`us`: the sum of all durations. `h`: how many took how long, by bucket."""

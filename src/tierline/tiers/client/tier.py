@@ -12,11 +12,19 @@ class Client(Intent):
 
     kind: ClassVar[str] = ""
 
+    def asks(self) -> list[dict[str, str]]:
+        """The headers of what such a client asks, once for each form of answer that it wants."""
+        return []
+
 
 class Web(Client):
     """A browser: HTML and JSON, cookies, gzip."""
 
     kind = "web"
+
+    def asks(self) -> list[dict[str, str]]:
+        html, data = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", "application/json"
+        return [{"x-client": "web", "accept": accept} for accept in (html, data)]
 
 
 class Mobile(Client):
@@ -24,6 +32,9 @@ class Mobile(Client):
 
     kind = "mobile"
     version_header: str = setting("The header with the app's version.", default="x-app-version")
+
+    def asks(self) -> list[dict[str, str]]:
+        return [{"x-client": "mobile", "accept": "application/json", self.version_header: "1.0.0"}]
 
 
 class Affiliate(Client):

@@ -46,7 +46,10 @@ class PostgreSQL(System):
             "-c",
             _PREWARM,
         )
-        env = {"PGPASSWORD": context.secret(SUPERUSER_PASSWORD)}
+        env = {
+            "PGPASSWORD": context.secret(SUPERUSER_PASSWORD),
+            "PGOPTIONS": "-c client_min_messages=warning",
+        }
         return Step(argv=argv, about="tables into the buffers", env=env)
 
     def own(self, roles: Sequence[Role]) -> dict[str, Text]:
