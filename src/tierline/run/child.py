@@ -5,27 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import stat
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from tierline.engines.base import Process, Step
+from tierline.engines.base import Process
 from tierline.errors import EngineError, RunError
 from tierline.run import probe
 from tierline.run.delay import Delay
+from tierline.run.program import Program, group, send
 from tierline.run.spare import Spare
-from tierline.run.state import State, write
-from tierline.run.voice import VARIABLE, Voice
+from tierline.run.state import State
+from tierline.run.voice import Voice
 
 Phase = Literal["waiting", "preparing", "starting", "ready", "backing off", "failed", "stopped", "killed"]
 
-_UNPRIVILEGED = str(Path(__file__).parents[1] / "engines" / "unprivileged.py")
 _FAST_CRASH = 10.0
 """A process that lived for less than this many seconds crashed on start."""
 _CRASHES = 5
@@ -39,11 +37,11 @@ class _Life:
         self.ended = ended
 
 
-class Child:
+class Child(Program):
     """A process and its life. `run` is a task for as long as the line lives."""
 
     def __init__(self, process: Process, state: State, changed: Callable[[], None]) -> None:
-        self.process = process
+        super().__init__(process, state, changed)
         self.phase: Phase = "waiting"
         self.ready = asyncio.Event()
         self.pid = 0
@@ -56,17 +54,11 @@ class Child:
         self.held = asyncio.Event()
         """Cleared: killed on purpose, not started again until healed."""
         self.held.set()
-        self.log = state.folder("logs") / f"{process.name}.log"
-        self.changed = changed
         self._popen: subprocess.Popen[bytes] | None = None
         self._stopping = False
         self._asked = asyncio.Event()
         """A restart was asked for: also how a process that failed is tried again."""
-        self._step_pid = 0
         self._exited = asyncio.Event()
-        self._accepted: dict[str, str] | None = None
-        self.more: dict[str, str] = {}
-        """Environment that belongs to this run of the line, not to the process's description."""
         self.voice: Voice | None = None
         self.heard: Callable[[Child, dict[str, Any]], None] = lambda child, message: None
         """Called for what the process says."""
@@ -134,18 +126,18 @@ class Child:
     async def _start(self) -> None:
         began = time.monotonic()
         self._phase("preparing")
-        accepted = self._accepted == self.process.files
+        accepted = self.accepted == self.process.files
         self.write(self.process.files)
         for folder in self.process.folders:
-            self._folder(Path(folder))
+            self.make_folder(Path(folder))
         for written in self.process.writes:
             Path(written).touch(mode=0o600)
-            self._own(Path(written))
+            self.own(Path(written))
         for step in self.process.before_start:
-            await self._step(step)
+            await self.step(step)
         if self.process.check and not accepted:  # a restart needn't ask again about the same files
-            await self._check()
-        self._accepted = dict(self.process.files)
+            await self.check()
+        self.accepted = dict(self.process.files)
         self.prepared_in = time.monotonic() - began
         self._phase("starting")
         for delay in self.delays:
@@ -174,132 +166,15 @@ class Child:
             await asyncio.sleep(wait)
             wait = min(wait * 1.5, 0.05)
         for step in self.process.after_ready:
-            await self._step(step)
+            await self.step(step)
         self.ready_after = time.monotonic() - began
         self.problem = ""
         self._phase("ready")
         self.ready.set()
 
-    def write(self, files: dict[str, str]) -> None:
-        """Write files of the process, owned by who it runs as."""
-        for path, text in files.items():
-            target = Path(path)
-            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            write(target, text)
-            self._own(target)
-
-    def _folder(self, path: Path) -> None:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._own(path)
-
-    def _own(self, path: Path) -> None:
-        """Give a path to the account the process runs as."""
-        if self.process.unprivileged and os.geteuid() == 0:
-            from tierline.engines.unprivileged import account
-
-            os.chown(path, *account())
-
-    def _argv(self, argv: tuple[str, ...], unprivileged: bool) -> tuple[str, ...]:
-        if unprivileged and os.geteuid() == 0:
-            return (sys.executable, "-I", "-S", _UNPRIVILEGED, *argv)
-        return argv
-
-    def environment(self, more: dict[str, str]) -> dict[str, str]:
-        """What it runs with: a few variables of the supervisor's, its own, and `more`."""
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if name in ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "USER")
-        }
-        return {**kept, **self.process.env, **self.more, **more}
-
-    async def _step(self, step: Step) -> None:
-        if step.unless is not None and Path(step.unless).exists():
-            return
-        with self.log.open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                *self._argv(step.argv, step.unprivileged), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=self.environment(step.env), cwd=self.process.cwd, start_new_session=True,
-            )  # fmt: skip
-            self._step_pid = process.pid
-            self.changed()
-            try:
-                async with asyncio.timeout(step.timeout):
-                    code = await process.wait()
-            except (TimeoutError, asyncio.CancelledError) as ended:
-                _signal(process.pid, signal.SIGKILL)
-                await process.wait()
-                self._rewind(step)
-                if isinstance(ended, asyncio.CancelledError):
-                    raise
-                code = -1
-            finally:
-                self._step_pid = 0
-        if code != 0:
-            self._rewind(step)
-            why = f"took longer than {step.timeout:g} s" if code == -1 else f"failed with exit code {code}"
-            raise RunError(f"{self.process.name}: {step.about} {why}\n{self.tail()}")
-        if step.creates is not None:
-            Path(step.creates).touch(mode=0o600)
-
-    def _rewind(self, step: Step) -> None:
-        for path in step.rewinds:
-            shutil.rmtree(path, ignore_errors=True)
-
-    async def rewrite(self, files: dict[str, str]) -> None:
-        """Replace files of the running process. Raises EngineError when its checker refuses them."""
-        self.write(files)
-        if self.process.check:
-            await self._check()
-        self._accepted = dict(self.process.files)
-
-    async def _check(self) -> None:
-        process = await asyncio.create_subprocess_exec(
-            *self._argv(self.process.check, self.process.unprivileged),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=self.environment({}),
-            cwd=self.process.cwd,
-        )
-        output, _ = await process.communicate()
-        if process.returncode != 0:
-            said = output.decode(errors="replace").strip()
-            raise EngineError(
-                f"{self.process.name}: {self.process.engine} refuses its configuration:\n{said}"
-            )
-
     def _spawn(self) -> None:
         popen, self.voice = self.launch({}, ())
         self.take(popen)
-
-    def launch(
-        self, more: dict[str, str], descriptors: tuple[int, ...]
-    ) -> tuple[subprocess.Popen[bytes], Voice | None]:
-        """Start the program. more: environment. descriptors: what it inherits."""
-        log = self.log.open("ab")
-        out = Path(self.process.stdout).open("ab") if self.process.stdout else log
-        voice = Voice(lambda message: self._hear(voice, message)) if self.process.voice else None
-        if voice is not None:
-            more = {**more, VARIABLE: str(voice.theirs.fileno())}
-            descriptors = (*descriptors, voice.theirs.fileno())
-        try:
-            popen = subprocess.Popen(
-                self._argv(self.process.argv, self.process.unprivileged), stdin=subprocess.DEVNULL, stdout=out,
-                stderr=log, env=self.environment(more), cwd=self.process.cwd, start_new_session=True,
-                pass_fds=descriptors,
-            )  # fmt: skip
-        except OSError as error:
-            if voice is not None:
-                voice.close()
-            raise EngineError(f"{self.process.name}: {self.process.argv[0]}: {error.strerror}") from None
-        finally:
-            log.close()
-            if out is not log:
-                out.close()
-            if voice is not None:
-                voice.theirs.close()
-        return popen, voice
 
     def take(self, popen: subprocess.Popen[bytes]) -> None:
         """This program is the process from now on."""
@@ -320,7 +195,7 @@ class Child:
         woken.set()
         return ended
 
-    def _hear(self, voice: Voice | None, message: dict[str, Any]) -> None:
+    def heard_by(self, voice: Voice | None, message: dict[str, Any]) -> None:
         if "files" in message and voice is self.voice:
             self.sources = frozenset(message["files"])
         self.heard(self, message)
@@ -337,9 +212,9 @@ class Child:
             loop.remove_reader(descriptor)
             os.close(descriptor)
         popen.wait()
-        _signal(popen.pid, signal.SIGKILL)  # what it left behind of its own group
+        send(popen.pid, signal.SIGKILL)  # what it left behind of its own group
         deadline = loop.time() + 1.0
-        while _group(popen.pid) and loop.time() < deadline:  # they have its ports until they are gone
+        while group(popen.pid) and loop.time() < deadline:  # they have its ports until they are gone
             await asyncio.sleep(0.005)
         for path in self.process.leftovers:
             Path(path).unlink(missing_ok=True)
@@ -358,7 +233,7 @@ class Child:
         if self.voice is not None:
             self.voice.say(do="retire")
         else:
-            _signal(self._popen.pid, getattr(signal, f"SIG{self.process.stop_signal}"), group=False)
+            send(self._popen.pid, getattr(signal, f"SIG{self.process.stop_signal}"), group=False)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._exited.wait(), within)
 
@@ -370,10 +245,10 @@ class Child:
             self.spare.end()
             self.spare = None
         for pid in self.beside:
-            _signal(pid, signal.SIGTERM, group=False)
+            send(pid, signal.SIGTERM, group=False)
         await self._end()
         for pid in self.beside:
-            _signal(pid, signal.SIGKILL)
+            send(pid, signal.SIGKILL)
         for delay in (*self.delays, *self.ended_delays):
             delay.close()
         self._phase("stopped")
@@ -385,25 +260,15 @@ class Child:
             for delay in self.delays:
                 await delay.leave(self.pid)
         if not force and self.process.drain and self.phase == "ready":
-            await self._drain()
+            await self.drain()
         number = signal.SIGKILL if force else getattr(signal, f"SIG{self.process.stop_signal}")
-        _signal(self._popen.pid, number, group=force)
+        send(self._popen.pid, number, group=force)
         try:
             await asyncio.wait_for(self._exited.wait(), within or self.process.stop_timeout)
         except TimeoutError:
-            _signal(self._popen.pid, signal.SIGKILL)
+            send(self._popen.pid, signal.SIGKILL)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._exited.wait(), 2)
-
-    async def _drain(self) -> None:
-        process = await asyncio.create_subprocess_exec(
-            *self.process.drain, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        try:
-            await asyncio.wait_for(process.wait(), self.process.stop_timeout)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
 
     async def restart(self, within: float = 0.0) -> None:
         """Stop it gracefully, when it runs; `run` starts it again. Asked for, so it isn't a crash.
@@ -420,22 +285,22 @@ class Child:
     async def again(self) -> None:
         """The steps that come after it is ready, once more: they do only what is left to do."""
         for step in self.process.after_ready:
-            await self._step(step)
+            await self.step(step)
 
     def kill(self, hold: bool) -> None:
         """End it at once, as a crash would. hold: and keep it away until `heal`."""
         if hold:
             self.held.clear()
         if self._popen is not None and not self._exited.is_set():
-            _signal(self._popen.pid, signal.SIGCONT)
-            _signal(self._popen.pid, signal.SIGKILL)
+            send(self._popen.pid, signal.SIGCONT)
+            send(self._popen.pid, signal.SIGKILL)
 
     async def fence(self) -> None:
         """End it and all its processes by force and keep it away; returns when none of them is left."""
         self.kill(hold=True)
         self.ready.clear()
-        if self._step_pid:
-            _signal(self._step_pid, signal.SIGKILL)
+        if self.step_pid:
+            send(self.step_pid, signal.SIGKILL)
         if self._popen is not None:
             await self._exited.wait()
 
@@ -449,54 +314,19 @@ class Child:
         """What runs now: the process, a step before or after its start."""
         runs = self._popen is not None and not self._exited.is_set()
         spare = self.spare.popen.pid if self.spare is not None else 0
-        return tuple(pid for pid in (self.pid if runs else 0, self._step_pid, spare, *self.beside) if pid)
+        return tuple(pid for pid in (self.pid if runs else 0, self.step_pid, spare, *self.beside) if pid)
 
     def heal(self) -> None:
         """Let it run again."""
         if self._popen is not None and not self._exited.is_set():
-            _signal(self._popen.pid, signal.SIGCONT)
+            send(self._popen.pid, signal.SIGCONT)
         self.held.set()
 
     def hang(self) -> None:
         """Stop it in its tracks (SIGSTOP): it keeps its sockets and answers nothing."""
         if self._popen is not None:
-            _signal(self._popen.pid, signal.SIGSTOP)
-
-    def tail(self, lines: int = 12) -> str:
-        """The last lines of its log."""
-        try:
-            with self.log.open("rb") as file:
-                file.seek(max(0, self.log.stat().st_size - 16384))
-                text = file.read().decode(errors="replace")
-        except OSError:
-            return ""
-        last = text.strip().splitlines()[-lines:]
-        return "\n".join(f"  | {line}" for line in last)
+            send(self._popen.pid, signal.SIGSTOP)
 
     def _phase(self, phase: Phase) -> None:
         self.phase = phase
         self.changed()
-
-
-def _group(leader: int) -> bool:
-    """Whether anybody of a process group still runs; who only waits to be reaped doesn't."""
-    try:
-        os.killpg(leader, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            state, _, group = path.read_text().rpartition(")")[2].split()[:3]
-            if int(group) == leader and state not in "ZX":
-                return True
-    return False
-
-
-def _signal(pid: int, number: int, group: bool = True) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        if group:
-            os.killpg(pid, number)
-        else:
-            os.kill(pid, number)

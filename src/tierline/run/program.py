@@ -1,0 +1,203 @@
+"""The programs of one process: started with its environment and account, in its folders, with its log.
+
+Besides the program itself there are steps before and after its start, its checker, and what drains it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tierline.engines.base import Process, Step
+from tierline.errors import EngineError, RunError
+from tierline.run.state import State, write
+from tierline.run.voice import VARIABLE, Voice
+
+_UNPRIVILEGED = str(Path(__file__).parents[1] / "engines" / "unprivileged.py")
+
+
+class Program:
+    """What Child runs. `process` may be replaced while it runs."""
+
+    def __init__(self, process: Process, state: State, changed: Callable[[], None]) -> None:
+        self.process = process
+        self.changed = changed
+        self.log = state.folder("logs") / f"{process.name}.log"
+        self.more: dict[str, str] = {}
+        """Environment that belongs to this run of the line, not to the process's description."""
+        self.step_pid = 0
+        self.accepted: dict[str, str] | None = None
+        """The files that its checker has accepted."""
+
+    def heard_by(self, voice: Voice | None, message: dict[str, Any]) -> None:
+        """What the program says."""
+
+    def write(self, files: dict[str, str]) -> None:
+        """Write files of the process, owned by who it runs as."""
+        for path, text in files.items():
+            target = Path(path)
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write(target, text)
+            self.own(target)
+
+    def make_folder(self, path: Path) -> None:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.own(path)
+
+    def own(self, path: Path) -> None:
+        """Give a path to the account the process runs as."""
+        if self.process.unprivileged and os.geteuid() == 0:
+            from tierline.engines.unprivileged import account
+
+            os.chown(path, *account())
+
+    def _argv(self, argv: tuple[str, ...], unprivileged: bool) -> tuple[str, ...]:
+        if unprivileged and os.geteuid() == 0:
+            return (sys.executable, "-I", "-S", _UNPRIVILEGED, *argv)
+        return argv
+
+    def environment(self, more: dict[str, str]) -> dict[str, str]:
+        """What it runs with: a few variables of the supervisor's, its own, and `more`."""
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if name in ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV", "USER")
+        }
+        return {**kept, **self.process.env, **self.more, **more}
+
+    async def step(self, step: Step) -> None:
+        if step.unless is not None and Path(step.unless).exists():
+            return
+        with self.log.open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                *self._argv(step.argv, step.unprivileged), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=self.environment(step.env), cwd=self.process.cwd, start_new_session=True,
+            )  # fmt: skip
+            self.step_pid = process.pid
+            self.changed()
+            try:
+                async with asyncio.timeout(step.timeout):
+                    code = await process.wait()
+            except (TimeoutError, asyncio.CancelledError) as ended:
+                send(process.pid, signal.SIGKILL)
+                await process.wait()
+                self._rewind(step)
+                if isinstance(ended, asyncio.CancelledError):
+                    raise
+                code = -1
+            finally:
+                self.step_pid = 0
+        if code != 0:
+            self._rewind(step)
+            why = f"took longer than {step.timeout:g} s" if code == -1 else f"failed with exit code {code}"
+            raise RunError(f"{self.process.name}: {step.about} {why}\n{self.tail()}")
+        if step.creates is not None:
+            Path(step.creates).touch(mode=0o600)
+
+    def _rewind(self, step: Step) -> None:
+        for path in step.rewinds:
+            shutil.rmtree(path, ignore_errors=True)
+
+    async def rewrite(self, files: dict[str, str]) -> None:
+        """Replace files of the running process. Raises EngineError when its checker refuses them."""
+        self.write(files)
+        if self.process.check:
+            await self.check()
+        self.accepted = dict(self.process.files)
+
+    async def check(self) -> None:
+        process = await asyncio.create_subprocess_exec(
+            *self._argv(self.process.check, self.process.unprivileged),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=self.environment({}),
+            cwd=self.process.cwd,
+        )
+        output, _ = await process.communicate()
+        if process.returncode != 0:
+            said = output.decode(errors="replace").strip()
+            raise EngineError(
+                f"{self.process.name}: {self.process.engine} refuses its configuration:\n{said}"
+            )
+
+    def launch(
+        self, more: dict[str, str], descriptors: tuple[int, ...]
+    ) -> tuple[subprocess.Popen[bytes], Voice | None]:
+        """Start the program. more: environment. descriptors: what it inherits."""
+        log = self.log.open("ab")
+        out = Path(self.process.stdout).open("ab") if self.process.stdout else log
+        voice = Voice(lambda message: self.heard_by(voice, message)) if self.process.voice else None
+        if voice is not None:
+            more = {**more, VARIABLE: str(voice.theirs.fileno())}
+            descriptors = (*descriptors, voice.theirs.fileno())
+        try:
+            popen = subprocess.Popen(
+                self._argv(self.process.argv, self.process.unprivileged), stdin=subprocess.DEVNULL, stdout=out,
+                stderr=log, env=self.environment(more), cwd=self.process.cwd, start_new_session=True,
+                pass_fds=descriptors,
+            )  # fmt: skip
+        except OSError as error:
+            if voice is not None:
+                voice.close()
+            raise EngineError(f"{self.process.name}: {self.process.argv[0]}: {error.strerror}") from None
+        finally:
+            log.close()
+            if out is not log:
+                out.close()
+            if voice is not None:
+                voice.theirs.close()
+        return popen, voice
+
+    async def drain(self) -> None:
+        process = await asyncio.create_subprocess_exec(
+            *self.process.drain, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            await asyncio.wait_for(process.wait(), self.process.stop_timeout)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+    def tail(self, lines: int = 12) -> str:
+        """The last lines of its log."""
+        try:
+            with self.log.open("rb") as file:
+                file.seek(max(0, self.log.stat().st_size - 16384))
+                text = file.read().decode(errors="replace")
+        except OSError:
+            return ""
+        last = text.strip().splitlines()[-lines:]
+        return "\n".join(f"  | {line}" for line in last)
+
+
+def group(leader: int) -> bool:
+    """Whether anybody of a process group still runs; who only waits to be reaped doesn't."""
+    try:
+        os.killpg(leader, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, group = path.read_text().rpartition(")")[2].split()[:3]
+            if int(group) == leader and state not in "ZX":
+                return True
+    return False
+
+
+def send(pid: int, number: int, group: bool = True) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if group:
+            os.killpg(pid, number)
+        else:
+            os.kill(pid, number)
