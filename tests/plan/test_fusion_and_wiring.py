@@ -27,9 +27,10 @@ from tierline import (
     Table,
 )
 from tierline.lineups import choose
+from tierline.plan.fusion import apart
 from tierline.plan.model import Plan, Ref, Text
 from tierline.plan.resolve import resolve
-from tierline.plan.show import picture, text
+from tierline.plan.show import difference, picture, text
 
 
 def planned(*services: Service, fusion: bool = True, uses: tuple[str, ...] = (), **more: Any) -> Plan:
@@ -97,6 +98,24 @@ def test_fusion_changes_processes_and_nothing_else() -> None:
     assert together.roles.keys() == apart.roles.keys()
     assert all(together.roles[id] == apart.roles[id] for id in together.roles)
     assert len(together.units) < len(apart.units)
+
+
+def test_a_service_taken_out_of_a_running_line_stands_as_if_it_had_not_wanted_to_share() -> None:
+    home = [Journey("home", "/home")]
+    taken = apart(planned(A, B, journeys=home), "b")
+    alone = planned(A, Service("b", "b:app", fuse=False), journeys=home)
+    assert {id: set(roles) for id, roles in units(taken).items()} == {
+        id: set(r) for id, r in units(alone).items()
+    }
+    # Two that are taken apart both keep their own names; who isn't fused stays as it is.
+    assert units(apart(planned(A, B, zones=["a"]), "b"))["a.a"] == ["a.a"]
+    assert apart(alone, "b") == alone and apart(alone, "nobody") == alone
+
+
+def test_the_difference_that_fusion_makes_is_told() -> None:
+    told = difference(planned(A, B, zones=["a"]), planned(A, B, zones=["a"], fusion=False)).splitlines()
+    assert told[0] == "fused apps.a: a, b in 1 process instead of 2"
+    assert told[-1].endswith("without (--no-fusion)")
 
 
 # Wiring ------------------------------------------------------------------------------------------------------

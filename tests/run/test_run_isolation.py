@@ -128,6 +128,13 @@ def test_who_ends_the_process_is_told_and_taken_out_when_it_goes_on(bench: Make)
     assert "nothing changed" in done.stdout, done.stdout + done.stderr
 
 
+def test_an_application_that_cannot_start_again_is_told_by_name(bench: Make) -> None:
+    line, _, _ = shared(bench)
+    (line.folder / "bad.py").write_text("import no_such_module\n")
+    os.kill(line.process("apps.a")["pid"], signal.SIGKILL)
+    told(line, "died apps.a: ended with exit code 1: bad.py:1: ModuleNotFoundError", "at the start of bad")
+
+
 def test_a_segmentation_fault_and_a_kill_are_told_with_what_was_served(bench: Make) -> None:
     line, good, bad = shared(bench)
     dies(bad + "/segfault")

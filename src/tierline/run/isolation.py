@@ -47,6 +47,8 @@ class Isolation:
         name = child.process.name
         if "flying" in message:
             self._told.setdefault(name, {})[message["flying"]] = message
+        elif "failed" in message:
+            self._told.setdefault(name, {})["failed"] = message
         elif message.get("told") == "ending":
             self._told.setdefault(name, {})["ending"] = message
         elif message.get("told") in ("blocked", "grows"):
@@ -65,8 +67,11 @@ class Isolation:
         path = next((each for each in told if each.endswith(f"flying-{pid}")), "")
         about = told.pop(path, {})
         ending = told.pop("ending", None)
+        failed = told.pop("failed", {})
         doing = flying.read(Path(path)) if path else []
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        if failed.get("pid") == pid:
+            how = f"{how}: {failed['failed']['text']}"
         apps = {app for app, _, _ in doing}
         at, blamed = self._stack(child, about.get("targets", {})) if code < 0 and code != -9 else ("", "")
         if ending is not None:

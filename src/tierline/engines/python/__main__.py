@@ -22,6 +22,7 @@ from tierline.engines.python.apps import Loaded, acquaint, load, told_again
 from tierline.engines.python.blame import Blame
 from tierline.engines.python.config import Config
 from tierline.engines.python.environment import agreed, environment
+from tierline.engines.python.function import Worker
 from tierline.engines.python.growth import Growth
 from tierline.engines.python.namespaces import Namespaces, contested
 from tierline.engines.python.serve import Servers
@@ -45,8 +46,8 @@ async def run(config: Config, voice: Voice) -> int:
     voice.say(flying=str(noted.path), targets={app.name: app.target.partition(":")[0] for app in config.apps})
     faulthandler.enable()
     blame = Blame(config.project)
-    for wrapper in (Traced, Entered):
-        blame.wrapper(wrapper.__call__.__code__)
+    for code in (Traced.__call__.__code__, Entered.__call__.__code__, Worker.one.__code__):
+        blame.wrapper(code)
     ending(blame, voice)
     loaded: list[Loaded] = []
     namespaces = Namespaces(config.project, contested(app.env for app in config.apps))
@@ -107,7 +108,7 @@ def main() -> int:
     try:
         return uvloop.run(run(config, voice))
     except Exception as error:
-        voice.say(failed=mistake(error, config.project), files=imported(config.project))
+        voice.say(failed=mistake(error, config.project), files=imported(config.project), pid=os.getpid())
         raise
 
 

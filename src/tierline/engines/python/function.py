@@ -10,6 +10,7 @@ import os
 import time
 from typing import Any
 
+from tierline.engines.python import flying
 from tierline.engines.python.config import App
 from tierline.engines.python.meter import Meter
 from tierline.trips import record
@@ -22,6 +23,7 @@ class Worker:
 
     def __init__(self, told: App, handler: Any) -> None:
         self._told = told
+        self.name = told.name
         self._handler = handler
         self._task: asyncio.Task[None] | None = None
         self._quiet = asyncio.Event()
@@ -86,10 +88,12 @@ class Worker:
                     await message.nak()
                     self.running -= 1
                 else:
-                    await self._one(message)
+                    await self.one(message)
         await client.drain()
 
-    async def _one(self, message: Any) -> None:
+    async def one(self, message: Any) -> None:
+        """Handle a message; acknowledge what the handler returned from."""
+        slot = flying.flying.enter(self.name, f"a message of {message.subject}")
         began = time.perf_counter_ns()
         span = record.parse((message.headers or {}).get("traceparent"))
         token = record.current.set(span)
@@ -112,6 +116,7 @@ class Worker:
             log.exception("%s failed on %s", self._told.name, message.subject)
             await message.nak(delay=1)
         finally:
+            flying.flying.leave(slot)
             record.current.reset(token)
             self.running -= 1
             self.meter.observe(time.perf_counter_ns() - began)
