@@ -8,6 +8,8 @@
 
 local EPOCH = os.time() .. tostring({}):sub(8)
 local SMALL = 512 * 1024  -- a whole answer is held back for a 304 up to this size
+local CONDITIONS = { "if-none-match", "if-modified-since" }
+local BACK = { ["x-tierline-said"] = "cache-control", ["x-tierline-expires"] = "expires" }
 local PLAIN = { ["GET"] = true, ["HEAD"] = true, ["OPTIONS"] = true, ["TRACE"] = true }
 
 local number, version, exact, prefixes, known, tagged, tags = 0, 0, {}, {}, 0, {}, 0
@@ -72,38 +74,50 @@ local function purge(handle, headers)
   handle:respond({ [":status"] = "200" }, tostring(rules))
 end
 
+-- Requests under way, by number: metadata holds the number alone, which is cheaper than all of it.
+local under_way = {}
+local LONG = 600
+
+local function begin(handle, asked)
+  number = number + 1
+  asked.ask, asked.at = tostring(number), os.time()
+  under_way[asked.ask] = asked
+  handle:streamInfo():dynamicMetadata():set("tierline", "ask", asked.ask)
+  if number % 10000 == 0 then  -- whose client went away gets no answer
+    for ask, each in pairs(under_way) do
+      if each.at < asked.at - LONG then under_way[ask] = nil end
+    end
+  end
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
   local method, target = headers:get(":method"), headers:get(":path")
-  local since = handle:streamInfo():dynamicMetadata()
   if method == "POST" and target == "/.tierline/purge" then return purge(handle, headers) end
   if not PLAIN[method] then
-    since:set("tierline", "unsafe", target)
-    since:set("tierline", "host", headers:get(":authority"))
-    return
+    return begin(handle, { unsafe = target, host = headers:get(":authority") })
   end
   if method ~= "GET" and method ~= "HEAD" then return end
   local host = headers:get(":authority")
   if host:find("%u") then headers:replace(":authority", host:lower()) end
-  number = number + 1
-  since:set("tierline", "ask", tostring(number))
-  since:set("tierline", "path", plain(target))
-  since:set("tierline", "version", version)
-  headers:replace("x-tierline-ask", tostring(number))
-  local inner = headers:get("purge-token") == TOKEN and headers:get("inner-control")
-  headers:remove("purge-token")
-  headers:remove("inner-control")
+  local inner = headers:get("purge-token")
+  if inner then
+    inner = inner == TOKEN and headers:get("inner-control")
+    headers:remove("purge-token")
+    headers:remove("inner-control")
+  end
   local kept = versioned(target)
   local key, base = identity(headers, kept)
-  since:set("tierline", "key", key)
-  since:set("tierline", "base", base)
-  if not inner then stale_asked(handle, headers, key, target, tostring(number)) end
+  local asked = { path = plain(target), version = version, key = key, base = base }
+  begin(handle, asked)
+  headers:replace("x-tierline-ask", asked.ask)
+  if not inner then stale_asked(handle, headers, key, target, asked.ask) end
   headers:replace(":path", kept)
   -- The condition is for us to judge: the filter would go past its copies for it.
-  for _, name in ipairs({ "if-none-match", "if-modified-since" }) do
+  for _, name in ipairs(CONDITIONS) do
     local value = headers:get(name)
     if value then
-      since:set("tierline", name, value)
+      asked[name] = value
       headers:remove(name)
     end
   end
@@ -167,8 +181,10 @@ end
 
 function envoy_on_response(handle)
   local headers, info = handle:headers(), handle:streamInfo():dynamicMetadata()
-  local asked = info:get("tierline")
+  local known = info:get("tierline")
+  local asked = known and under_way[known.ask]
   if asked == nil then return end
+  under_way[known.ask] = nil
   local status = headers:get(":status")
   if asked.unsafe then
     if tonumber(status) < 400 then invalidate(headers, asked) end
@@ -197,7 +213,7 @@ function envoy_on_response(handle)
       status = said
     end
   end
-  for name, away in pairs({ ["x-tierline-said"] = "cache-control", ["x-tierline-expires"] = "expires" }) do
+  for name, away in pairs(BACK) do
     local was = headers:get(name)
     if was then
       headers:remove(name)

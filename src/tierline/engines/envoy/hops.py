@@ -60,11 +60,7 @@ def _logs(
     # Who asks comes last: see trips/hop.py.
     end = f',"r":"%ROUTE_NAME%","u":"%REQ({CONSUMER}?{SUBJECT}):80%"}}\n' if role.tier == "gateway" else "}\n"
     whole, counted = whole + end, counted + end
-    sampled = {
-        "header_filter": {
-            "header": {"name": "traceparent", "string_match": {"safe_regex": {"regex": "00-.*-01"}}}
-        }
-    }
+    sampled = {"header_filter": {"header": {"name": "traceparent", "string_match": {"suffix": "-01"}}}}
     failed = {
         "status_code_filter": {
             "comparison": {"op": "GE", "value": {"default_value": 500, "runtime_key": "tierline.failed"}}
