@@ -106,7 +106,7 @@ class Visitors:
             thread.join()
 
 
-@pytest.mark.parametrize("system", ["haproxy", "envoy", "nginx"])
+@pytest.mark.parametrize("system", ["haproxy", "envoy", "nginx", "traefik"])
 def test_issued_and_renewed_under_load_without_a_failed_request(
     bench: Make, authority: ACMEServer, system: str
 ) -> None:
@@ -137,8 +137,9 @@ def test_issued_and_renewed_under_load_without_a_failed_request(
     assert len(authority.accounts) == 1
 
 
-def test_what_was_issued_is_kept_for_the_next_start(bench: Make, authority: ACMEServer) -> None:
-    line = up(bench, authority, "haproxy")
+@pytest.mark.parametrize("system", ["haproxy", "traefik"])
+def test_what_was_issued_is_kept_for_the_next_start(bench: Make, authority: ACMEServer, system: str) -> None:
+    line = up(bench, authority, system)
     assert eventually(lambda: serial(line, authority.trust), within=15), line.log("supervisor")
     told = line.status()["certificate"]
     assert told["names"] == [NAME]
@@ -147,7 +148,7 @@ def test_what_was_issued_is_kept_for_the_next_start(bench: Make, authority: ACME
     assert f"{NAME} from {authority.url}/directory: 2" in line.run("status").stdout
     line.down()
     port = authority.where[NAME][1]
-    line.up("--use", "lb=haproxy", "--port", f"http={port}")
+    line.up("--use", f"lb={system}", "--port", f"http={port}")
     assert serial(line, authority.trust) == authority.issued[0]
     assert len(authority.issued) == 1
     # Keys are readable by their owner alone.

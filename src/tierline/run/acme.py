@@ -10,15 +10,20 @@ certificate stands in.
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime
 import hashlib
 import importlib.util
 import json
 import re
+import threading
 import time
+from collections.abc import Iterator, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from tierline.engines.certificates import CHALLENGE
 from tierline.errors import RunError
 from tierline.run.authority import Authority
 from tierline.run.state import write
@@ -89,8 +94,17 @@ class Acme:
         if importlib.util.find_spec("acme") is None:
             raise RunError(_NEEDED)
 
-    def renew(self) -> None:
-        """Order, answer, fetch and keep. Raises RunError with what the authority said."""
+    def renew(self, answering: Sequence[tuple[str, int]] = ()) -> None:
+        """Order, answer, fetch and keep. Raises RunError with what the authority said.
+
+        answering: where balancers that can't answer challenges by themselves send them.
+        """
+        with contextlib.ExitStack() as closing:
+            for address in answering:
+                closing.enter_context(_responder(address, self.thumbprint))
+            self._order()
+
+    def _order(self) -> None:
         try:
             from acme import client, crypto_util, errors, messages
             from acme.challenges import HTTP01
@@ -133,6 +147,33 @@ class Acme:
             asked.new_account(new)
         except errors.ConflictError as known:
             asked.query_registration(messages.RegistrationResource(body=new, uri=known.location))
+
+
+@contextlib.contextmanager
+def _responder(address: tuple[str, int], thumbprint: str) -> Iterator[None]:
+    """Answers challenges on an address of its own (RFC 8555, 8.3)."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            token = re.fullmatch(re.escape(CHALLENGE) + "([A-Za-z0-9_-]+)", self.path)
+            body = f"{token[1]}.{thumbprint}".encode() if token else b""
+            self.send_response(200 if token else 404)
+            self.send_header("content-type", "text/plain")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Nothing: the balancer's own log has it."""
+
+    with ThreadingHTTPServer(address, Answer) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 _NEEDED = (

@@ -54,6 +54,15 @@ class Renewal:
         if (acme := self._acme()) is not None:
             acme.check()
 
+    def _answering(self) -> list[tuple[str, int]]:
+        """Where balancers that can't answer challenges by themselves send them."""
+        return [
+            self._line.addresses[(role.id, endpoint.name)]
+            for role in self._line.plan.roles.values()
+            for endpoint in role.endpoints
+            if role.tier == "lb" and endpoint.name == "challenge"
+        ]
+
     async def run(self) -> None:
         while True:
             acme = self._acme()
@@ -62,7 +71,7 @@ class Renewal:
                 await asyncio.sleep(min(wait, _LOOK))
                 continue
             try:
-                await asyncio.to_thread(acme.renew)
+                await asyncio.to_thread(acme.renew, self._answering())
                 async with self._line.changing:
                     await asyncio.to_thread(_files, self._line)
                 self._failures, self.problem = 0, ""

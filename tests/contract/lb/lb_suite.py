@@ -231,7 +231,10 @@ class LoadBalancerContract:
         live = importlib.import_module(f"tierline.engines.{process.engine}.live")
         found = []
         for _ in range(2):
-            line.context.acme_of(issued).renew()
+            answering = [
+                at for (role, name), at in line.addresses.items() if (role, name) == ("lb.a", "challenge")
+            ]
+            line.context.acme_of(issued).renew(answering)
             line.rewrite(process.name)
             for path in process.certificates:
                 live.certificate(Path(path))

@@ -22,6 +22,8 @@ class Fragment(msgspec.Struct, kw_only=True):
     http: dict[str, Any]
     tls: dict[str, Any] = {}
     tcp: dict[str, Any] = {}
+    renewed: bool = False
+    """Its certificate is renewed while it runs."""
 
 
 class Traefik:
@@ -54,6 +56,7 @@ class Traefik:
                     str(config): json.dumps(_static(fragments, folder, hops), indent=1),
                     str(dynamic_file(folder)): json.dumps(_dynamic(fragments), indent=1),
                 },
+                certificates=(str(dynamic_file(folder)),) if any(each.renewed for each in fragments) else (),
                 folders=(str(folder), str(folder / "dynamic")),
                 writes=(hops,),
                 unprivileged=True,
@@ -64,12 +67,13 @@ class Traefik:
 
 
 def _ready(unit: Unit, context: Context) -> Probe:
-    """Its ports are open before its routers are known: it is ready when TLS ends with a certificate of ours."""
+    """Its ports are open before its routers are known: it is ready when TLS ends with a certificate other than the
+    one that it makes for itself."""
     host, port = context.address(unit.roles[0].id, "https")
     code = (
-        "import socket, ssl; c = ssl.create_default_context(cafile=" + repr(str(context.authority)) + "); "
-        "c.check_hostname = False; "
-        f"c.wrap_socket(socket.create_connection(({host!r}, {port}), 2)).close()"
+        "import socket, ssl; c = ssl.create_default_context(); c.check_hostname = False; c.verify_mode = 0; "
+        f"s = c.wrap_socket(socket.create_connection(({host!r}, {port}), 2)); "
+        "raise SystemExit(b'TRAEFIK DEFAULT CERT' in s.getpeercert(True))"
     )
     return Probe(kind="exec", argv=(context.python, "-I", "-S", "-c", code), target=f"{host}:{port}")
 

@@ -11,6 +11,10 @@ from tierline.engines.target import Target
 from tierline.engines.traefik.engine import dynamic_file
 
 
+def certificate(path: Path) -> None:
+    """The watched file was replaced, with the certificate in it."""
+
+
 def instances(folder: Path, name: str, wanted: Sequence[Target]) -> None:
     """Put `wanted` behind the service `name` (the near one of two) of the unit whose folder this is. Seen after 50
     ms; who is drained or gone ends what is under way."""

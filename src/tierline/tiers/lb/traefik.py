@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tierline.engines.certificates import own, shown
+from tierline.engines.certificates import CHALLENGE, shown
 from tierline.engines.context import Context
 from tierline.engines.traefik.engine import Fragment
 from tierline.plan.model import Role, Upstream
@@ -13,7 +13,6 @@ from tierline.tiers.base import Protocol, System
 from tierline.tiers.lb.tier import FEATURES, MAIL, NO_STARTTLS
 
 _LACKS = {
-    "acme": "Traefik can't answer a challenge that is meant for somebody else; use lb=haproxy, lb=envoy or lb=nginx",
     "consistent_hash": "Traefik hashes the client's address, not the path; use lb=haproxy or lb=envoy",
     "seamless": "what is under way to an instance that dies is not tried again; use lb=haproxy or lb=envoy",
     "slow_start": "Traefik has none; use lb=haproxy or lb=envoy",
@@ -36,19 +35,21 @@ class TraefikLB(System):
     endpoints = {"http": "http", "https": "https"}
 
     def listens(self, settings: Mapping[str, Any]) -> Mapping[str, Protocol]:
-        return {**self.endpoints, **MAIL} if settings["mail"] else self.endpoints
+        more: dict[str, Protocol] = dict(MAIL) if settings["mail"] else {}
+        if isinstance(settings["certificate"], dict):
+            more["challenge"] = "http"  # it says nothing of its own, so it sends the authority to who asks
+        return {**self.endpoints, **more}
 
     def contribute(self, role: Role, context: Context) -> Fragment:
         settings = role.settings
-        # Of an ACME authority it shows nothing: what it can't renew it doesn't begin with.
-        if isinstance(settings["certificate"], dict):
-            chain, key = own(role, context)
-        else:
-            chain, key = (cert := shown(role, context)).chain, cert.key
-        files = {"certFile": str(chain), "keyFile": str(key)}
+        cert = shown(role, context)
+        files = {"certFile": str(cert.chain), "keyFile": str(cert.key)}
+        if cert.thumbprint:  # in the watched file itself, so that it is seen once it is renewed
+            files = {"certFile": cert.pem, "keyFile": cert.pem}
         return Fragment(
             entry_points=_entry_points(role, context),
             http=_http(role, context),
+            renewed=bool(cert.thumbprint),
             tcp=_mail(role, context) if settings["mail"] else {},
             tls={
                 "certificates": [files],
@@ -135,13 +136,24 @@ def _http(role: Role, context: Context) -> dict[str, Any]:
         middlewares[f"{role.id}-secure"] = {"redirectScheme": {"scheme": "https", "permanent": True}}
         plain = [f"{role.id}-secure"]
     router = {"rule": rule, "service": f"{role.id}-next"}
+    routers: dict[str, Any] = {
+        role.id: {**router, "entryPoints": [f"{role.id}-https"], "middlewares": chain, "tls": {}},
+        f"{role.id}.plain": {**router, "entryPoints": [f"{role.id}-http"], "middlewares": plain},
+    }
+    services = _services(role, targets, context)
+    if isinstance(settings["certificate"], dict):
+        host, port = context.address(role.id, "challenge")
+        services[f"{role.id}-challenge"] = {"loadBalancer": {"servers": [{"url": f"http://{host}:{port}"}]}}
+        routers[f"{role.id}.challenge"] = {
+            "rule": f"PathRegexp(`^{CHALLENGE}[A-Za-z0-9_-]+$`)",
+            "priority": 100_000,
+            "service": f"{role.id}-challenge",
+            "entryPoints": [f"{role.id}-http"],
+        }
     return {
-        "routers": {
-            role.id: {**router, "entryPoints": [f"{role.id}-https"], "middlewares": chain, "tls": {}},
-            f"{role.id}.plain": {**router, "entryPoints": [f"{role.id}-http"], "middlewares": plain},
-        },
+        "routers": routers,
         "middlewares": middlewares,
-        "services": _services(role, targets, context),
+        "services": services,
         "serversTransports": {
             f"{role.id}-next": {
                 "maxIdleConnsPerHost": 64,
