@@ -47,7 +47,10 @@ class Envoy:
             # Notes about fields that are new or old say nothing about this line.
             # The cache filter warns of each copy that its file was "destroyed prematurely", when it is whole.
             "--component-log-level", "misc:error,cache_filter:error",
-            "--file-flush-interval-msec", "50", "--drain-time-s", "1", "--parent-shutdown-time-s", "2",
+            "--file-flush-interval-msec", "50", "--drain-time-s", "5",
+            # A listener that was replaced tells each client with its next answer, and waits for it to go: closing an
+            # idle connection would meet a request on its way.
+            "--drain-strategy", "immediate", "--parent-shutdown-time-s", "2",
         )  # fmt: skip
         # Its listeners open one after the other: it is ready with the last.
         last = unit.roles[-1]

@@ -8,7 +8,7 @@ TITLES = {
     400: "Bad request", 401: "Valid credentials are needed", 403: "Forbidden", 404: "No such route",
     405: "Method not allowed", 408: "Request timeout", 413: "The request is too large", 415: "JSON is needed",
     426: "Upgrade required", 429: "Too many requests", 431: "Headers are too large", 500: "Internal error",
-    503: "Nobody behind answers", 504: "The service took too long",
+    502: "The service broke off", 503: "Nobody behind answers", 504: "The service took too long",
 }  # fmt: skip
 
 

@@ -102,6 +102,9 @@ defaults
     log global
     option dontlognull
     option http-no-delay
+    # A worker that was replaced tells a client with its last answer, instead of closing a connection on which the
+    # next request may be on its way.
+    option idle-close-on-response
     # Reuse a server connection whenever HTTP allows it; retry only what the server never answered.
     http-reuse safe
     # Enough to get past every dead instance of a zone to a living one.
