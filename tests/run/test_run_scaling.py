@@ -216,6 +216,38 @@ def test_a_number_given_by_hand_stays_until_it_is_given_back(bench: Make) -> Non
     assert wrong.returncode == 2 and "say one of them" in wrong.stderr
 
 
+def test_a_shared_process_gains_and_loses_an_application_while_it_is_asked(bench: Make) -> None:
+    line = bench(
+        LINE
+        + "stack = Stack('shared', lb=LoadBalancer(), gateway=Gateway(), journeys=[home], zones=['a'], services=[\n"
+        "  Service('who', 'who:app', expose=['/asked'], scale=Scale(1, 2)),\n"
+        "  Service('other', 'other:app', expose=['/other'], scale=Scale(1, 2))])\n",
+        who=WHO,
+        other=WHO,
+    )
+    line.up()
+    place = str(line.folder)
+
+    def second() -> list[str]:
+        there = {each["name"]: each["roles"] for each in line.status()["processes"]}
+        return there.get("apps.a-2", [])
+
+    with (
+        asked(line, "/home", 40) as home,
+        asked(line, "/other", 40) as other,
+        asked(line, "/asked", 40) as who,
+    ):
+        assert run("scale", "other", "2", place).returncode == 0
+        assert second() == ["experience.a-2", "other.a-2"]
+        assert run("scale", "who", "2", place).returncode == 0
+        assert second() == ["experience.a-2", "who.a-2", "other.a-2"]
+        assert run("scale", "other", "1", place).returncode == 0
+        assert second() == ["experience.a-2", "who.a-2"]
+        assert run("scale", "who", "1", place).returncode == 0
+        assert second() == []
+    assert set(home) == set(other) == set(who) == {200}, (home, other, who)
+
+
 def test_an_instance_that_cannot_start_is_told_and_costs_nobody_anything(bench: Make) -> None:
     line = bench(
         LINE + "stack = Stack('broken', gateway=Gateway(), zones=['a'], services=[Service('who', 'who:app',\n"

@@ -11,7 +11,8 @@ import click
 from tierline.errors import TierlineError
 
 _ORDER = (
-    "up", "down", "status", "logs", "restart", "trip", "plan", "systems", "kill", "hang", "delay", "heal", "token", "synth",
+    "up", "down", "status", "logs", "restart", "scale", "season", "trip", "plan", "systems", "kill", "hang", "delay", "heal",
+    "token", "synth",
     "journeys", "journey", "client", "demo",
 )  # fmt: skip
 

@@ -146,6 +146,9 @@ class Scaler:
     ) -> dict[Key, Decision]:
         """A function's instances in all zones: its queue is one."""
         role = next(iter(zones.values()))
+        # A zone from which something was taken away gets none, while there is another.
+        away = {child.process.zone for child in self.line.children.values() if not child.held.is_set()}
+        zones = dict(sorted(zones.items(), key=lambda each: each[1].zone in away))
         waits = await self.queues.waiting(role)
         if waits is None:
             return {}
@@ -167,7 +170,7 @@ class Scaler:
                 for key in zones
                 if there[key]
             }
-        rule = self._rule(role, {"min": max(allowed.min, 1) * len(zones), "max": allowed.max * len(zones)})
+        rule = self._rule(role, {"min": allowed.min * len(zones), "max": allowed.max * len(zones)})
         loads = {"queue": float(waits[0])}
         if "cpu" in rule.targets:
             children = [each for zone in zones for each in self.children(*zone)]
