@@ -95,6 +95,7 @@ def available(tier: str) -> list[str]:
         not in (
             "tier",
             "places",
+            "files",
             "routes",
             "policies",
             "registration",

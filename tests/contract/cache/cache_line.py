@@ -29,6 +29,8 @@ from tierline.stack import Stack
 from tierline.tiers.cache.tier import HTTPCache
 from tierline.tiers.cdn.tier import CDN
 from tierline.tiers.dns.tier import DNS
+from tierline.trips.hop import Hop
+from tierline.trips.normalise import hop
 
 ORIGIN = Role(
     id="origin", name="origin", tier="feature", slot="feature.service", system="process", engine="", region="eu-west-1",
@@ -62,6 +64,15 @@ class Line:
     def address(self) -> tuple[str, int]:
         return self.context.address(self.roles[0].id, "http")
 
+    def hops(self, trace: str) -> list[Hop]:
+        """The hops of a trace that have been told so far."""
+        lines = [
+            line
+            for path in self.state.folder("hops").glob("*.jsonl")
+            for line in path.read_bytes().splitlines()
+        ]
+        return [found for line in lines if (found := hop(line)) is not None and found.trace == trace]
+
     def _before_origin(self, unit: Unit) -> Unit:
         behind = (Upstream("origin", "http", 0),)
         roles = tuple(
@@ -76,7 +87,8 @@ class Line:
         return msgspec.structs.replace(unit, roles=roles)
 
     def start(self) -> None:
-        for unit in self.plan.units:
+        # As `up` does: who is asked starts before who asks.
+        for unit in sorted(self.plan.units, key=lambda unit: unit.roles[0].part != "origin"):
             for process in engine(unit.engine).processes(unit, self.context):
                 self._start(process)
 

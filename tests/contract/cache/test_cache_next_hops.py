@@ -14,8 +14,6 @@ from cache_line import ORIGIN, Line
 
 from tierline.plan.model import Unit, Upstream
 from tierline.run.addresses import Addresses
-from tierline.trips.hop import Hop
-from tierline.trips.normalise import hop
 
 SYSTEMS = ("nginx", "varnish", "trafficserver")
 """Those that try the next one themselves."""
@@ -38,15 +36,6 @@ class TwoZones(Line):
         origins = Unit(id="origins", engine="", region="eu-west-1", zone="a", roles=(ORIGIN, other))
         self.context.plan = msgspec.structs.replace(self.plan, units=(*units, origins))
         self.context._roles = self.context.plan.roles
-
-    def hops(self, trace: str) -> list[Hop]:
-        """The hops of a trace that have been told so far."""
-        lines = [
-            line
-            for path in self.state.folder("hops").glob("*.jsonl")
-            for line in path.read_bytes().splitlines()
-        ]
-        return [found for line in lines if (found := hop(line)) is not None and found.trace == trace]
 
 
 def on_line(system: str, root: Path, run: Callable[[Origin, Origin, TwoZones], Awaitable[None]]) -> None:

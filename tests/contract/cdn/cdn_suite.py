@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
+import random
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import brotli
+import httpx
 import pytest
-from cache_lab import TABLE, Answer, Origin, Trial, cc, try_all
+from cache_lab import TABLE, Answer, Origin, Response, Trial, cc, read_response, try_all
 from cache_line import Line
-from purge_suite import TRYINGS
+from purge_suite import TRYINGS, purge
 from table_abuse import ABUSE
 
+from tierline.engines.answers.networks import behind_loopback
 from tierline.tiers.base import system
-from tierline.tiers.cdn.tier import SIGNING_KEY, CDNRule, sign
+from tierline.tiers.cdn.tier import SIGNING_KEY, CDNRule, Countries, sign
+from tierline.tiers.dns.places import client
 
+SCRIPT = b"export function words() { return 'many, many words'; }\n" * 200
+PHOTO = b"\x89PNG\r\n\x1a\n" + random.Random(1).randbytes(20_000)
 PLACES = ("eu-west-1", "us-east-1")
 RULES = (
     CDNRule("/ttl/", ttl="1m"),
@@ -134,11 +143,37 @@ async def _(t: Trial, line: Line) -> None:
         sign(key, "/signed/film", soon - 120), sign("another", "/signed/film", soon),
     ):  # fmt: skip
         assert (await t.get(f"/film?token={token}")).status == 403, token
-    assert t.asked == 0
+    assert not [each for each in t.seen if "film" in each.target]
     assert (await t.get(f"/film?token={right}")).status == 200
     below = sign(key, "/signed/", soon)
     assert (await t.get("/film", headers={"Cookie": f"cdn_token={below}"})).status == 200
-    assert t.asked == 1 and t.seen[0].target == "/signed/film"
+    assert [each.target for each in t.seen if "film" in each.target] == ["/signed/film"]
+
+
+@tried("signed-spelling", "signed_urls", "A path written in another way doesn't walk around its rule.")
+async def _(t: Trial, _: Line) -> None:
+    t.origin.scripts["signed"] = [cc("max-age=60")]
+    for path in (
+        "/%73igned/film",
+        "//signed/film",
+        "/x/../signed/film",
+        "/signed%2ffilm",
+        "/./signed/film",
+    ):
+        sent = f"GET {path} HTTP/1.1\r\nHost: cache.test\r\nConnection: close\r\n\r\n"
+        (answer,) = await t.raw(sent.encode())
+        assert answer.status in (400, 403), (path, answer.status)
+
+
+@tried(
+    "signed-far", "shield", "What a far place has judged, the shield doesn't refuse for want of the token."
+)
+async def _(t: Trial, line: Line) -> None:
+    t = Trial(t.origin, line.context.address(f"cdn.{PLACES[1]}", "http"), "signed")
+    t.script(cc("max-age=60"))
+    token = sign(line.context.secret(SIGNING_KEY), "/signed/far", int(time.time()) + 60)
+    assert (await t.get("/far")).status == 403
+    assert (await t.get(f"/far?token={token}")).status == 200
 
 
 @tried("embedded", "hotlinks", "Other sites may not embed it.")
@@ -153,6 +188,181 @@ async def _(t: Trial, _: Line) -> None:
 async def _(t: Trial, _: Line) -> None:
     t.script(cc("max-age=60"))
     assert (await t.get("/", headers={"X-Forwarded-For": "192.0.2.1"})).status == 403
+
+
+async def _from(source: str, line: Line, path: str, **fields: str) -> Response:
+    """One request from a loopback address of its own, as clients of another region come."""
+    reader, writer = await asyncio.open_connection(*line.address, local_addr=(source, 0))
+    lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items())
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: cache.test\r\nConnection: close\r\n{lines}\r\n".encode())
+    try:
+        found = await read_response(reader, "GET")
+    finally:
+        writer.close()
+    assert found is not None
+    return found
+
+
+@tried("countries", "countries", "Clients in a country that is denied are told so, and their trip shows it.")
+async def _(t: Trial, line: Line) -> None:
+    t.script(cc("max-age=60"))
+    here, abroad = (behind_loopback(client(region)) for region in ("eu-central-1", "us-west-2"))
+    assert (await _from(here, line, "/countries")).status == 200
+    trace = "c" * 32
+    for path, fields in (
+        ("/countries", {"traceparent": f"00-{trace}-{'1' * 16}-01"}), ("/static/app.js", {}), ("/other", {}),
+        ("/countries", {"X_Forwarded_For": "192.0.2.1"}), ("/countries", {"X_Tierline_Place": "yes"}),
+    ):  # fmt: skip
+        refused = await _from(abroad, line, path, **fields)
+        assert refused.status == 403, path
+        assert refused.header("content-type") == "application/problem+json"
+        assert json.loads(refused.body)["detail"] == "country"
+    assert t.asked == 1
+    until = time.monotonic() + 1
+    while not (found := line.hops(trace)):
+        assert time.monotonic() < until, "the refusal is not part of its trip"
+        await asyncio.sleep(0.02)
+    assert [(each.tier, each.status, each.verdict) for each in found] == [("cdn", 403, "refused: country")]
+
+
+@tried(
+    "hops", "pull", "A place's hop is told once, at once, with its verdict, as part of the client's trace."
+)
+async def _(t: Trial, line: Line) -> None:
+    t.script(cc("max-age=60"))
+    for trace, verdict in (("d" * 32, "miss"), ("e" * 32, "hit")):
+        await t.get(headers={"traceparent": f"00-{trace}-{'2' * 16}-01"})
+        until = time.monotonic() + 1
+        while not (found := line.hops(trace)):
+            assert time.monotonic() < until, f"no hop of the {verdict}"
+            await asyncio.sleep(0.02)
+        assert [(each.verdict, each.status, each.parent, each.name) for each in found] == [
+            (verdict, 200, "2" * 16, "GET /hops")
+        ]
+        plays = line.roles[0].system
+        assert (found[0].tier, found[0].system, found[0].zone) == ("cdn", plays, PLACES[0])
+    parent = str(t.seen[0].header("traceparent"))
+    assert parent.startswith(f"00-{'d' * 32}-") and "2" * 16 not in parent and parent.endswith("-01")
+
+
+@tried("secure", "tls", "HTTPS with the line's own authority, HTTP/2, and no copy of what is for plain HTTP.")
+async def _(t: Trial, line: Line) -> None:
+    t.script(lambda r: cc("max-age=60", body=str(r.header("x-forwarded-proto")).encode()))
+    assert (await t.get()).body == b"http"
+    host, port = line.context.address(f"cdn.{PLACES[0]}", "https")
+    trust = ssl.create_default_context(cafile=str(line.context.authority))
+    async with httpx.AsyncClient(http2=True, verify=trust, trust_env=False) as asking:
+        for verdict in ("miss", "hit"):
+            answer = await asking.get(
+                f"https://{host}:{port}/secure",
+                headers={"host": "cache.test"},
+                extensions={"sni_hostname": "cache.test"},
+            )
+            assert (answer.http_version, answer.text) == ("HTTP/2", "https")
+            assert answer.headers["x-cache"].lower().startswith(verdict)
+
+
+@tried("static", "assets", "Files of the folder, with validators; nothing else of the machine.")
+async def _(t: Trial, _: Line) -> None:
+    page = await t.get("/app.js")
+    assert (page.status, page.body) == (200, SCRIPT) and "javascript" in str(page.header("content-type"))
+    assert "max-age=" in str(page.header("cache-control"))
+    same = await t.get("/app.js", headers={"If-None-Match": str(page.header("etag"))})
+    assert same.status == 304 and same.body == b""
+    assert (await t.get("/missing.js")).status == 404 and (await t.get("/.hidden")).status == 404
+    part = await t.get("/photo.png", headers={"Range": "bytes=10-19"})
+    if part.status == 200:  # who asks first may get the whole
+        part = await t.get("/photo.png", headers={"Range": "bytes=10-19"})
+    assert (part.status, part.body) == (206, PHOTO[10:20])
+
+
+@tried(
+    "static-codings", "brotli", "Text comes in the best coding that a client accepts, pictures as they are."
+)
+async def _(t: Trial, _: Line) -> None:
+    t = Trial(t.origin, t.address, "static")
+    undo = {"br": brotli.decompress, "gzip": gzip.decompress}
+    tags = set()
+    for _again in range(2):
+        for accepts, coding in (
+            ("gzip, deflate, br, zstd", "br"), ("br", "br"), ("gzip", "gzip"), ("br;q=0, gzip", "gzip"), 
+            ("gzip;q=0.5, br;q=0.1", "br"),
+        ):  # fmt: skip
+            answer = await t.get("/app.js", headers={"Accept-Encoding": accepts})
+            assert answer.header("content-encoding") == coding, accepts
+            assert undo[coding](answer.body) == SCRIPT
+            assert str(answer.header("vary")).lower().count("accept-encoding") == 1, answer.header("vary")
+            again = await t.get(
+                "/app.js", headers={"Accept-Encoding": accepts, "If-None-Match": str(answer.header("etag"))}
+            )
+            assert again.status == 304, accepts
+            tags.add((coding, answer.header("etag")))
+        plain = await t.get("/app.js")
+        assert plain.header("content-encoding") is None and plain.body == SCRIPT
+        tags.add(("", plain.header("etag")))
+        photo = await t.get("/photo.png", headers={"Accept-Encoding": "gzip, br"})
+        assert photo.header("content-encoding") is None and photo.body == PHOTO
+    assert len({tag for _, tag in tags}) == 3, tags
+
+
+@tried("static-saved", "brotli", "A file that was saved since is never served in its old compressed form.")
+async def _(t: Trial, line: Line) -> None:
+    t = Trial(t.origin, t.address, "static")
+    before = await t.get("/saved.js", headers={"Accept-Encoding": "br"})
+    assert brotli.decompress(before.body) == SCRIPT
+    (line.context.project / "web/static/saved.js").write_bytes(SCRIPT + b"// newer\n")
+    await asyncio.to_thread(purge, line, paths=("/static/saved.js",))
+    after = await t.get("/saved.js", headers={"Accept-Encoding": "br"})
+    assert after.header("content-encoding") is None and after.body == SCRIPT + b"// newer\n"
+
+
+@tried(
+    "gzip-validators", "gzip", "Validators of what is compressed on its way are weak, and work; so do parts."
+)
+async def _(t: Trial, _: Line) -> None:
+    text = b'{"words": "' + b"many words " * 500 + b'"}'
+    t.script(cc("max-age=60", body=text, content_type="application/json", etag='"strong"'))
+    for _again in range(2):
+        answer = await t.get(headers={"Accept-Encoding": "gzip"})
+        assert answer.header("etag") == 'W/"strong"' and gzip.decompress(answer.body) == text
+        for tag in ('W/"strong"', '"strong"', '"other", W/"strong"'):
+            again = await t.get(headers={"Accept-Encoding": "gzip", "If-None-Match": tag})
+            assert (again.status, again.body) == (304, b""), tag
+        part = await t.get(headers={"Accept-Encoding": "gzip", "Range": "bytes=0-9"})
+        if part.status == 206 and part.header("content-encoding") is None:
+            assert part.body == text[:10]
+        elif part.status == 206:
+            assert answer.body.startswith(part.body)
+        else:
+            assert gzip.decompress(part.body) == text
+    assert t.asked == 1
+
+
+@tried("gzip-never", "gzip", "Pictures and what is compressed already are left as they are.")
+async def _(t: Trial, _: Line) -> None:
+    long = b"many words " * 500
+    for number, (kind, body, coding) in enumerate(
+        (
+            ("image/png", long, "identity"),
+            ("video/mp4", long, "identity"),
+            ("text/plain", gzip.compress(long), "gzip"),
+        )
+    ):
+        t.script(
+            Answer(
+                200,
+                [("Cache-Control", "max-age=60"), ("Content-Type", kind), ("Content-Encoding", coding)],
+                body,
+            )
+        )
+        for _again in range(2):
+            assert (await t.get(f"/{number}", headers={"Accept-Encoding": "gzip"})).body == body, kind
+
+
+@tried("gzip-short", "gzip", "What is short is not compressed: that would make it longer.")
+async def _(t: Trial, _: Line) -> None:
+    t.script(cc("max-age=60", body=b"{}", content_type="application/json"))
+    assert (await t.get(headers={"Accept-Encoding": "gzip"})).body == b"{}"
 
 
 @tried("gzip", "gzip", "Text is compressed for who accepts it, and is itself for who doesn't.")
@@ -224,7 +434,18 @@ class CDNSuite:
         async def measure(root: Path) -> dict[str, str]:
             origin = Origin()
             await origin.start()
-            given: dict[str, Any] = {"places": PLACES, "rules": RULES}
+            static = root / "web" / "static"
+            static.mkdir(parents=True)
+            for name, data in (
+                ("app.js", SCRIPT),
+                ("saved.js", SCRIPT),
+                ("photo.png", PHOTO),
+                (".hidden", SCRIPT),
+            ):
+                (static / name).write_bytes(data)
+            given: dict[str, Any] = {"places": PLACES, "rules": RULES, "assets": "web"}
+            if "countries" in plays.supports:
+                given["countries"] = Countries(deny=("US",))
             if "shield" in plays.supports:
                 given["shield"] = PLACES[0]
             line = Line("cdn", self.system, origin.port, root, **given)

@@ -186,7 +186,7 @@ def _badge(front: Front) -> str:
         return ""
     return f"""\
     # At the shield, another place shows that it is of the line: it has judged, and says who its client is.
-    http-request set-var(txn.place) bool(true) if {{ req.hdr(x-tierline-place) -m str {front.badge} }}
+    http-request set-var(txn.place) bool(true) if {{ req.hdr(x-tierline-place) -m str -- {front.badge} }}
 """
 
 
@@ -199,11 +199,8 @@ def _at(path: str, below: bool) -> str:
 
 
 def _chosen(number: int, rule: Rule) -> str:
-    """The last one counts, which is the longest path; a folder's name without its last slash is the folder."""
-    found = f"    http-request set-var(txn.rule) int({number}) if {_at(rule.path, rule.path.endswith('/'))}\n"
-    if rule.path.endswith("/") and rule.path != "/":
-        found += f"    http-request set-var(txn.rule) int({number}) if {_at(rule.path[:-1], False)}\n"
-    return found
+    """The last one counts, which is the longest path."""
+    return f"    http-request set-var(txn.rule) int({number}) if {_at(rule.path, rule.path.endswith('/'))}\n"
 
 
 def _if(number: int) -> str:
@@ -211,8 +208,8 @@ def _if(number: int) -> str:
 
 
 def _countries(path: Path, allow: bool) -> str:
-    found = f"    http-request set-var(txn.country) var(txn.client),map_ip({path},-)\n"
-    listed = "{ var(txn.country) -m str - }"
+    found = f"    http-request set-var(txn.country) var(txn.client),map_ip({path},none)\n"
+    listed = "{ var(txn.country) -m str none }"
     return found + refuse(403, "country", f"!a_place {listed if allow else '!' + listed}")
 
 

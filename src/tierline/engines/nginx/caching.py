@@ -122,11 +122,14 @@ def variables(store: Store) -> str:
 """
 
 
-def cached(store: Store, more: str = "", *, key: str = "", target: str = "", ttl: float | None = None) -> str:
+def cached(
+    store: Store, more: str = "", *, key: str = "", target: str = "", ttl: float | None = None, keyed: str = ""
+) -> str:  # fmt: skip
     """The body of a location that answers from copies.
 
-    key: more that tells copies apart. target: path and query that the next tier is asked for, when they are not
-    the request's own: what isn't in the key must not reach it. ttl: how long, whatever the origin says.
+    key: more that tells copies apart. keyed: `Vary`, when the key already says all that it would. target: path and
+    query that the next tier is asked for, when they are not the request's own: what isn't in the key must not reach it.
+    ttl: how long, whatever the origin says.
     """
     skip = f"""\
             error_page 419 = @{store.name}_plain;
@@ -153,7 +156,7 @@ def cached(store: Store, more: str = "", *, key: str = "", target: str = "", ttl
             # Stale is served for as long as `judge` said; use_stale would serve it for ever.
             proxy_cache_background_update on;
             proxy_cache_bypass $tl_asks;
-            proxy_ignore_headers Expires Set-Cookie;
+            proxy_ignore_headers Expires Set-Cookie {keyed};
             proxy_pass_header Date;
             proxy_force_ranges on;
             if_modified_since before;

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import msgspec
 
+from tierline.engines.base import Step
 from tierline.engines.certificates import Shown
 from tierline.engines.context import Context
 from tierline.plan.model import Role, Upstream
@@ -67,6 +68,8 @@ class Fragment(msgspec.Struct, kw_only=True):
     """Files beside nginx.conf, by name."""
     sockets: tuple[str, ...] = ()
     """Unix sockets that it listens on, in the unit's folder."""
+    before: tuple[Step, ...] = ()
+    """What is done before it starts."""
 
 
 def document(fragments: list[Fragment], context: Context, unit: str) -> str:

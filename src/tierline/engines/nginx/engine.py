@@ -61,6 +61,7 @@ class Nginx:
                 ),
                 # Its workers face the network: they own their copies and nothing else.
                 unprivileged=True,
+                before_start=tuple(step for fragment in fragments for step in fragment.before),
                 check=(*argv, "-t", "-q"),
                 ready=Probe(kind="tcp", target=f"{host}:{port}"),
                 stop_signal="QUIT",  # what is under way is answered first

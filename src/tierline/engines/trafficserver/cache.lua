@@ -77,14 +77,16 @@ local function lookup()
     end
     ts.ctx['verdict'] = status == TS_LUA_CACHE_LOOKUP_HIT_FRESH and 'hit'
         or status == TS_LUA_CACHE_LOOKUP_HIT_STALE and 'expired' or 'miss'
+    -- Of a part nothing would be kept: the first one fetches the whole, and gets it; later ones are cut from it.
+    if ts.ctx['verdict'] == 'miss' and ts.client_request.get_method() == 'GET' then
+        ts.client_request.header['Range'], ts.client_request.header['If-Range'] = nil, nil
+    end
     return 0
 end
 
 local function send_request()
     local asked = ts.server_request.header
     for _, name in ipairs(own) do asked[name] = nil end
-    -- The whole is fetched and kept, and the part is cut from it.
-    if ts.ctx['verdict'] and ts.ctx['verdict'] ~= 'expired' then asked['Range'], asked['If-Range'] = nil, nil end
     ts.ctx['born'] = ts.now()
 end
 

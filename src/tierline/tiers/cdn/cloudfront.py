@@ -31,7 +31,7 @@ function handler(event) {
 class CloudFront(System):
     title = "CloudFront"
     levels = frozenset({"deploys"})
-    supports = frozenset({"pull", "assets", "tls", "http2", "http3", "collapsing", "ranges"})
+    supports = frozenset({"pull", "assets", "tls", "http2", "http3", "collapsing", "ranges", "countries"})
     endpoints = {"http": "http", "https": "https"}
     stand_in = "nginx"
 
@@ -171,6 +171,7 @@ def _distribution(roles: Sequence[Role], template: Template) -> None:
                     "OriginRequestPolicyId": _ALL_OF_THE_VIEWER,
                 },
                 "CacheBehaviors": _of_assets(role, template) or None,
+                **_restrictions(role.settings["countries"]),
             }
         },
     )
@@ -195,6 +196,15 @@ def _distribution(roles: Sequence[Role], template: Template) -> None:
     template.output(
         "edge", "DistributionName", att("Distribution", "DomainName"), "The distribution's own name."
     )
+
+
+def _restrictions(countries: dict[str, Any] | None) -> dict[str, Any]:
+    if countries is None:
+        return {}
+    kind, listed = (
+        ("whitelist", countries["allow"]) if countries["allow"] else ("blacklist", countries["deny"])
+    )
+    return {"Restrictions": {"GeoRestriction": {"RestrictionType": kind, "Locations": list(listed)}}}
 
 
 def _cache_policy(template: Template) -> None:

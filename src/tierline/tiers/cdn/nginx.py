@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from tierline.engines.context import Context
+from tierline.engines.haproxy.front import LEAST, TYPES
 from tierline.engines.nginx import caching
 from tierline.engines.nginx.config import TLS, Fragment, hop_format, hop_log, ident, upstream
 from tierline.plan.model import Role, Upstream
 from tierline.tiers.base import System
 from tierline.tiers.cache.tier import Purge
-from tierline.tiers.cdn.tier import SIGNING_KEY
+from tierline.tiers.cdn.files import files
+from tierline.tiers.cdn.places import networks, shielded
+from tierline.tiers.cdn.tier import FEATURES, SIGNING_KEY
 
 _MEMORY = 8 << 20
 
@@ -20,18 +23,11 @@ class NginxCDN(System):
     title = "nginx"
     engine = "nginx"
     levels = frozenset({"runs"})
-    supports = frozenset(
-        {
-            "pull", "assets", "tls", "http2", "vary", "collapsing", "ranges", "gzip", "shield", "ttl_rules",
-            "query_keys", "client_keys", "signed_urls", "hotlinks", "networks", "purge_path", "purge_prefix",
-            "purge_tag", "stale_while_revalidate", "stale_if_error",
-        }
-    )  # fmt: skip
-    lacks = {"brotli": "nginx's wheel has gzip alone", "countries": "not built yet"}
+    supports = frozenset(FEATURES)
     endpoints = {"http": "http", "https": "https"}
 
     def contribute(self, role: Role, context: Context) -> Fragment:
-        return self._origin(role, context) if role.part == "origin" else self._place(role, context)
+        return files(role, context) if role.part == "origin" else self._place(role, context)
 
     def purge(self, role: Role, context: Context, order: Purge) -> int:
         return caching.purge(context.folder(context.unit_of(role.id)), order)
@@ -53,12 +49,16 @@ class NginxCDN(System):
 """
         tls = _trust(context) if secure else ""
         http = (
-            hop_format(role, "$tl_verdict", "cdn")
+            hop_format(role, f"${name}_verdict", "cdn")
             + caching.zone(
                 name, str(context.folder(context.unit_of(role.id))), _MEMORY, settings["size"], "7d"
             )
             + TLS
+            + _ACCEPTS.format(
+                "br" if settings["compress"] else '""', "gzip" if settings["compress"] else '""'
+            )
             + _guests(role, context)
+            + _geography(role, context)
             + upstream(f"{name}_next", targets, context)
             + (upstream(f"{name}_assets_next", role.upstreams["assets"], context) if len(stores) > 1 else "")
         )
@@ -76,53 +76,41 @@ class NginxCDN(System):
     }}
     server {{
 {listen.replace("%s", "")}        server_name {plan.domain} *.{plan.domain} localhost {host};
-{hop_log(role, context, "$tl_verdict")}{caching.variables(store)}\
+{hop_log(role, context, f"${name}_verdict")}{caching.variables(store)}\
+        set $tl_why "";
+        error_page 403 @{name}_refused;
+        if (${name}_refused) {{ set $tl_why country; return 403; }}
         set $tl_secret "{context.secret(SIGNING_KEY)}";
         gzip {"on" if settings["compress"] else "off"};
         gzip_proxied any;
         gzip_vary on;
-        gzip_min_length 1024;
-        gzip_types text/css application/javascript application/json image/svg+xml application/problem+json;
+        gzip_min_length {LEAST};
+        gzip_types {" ".join(each for each in TYPES if each != "text/html")};
 {_locations(role, context, stores, told)}\
+        location @{name}_refused {{
+            types {{ }}
+            default_type application/problem+json;
+            return 403 '{{"type":"about:blank","status":403,"title":"Forbidden","detail":"$tl_why","trace":"$tl_trace"}}';
+        }}
 {"".join(caching.direct(each, told + (tls if each is store else "")) for each in stores)}\
 {settings["raw"] or ""}
     }}
 {"".join(caching.fetching(each, tls if each is store else "") for each in stores)}"""
         return Fragment(http=http, servers=servers, memory=_MEMORY)
 
-    def _origin(self, role: Role, context: Context) -> Fragment:
-        host, port = context.address(role.id, "http")
-        root = (context.project / role.settings["assets"]).resolve()
-        http = hop_format(role, "file", "cdn")
-        servers = f"""\
-    server {{
-        listen {host}:{port};
-        root {root};
-{hop_log(role, context, "file")}\
-        location / {{
-            try_files $uri $uri/index.html =404;
-            autoindex off;
-            add_header Cache-Control "public, max-age={int(role.settings["assets_ttl"])}";
-            add_header Surrogate-Key assets;
-            add_header X-Content-Type-Options nosniff;
-        }}
-        location ~ /\\. {{ return 404; }}
+
+_ACCEPTS = """\
+    map $http_accept_encoding $tl_accepts {{
+        default ""; "~*(^|[, ])br *(;q=(1|0[.][0-9]*[1-9])[0-9.]*)? *(,|$)" {};
+        "~*(^|[, ])gzip *(;q=(1|0[.][0-9]*[1-9])[0-9.]*)? *(,|$)" {};
     }}
 """
-        return Fragment(http=http, servers=servers)
 
 
 def _behind(role: Role, context: Context) -> tuple[Upstream, ...]:
     """The next tier; with a shield, the place that has it comes first for the others."""
     following = next(targets for name, targets in role.upstreams.items() if name != "assets")
-    shield = role.settings["shield"]
-    if shield is None or shield == role.region:
-        return following
-    (place,) = [each for each in context.plan.roles.values() if each.name == role.name and each.region == shield
-                and each.part != "origin"]  # fmt: skip
-    return (Upstream(place.id, "https", -1), *following) if following[0].endpoint == "https" else (
-        Upstream(place.id, "http", -1), *following
-    )  # fmt: skip
+    return (*shielded(role, context), *following)
 
 
 def _guests(role: Role, context: Context) -> str:
@@ -133,7 +121,28 @@ def _guests(role: Role, context: Context) -> str:
     return f"""\
     map $http_x_tierline_place ${name}_entry {{ default 1; {badge} }}
     map ${name}_entry ${name}_client {{ default $remote_addr; 0 $http_x_forwarded_for; }}
+    map $tl_why ${name}_verdict {{ "" $tl_verdict; default "refused: $tl_why"; }}
 """
+
+
+def _geography(role: Role, context: Context) -> str:
+    """Where clients come from: whether their country is refused, and for each rule with networks, whether they are
+    outside. Another place has judged already, and is let in."""
+    name, countries = ident(role), role.settings["countries"] or {}
+    allow = countries.get("allow", ())
+    lines = networks(context.plan.region, tuple(allow or countries.get("deny", ())))
+    listed = "".join(f"        {network} {int(not allow)};\n" for network, _ in lines)
+    found = f"""\
+    geo ${name}_client ${name}_foreign {{
+        default {int(bool(allow))};
+{listed}    }}
+    map ${name}_entry${name}_foreign ${name}_refused {{ 11 1; default 0; }}
+"""
+    for number, rule in enumerate(role.settings["rules"]):
+        if rule["networks"]:
+            inside = "".join(f" {each} 0;" for each in rule["networks"])
+            found += f"    geo ${name}_client ${name}_outside_{number} {{ default 1;{inside} }}\n"
+    return found
 
 
 def _store(role: Role, context: Context, name: str, target: str) -> caching.Store:
@@ -180,25 +189,37 @@ def _locations(role: Role, context: Context, stores: list[caching.Store], told: 
         rule = rules[max(over, key=len)] if over else {}
         own = any(path == each or (each.endswith("/") and path.startswith(each)) for each in assets)
         match = path if path.endswith("/") and not (path == "/" and own) else f"= {path}"
-        found.append(_location(match, rule, stores[-1] if own else stores[0], told, context))
+        found.append(_location(match, rule, stores[-1] if own else stores[0], told, role, context))
         if match == "= /":
-            found.append(_location("/", {}, stores[0], told, context))
+            found.append(_location("/", {}, stores[0], told, role, context))
     return "".join(found)
 
 
-def _location(match: str, rule: dict[str, Any], store: caching.Store, told: str, context: Context) -> str:
+def _location(
+    match: str, rule: dict[str, Any], store: caching.Store, told: str, role: Role, context: Context
+) -> str:  # fmt: skip
     query, key, first, headers = rule.get("query"), "", "", ""
+    entry = f"${ident(role)}_entry"
+
+    def refuse(why: str, gate: str, closed: str) -> str:
+        # Another place has judged already.
+        return (
+            f'            set $tl_gate "{entry}{gate}";\n'
+            f'            if ($tl_gate = "{closed}") {{ set $tl_why {why}; return 403; }}\n'
+        )
+
     if rule.get("signed"):
-        first += '            if ($tl_signed = "") { return 403; }\n'
+        first += refuse("signature", "$tl_signed", "1")
         query = query or ()
     if rule.get("sites"):
         own = f"{context.plan.domain} *.{context.plan.domain} localhost"
         first += f"            valid_referers none blocked {own} {' '.join(rule['sites'])};\n"
-        first += "            if ($invalid_referer) { return 403; }\n"
+        first += refuse("site", "$invalid_referer", "11")
     if rule.get("networks"):
-        first += (
-            "".join(f"            allow {each};\n" for each in rule["networks"]) + "            deny all;\n"
-        )
+        number = role.settings["rules"].index(rule)
+        first += refuse("network", f"${ident(role)}_outside_{number}", "11")
+    if first:
+        first += f"            error_page 403 @{ident(role)}_refused;\n"
     for each in rule.get("by", ()):
         key += {"client": " $http_x_client", "device": " $tl_device", "language": " $tl_language"}[each]
         if each != "client":
@@ -206,7 +227,12 @@ def _location(match: str, rule: dict[str, Any], store: caching.Store, told: str,
     target = ""
     if query is not None:
         target = "$tl_path" + ("?" if query else "") + "&".join(f"{each}=$arg_{each}" for each in query)
-    body = caching.cached(store, told, key=key, target=target, ttl=rule.get("ttl"))
+    keyed = ""
+    if store.name.endswith("_assets"):
+        # Files come in the coding that is told to their origin, so that a client's own words don't make a copy each.
+        key, keyed = f"{key} $tl_accepts", "Vary"
+        headers += "            proxy_set_header Accept-Encoding $tl_accepts;\n"
+    body = caching.cached(store, told, key=key, target=target, ttl=rule.get("ttl"), keyed=keyed)
     for line in headers.splitlines():
         body = body.replace(f'            proxy_set_header {line.split()[1]} "";\n', "")
     return f"        location {match} {{\n{first}{headers}{body}        }}\n"

@@ -27,6 +27,7 @@ class TrafficServerCDN(System):
     supports = frozenset(FEATURES) - {"stale_while_revalidate"}
     lacks = {
         "stale_while_revalidate": "Traffic Server doesn't know it; use cdn=nginx or cdn=varnish",
+        "gzip-short": "HAProxy 2.8, which compresses for it, has no least length; cdn=nginx and cdn=varnish have",
         "part-first": "who asks for a part first gets the whole, if that is what the origin sends; later ones get parts",
     }
     endpoints = dict(ENDPOINTS)
