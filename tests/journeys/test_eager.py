@@ -18,7 +18,7 @@ VALUE: ContextVar[str] = ContextVar("value", default="outer")
 async def finish(coroutine: Any) -> Any:
     """Runs it as an Eager, and hands on what it ended with."""
     loop = asyncio.get_running_loop()
-    task = Eager(coroutine, loop, copy_context())
+    task = Eager(loop, coroutine, copy_context())
     if not task.begin():
         done = loop.create_future()
         task.ended = lambda _: done.set_result(None)
@@ -41,7 +41,7 @@ def test_it_runs_at_once_and_needs_no_turn_of_the_loop(run: Any) -> None:
             order.append("part")
             return 1
 
-        task = Eager(part(), asyncio.get_running_loop(), copy_context())
+        task = Eager(asyncio.get_running_loop(), part(), copy_context())
         assert task.begin()
         order.append("after")
         assert (order, task.value) == (["part", "after"], 1)
@@ -147,7 +147,7 @@ def test_cancelling_reaches_the_wait_and_a_stubborn_part_may_go_on(run: Any) -> 
             await asyncio.sleep(0.001)
             return "went on"
 
-        task = Eager(part(), loop, copy_context())
+        task = Eager(loop, part(), copy_context())
         assert not task.begin()
         done = loop.create_future()
         task.ended = lambda _: done.set_result(None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
-from zlib import adler32, crc32
+from zlib import crc32
 
 import msgspec
 
@@ -36,12 +36,14 @@ _encode = msgspec.json.Encoder(enc_hook=plain).encode
 class Choice:
     """One way to answer: a plan, and all of its answer's headers that can be known before a request."""
 
-    __slots__ = ("control", "filler", "headers", "kept", "keys", "media", "plan", "static", "view")
+    __slots__ = ("control", "direct", "filler", "headers", "kept", "keys", "media", "plan", "static", "view")
 
     def __init__(self, plan: Plan, positions: dict[str, int], vary: Iterable[str]) -> None:
         self.plan = plan
         self.view: View | None = plan.view
         self.media = plan.view.media if plan.view else "application/json"
+        self.direct = plan.view is None
+        """Nothing is made of the parts: they are the answer."""
         self.filler = Filler(plan, positions)
         self.control = control(plan)
         self.kept = self.control != b"no-store"
@@ -115,8 +117,11 @@ def surrogate_keys(plan: Plan) -> tuple[str, ...]:
 
 
 def tag(body: bytes) -> bytes:
-    """A weak validator: two checksums that fail differently. It tells changes apart and guards nothing."""
-    return b'W/"%x-%x%08x"' % (len(body), crc32(body), adler32(body))
+    """A weak validator: it tells an answer's versions apart, and guards nothing.
+
+    A change within four bytes always changes it, a larger one of the same length all but once in 2**32 times.
+    """
+    return b'W/"%x-%x"' % (len(body), crc32(body))
 
 
 def matches(header: bytes, etag: bytes) -> bool:
@@ -125,6 +130,17 @@ def matches(header: bytes, etag: bytes) -> bool:
     return header.strip() == b"*" or any(
         candidate.strip().removeprefix(b"W/") == etag for candidate in header.split(b",")
     )
+
+
+def encoded(choice: Choice, run: Run) -> bytes:
+    """The parts themselves, whole, as JSON: the way of most."""
+    plan = choice.plan
+    body = plan.finish(run.values)
+    try:
+        data = _encode(body)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise _culprit(choice, run, error) from None
+    return data if len(data) <= plan.journey.most else _bytes(choice, run, body, None)
 
 
 def compose(choice: Choice, run: Run, fields: str | None = None) -> bytes:

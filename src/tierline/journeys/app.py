@@ -25,7 +25,7 @@ from tierline.journeys.frame import Frame, frame
 from tierline.journeys.journey import Journey
 from tierline.journeys.problem import of_error
 from tierline.journeys.request import Reading, Request, decode_body, parse_query, read_body
-from tierline.journeys.routes import Route, Table
+from tierline.journeys.routes import CLIENT, Route, Table
 from tierline.journeys.run import Run
 from tierline.journeys.service import DEADLINE
 from tierline.journeys.stream import Stream, form_of
@@ -36,7 +36,6 @@ from tierline.trips.hop import Hop
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
 
-CLIENT = b"x-client"
 _NO_QUERY: dict[str, list[str]] = {}
 
 
@@ -62,25 +61,20 @@ class Experience:
         self._attendance = Attendance()
         self._watch = Watch(_codes(route.journey for route in routes))
         self._observed: dict[str, Any] | None = None
+        self._answered = ("experience", "journeys", engine.zone, 200)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        kind = scope["type"]
-        if kind == "http":
-            found, pieces = self._table.find(scope["path"])
-            method = scope["method"]
-            for route in found:
-                if method in route.journey.methods or (method == "HEAD" and "GET" in route.journey.methods):
-                    await self._answer(route, method, pieces, scope, receive, send)
-                    return
-            await self._about.answer(found, scope, send)
-        elif kind == "lifespan":
-            await self._lifespan(receive, send)
+        if scope["type"] != "http":
+            await self._other(scope, receive, send)
+            return
+        found, pieces = self._table.find(scope["path"])
+        method: str = scope["method"]
+        for route in found:
+            if method in route.methods:
+                break
         else:
-            await send({"type": "websocket.close", "code": 1000})
-
-    async def _answer(
-        self, route: Route, method: str, pieces: list[str], scope: Any, receive: Receive, send: Send
-    ) -> None:
+            await self._about.answer(found, scope, send)
+            return
         headers: dict[bytes, bytes] = dict(scope["headers"])
         loop = asyncio.get_running_loop()
         span: record.Span | None = None
@@ -107,8 +101,7 @@ class Experience:
                 fields = query["fields"][-1] if "fields" in query else None
             else:
                 query = _NO_QUERY
-            choices = route.choices.get(headers.get(CLIENT, b"web"))
-            choice = None if choices is None else route.choose(choices, headers, streams)
+            choice = route.choose(headers, streams)
             if choice is None:
                 raise self._no_view(route, headers)
             if fields is not None:
@@ -119,14 +112,21 @@ class Experience:
                 kind = headers.get(CLIENT, b"web").decode("latin-1")
                 request = Request(scope, headers, kind, self._reading)
             values = plan.template.copy()
-            filler.fill(values, pieces, query, request)
+            if filler.sole is None:
+                filler.fill(values, pieces, query, request)
+            else:
+                slot, convert = filler.sole
+                try:
+                    values[slot] = convert(pieces[-1])
+                except ValueError:
+                    filler.fill(values, pieces, query, request)
             if filler.body is not None:
                 body_read = await read_body(receive, self._most_body)
                 if body_read is None:
                     return
                 values[filler.body[0]] = decode_body(body_read, filler.body[1])
             allowed = route.journey.deadline
-            if (given := headers.get(DEADLINE)) is not None and given.isdigit():
+            if DEADLINE in headers and (given := headers[DEADLINE]).isdigit():
                 allowed = min(allowed, int(given[:9]) / 1000)
             around = Frame(loop.time() + allowed, {})
             frame.set(around)
@@ -149,7 +149,10 @@ class Experience:
                 raise run.failure.error
             if self._observed is not None:
                 self._observed.update({node.name: run.values[node.slot] for node in plan.nodes})
-            body = answer.compose(choice, run, fields)
+            if fields is None and run.degraded is None and choice.direct:
+                body = answer.encoded(choice, run)
+            else:
+                body = answer.compose(choice, run, fields)
             status, reply = self._head(choice, run, body, headers)
             if request is not None and (request.kept or route.journey.steps):
                 await self._visits.answered(route.journey, request, reply)
@@ -177,8 +180,16 @@ class Experience:
         finally:
             if began and span is not None:
                 self._hop(route, outer, span, began, status, run)
+            elif status == 200:
+                record.recorder.counts[self._answered] += 1
             else:
                 record.recorder.count("experience", "journeys", self.engine.zone, status)
+
+    async def _other(self, scope: Any, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1000})
 
     async def _streamed(self, stream: Stream, run: Run, request: Request | None, send: Send) -> None:
         """The parts run while the visitor is looked up; what is told to the visitor goes with the head."""

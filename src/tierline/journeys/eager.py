@@ -1,7 +1,8 @@
 """A coroutine that is run at once up to its first wait, and becomes a task only if it has to wait.
 
 Python 3.12 has this as `eager_start`; here it works on 3.11 too, and a part that never waits costs no Future,
-no hand-over through the event loop and no timer. While it runs, `asyncio.current_task()` is this object, so
+no hand-over through the event loop, no timer and no object: one Eager carries all of a request's parts that never
+wait, one after the other, until one waits and keeps it. While it runs, `asyncio.current_task()` is this object, so
 `asyncio.timeout`, `TaskGroup` and anyio's scopes inside a part work as in any task.
 """
 
@@ -14,34 +15,20 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
-if sys.version_info >= (3, 14):
-    from asyncio.tasks import _swap_current_task
-
-    class _Current:
-        """The current task of each event loop, as a mapping: Python 3.14 keeps it with the loop's thread."""
-
-        def get(self, _loop: Any) -> Any:
-            return asyncio.current_task()
-
-        def __setitem__(self, loop: Any, task: Any) -> None:
-            _swap_current_task(loop, task)
-
-        def __delitem__(self, loop: Any) -> None:
-            _swap_current_task(loop, None)
-
-    _current: Any = _Current()
+if sys.version_info >= (3, 12):
+    from asyncio.tasks import _swap_current_task as swap
 else:
     # What asyncio.tasks._enter_task and _leave_task write to; they refuse to nest, which is all that they add.
-    _current = asyncio.tasks._current_tasks  # type: ignore[attr-defined]
+    _current: dict[Any, Any] = asyncio.tasks._current_tasks  # type: ignore[attr-defined]
 
-
-def _swap(loop: Any, task: Any) -> Any:
-    before = _current.get(loop)
-    if task is None:
-        del _current[loop]
-    else:
-        _current[loop] = task
-    return before
+    def swap(loop: Any, task: Any) -> Any:
+        """Makes a task the loop's current one; the one that was."""
+        before = _current.get(loop)
+        if task is None:
+            del _current[loop]
+        else:
+            _current[loop] = task
+        return before
 
 
 class Eager:
@@ -63,20 +50,28 @@ class Eager:
     _must_cancel = False
     _fut_waiter: Any = None
 
+    # Set before its coroutine is run.
+    coro: Coroutine[Any, Any, Any]
+    context: Context
+
     def __init__(
-        self, coro: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop, context: Context
+        self,
+        loop: asyncio.AbstractEventLoop,
+        coro: Coroutine[Any, Any, Any] | None = None,
+        context: Context | None = None,
     ) -> None:
-        self._coro = coro
         self._loop = loop
-        self.context = context
+        # Whether it was ever asked to end; then it carries no other coroutine.
+        self.asked = False
+        if coro is not None and context is not None:
+            self.coro = coro
+            self.context = context
 
     def begin(self) -> bool:
         loop = self._loop
-        # `_swap`, written out: this is the way of every part.
-        before = _current.get(loop)
-        _current[loop] = self
+        before = swap(loop, self)
         try:
-            waits = self.context.run(self._coro.send, None)
+            waits = self.context.run(self.coro.send, None)
         except StopIteration as stop:
             self.value = stop.value
         except (KeyboardInterrupt, SystemExit):
@@ -84,13 +79,10 @@ class Eager:
         except BaseException as error:
             self.error = error
         else:
-            _swap(loop, before)
-            self._wait(waits)
+            swap(loop, before)
+            self.wait(waits)
             return False
-        if before is None:
-            del _current[loop]
-        else:
-            _current[loop] = before
+        swap(loop, before)
         self.finished = True
         return True
 
@@ -103,9 +95,9 @@ class Eager:
             self._must_cancel = False
         self._fut_waiter = None
         loop = self._loop
-        before = _swap(loop, self)
+        before = swap(loop, self)
         try:
-            waits = self._coro.send(None) if error is None else self._coro.throw(error)
+            waits = self.coro.send(None) if error is None else self.coro.throw(error)
         except StopIteration as stop:
             self.value = stop.value
         except (KeyboardInterrupt, SystemExit):
@@ -113,15 +105,16 @@ class Eager:
         except BaseException as raised:
             self.error = raised
         else:
-            _swap(loop, before)
-            self._wait(waits)
+            swap(loop, before)
+            self.wait(waits)
             return
-        _swap(loop, before)
+        swap(loop, before)
         self.finished = True
         if self.ended is not None:
             self.ended(self)
 
-    def _wait(self, waits: Any) -> None:
+    def wait(self, waits: Any) -> None:
+        """It goes on when what its coroutine has yielded is there."""
         if getattr(waits, "_asyncio_future_blocking", None):
             waits._asyncio_future_blocking = False
             waits.add_done_callback(self._wake, context=self.context)
@@ -147,6 +140,7 @@ class Eager:
     def cancel(self, msg: Any = None) -> bool:
         if self.finished:
             return False
+        self.asked = True
         self._cancelling += 1
         if self._fut_waiter is not None and self._fut_waiter.cancel(msg=msg):
             return True
@@ -168,7 +162,7 @@ class Eager:
         return isinstance(self.error, asyncio.CancelledError)
 
     def get_coro(self) -> Coroutine[Any, Any, Any]:
-        return self._coro
+        return self.coro
 
     def get_context(self) -> Context:
         return self.context

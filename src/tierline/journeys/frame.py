@@ -5,15 +5,14 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Any
 
+import msgspec
 
-class Frame:
+
+class Frame(msgspec.Struct):
     """`deadline` is a time of the event loop's clock; `shared` is the same for all parts of one request."""
 
-    __slots__ = ("deadline", "shared")
-
-    def __init__(self, deadline: float, shared: dict[Any, Any]) -> None:
-        self.deadline = deadline
-        self.shared = shared
+    deadline: float
+    shared: dict[Any, Any]
 
 
 frame: ContextVar[Frame | None] = ContextVar("tierline_frame", default=None)

@@ -6,7 +6,6 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any
 
 from tierline.journeys.batch import lookup
@@ -38,6 +37,8 @@ class Node:
     bounded: bool = False
     """Has a deadline of its own, and names a service whose calls should know it."""
     plain: bool = True
+    sole: int = -1
+    """The slot of its only parameter, where it has no more and no policy stands before it: as most."""
     check: Any = None
     height: int = 0
     personal: bool = False
@@ -61,6 +62,8 @@ class Plan:
     """Slots to the body."""
     inputs: dict[str, Input]
     personal: bool
+    flat: bool
+    """No node needs another."""
 
 
 def plan(
@@ -119,6 +122,7 @@ def plan(
         else _default(shown, slots),
         inputs=inputs,
         personal=bool(PERSONAL & needed),
+        flat=len(roots) == len(nodes),
     )
 
 
@@ -163,6 +167,9 @@ def _node(shape: Shape, name: str, index: int, slots: dict[str, int], loaded: li
         deadline=deadline,
         bounded=deadline is not None and calls,
         plain=part.policy.plain,
+        sole=slots[given[0].name]
+        if len(given) == 1 and not given[0].keyword and part.policy.plain and not part.batch
+        else -1,
         check=None if part.batch else _check(function.returns),
         personal=bool(PERSONAL & needed),
     )
@@ -176,28 +183,19 @@ def _values(given: tuple[Parameter, ...], slots: dict[str, int]) -> Callable[[li
 def _caller(
     given: tuple[Parameter, ...], slots: dict[str, int], function: Callable[..., Any]
 ) -> Callable[[list[Any]], Any]:
-    """The function bound to its slots, with as little as possible between them."""
-    positions = [slots[p.name] for p in given if not p.keyword]
-    words = [(p.name, slots[p.name]) for p in given if p.keyword]
-    if words:
-        return lambda values: function(
-            *[values[i] for i in positions], **{name: values[i] for name, i in words}
-        )
-    if not positions:
-        return lambda values: function()
-    if len(positions) == 1:
-        only = positions[0]
-        return lambda values: function(values[only])
-    if len(positions) == 2:
-        first, second = positions
-        return lambda values: function(values[first], values[second])
-    take = itemgetter(*positions)
-    return lambda values: function(*take(values))
+    """The function bound to its slots: `lambda values: function(values[3], x=values[5])`."""
+    words = [f"{p.name}=values[{slots[p.name]}]" if p.keyword else f"values[{slots[p.name]}]" for p in given]
+    return _made(f"lambda values: function({', '.join(words)})", function=function)
 
 
 def _default(shown: tuple[str, ...], slots: dict[str, int]) -> Callable[[list[Any]], Any]:
-    pairs = [(name, slots[name]) for name in shown]
-    return lambda values: {name: values[index] for name, index in pairs}
+    """The parts by name: `lambda values: {"details": values[3], …}`."""
+    return _made(f"lambda values: {{{', '.join(f'{name!r}: values[{slots[name]}]' for name in shown)}}}")
+
+
+def _made(source: str, **names: Any) -> Callable[[list[Any]], Any]:
+    """A function from its source, so that nothing stands between it and its slots. Names are identifiers."""
+    return eval(source, names)  # type: ignore[no-any-return]  # noqa: S307
 
 
 def _check(returns: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
@@ -117,7 +117,7 @@ BUILTIN: dict[str, Callable[[Request], Any]] = {
 class Filler:
     """Puts a request's values into the slots of a plan, or tells all that is wrong with them."""
 
-    __slots__ = ("_builtins", "_paths", "_queries", "body", "quick")
+    __slots__ = ("_builtins", "_paths", "_queries", "body", "quick", "sole")
 
     def __init__(self, plan: Plan, positions: Mapping[str, int]) -> None:
         slots = plan.slots
@@ -135,9 +135,12 @@ class Filler:
         self._builtins = [(slots[i.name], BUILTIN[i.name]) for i in inputs if i.name in BUILTIN]
         self.body = next(((slots["body"], i.type) for i in inputs if i.name == "body"), None)
         self.quick = not self._queries and not self._builtins
+        # Where the path's last piece is all there is, as for most screens.
+        sole = self.quick and len(self._paths) == 1 and self._paths[0][1] == -1
+        self.sole = (self._paths[0][2], self._paths[0][3]) if sole else None
 
     def fill(
-        self, values: list[Any], pieces: list[str], query: dict[str, list[str]], request: Request | None
+        self, values: list[Any], pieces: Sequence[str], query: dict[str, list[str]], request: Request | None
     ) -> None:
         errors: list[dict[str, Any]] | None = None
         for name, position, slot, convert, kind in self._paths:

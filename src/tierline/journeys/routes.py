@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tierline.errors import StackError
@@ -14,12 +14,17 @@ from tierline.journeys.request import Reading
 from tierline.journeys.schedule import Shape
 
 VIEWERS = ("web", "mobile", "affiliate")
+CLIENT = b"x-client"
+_REMEMBERED = 256
+"""Most outcomes of negotiation that a journey keeps; what clients say beyond that is worked out each time."""
 
 
 class Route:
     """A journey with its ways to answer, by kind of client."""
 
     __slots__ = (
+        "_chosen",
+        "_dated",
         "_loaders",
         "_partial",
         "_positions",
@@ -27,6 +32,7 @@ class Route:
         "_version",
         "choices",
         "journey",
+        "methods",
         "shape",
         "vary",
     )
@@ -44,10 +50,16 @@ class Route:
         self.shape = shape
         self._services = dict(services)
         self._loaders = loaders
+        self.methods = frozenset((*journey.methods, *(("HEAD",) if "GET" in journey.methods else ())))
         pieces = journey.path.split("/")
-        self._positions = {piece[1:-1]: i for i, piece in enumerate(pieces) if piece.startswith("{")}
+        # From the end: the last piece may be all that there is of a path.
+        self._positions = {
+            piece[1:-1]: i - len(pieces) for i, piece in enumerate(pieces) if piece.startswith("{")
+        }
         self.vary = _vary(journey, shape, reading)
         self._version = reading.version.encode()
+        self._dated = any(view.since for view in journey.views)
+        self._chosen: dict[tuple[bytes, bytes | None, bytes | None, bool], Choice] = {}
         self._partial: dict[tuple[str, ...], Choice] = {}
         standard: Choice | None = None
         self.choices: dict[bytes, tuple[Choice, ...]] = {}
@@ -69,12 +81,24 @@ class Route:
     def _choice(self, view: Any, only: Iterable[str] | None = None) -> Choice:
         return Choice(plan(self.shape, view, self._services, self._loaders, only), self._positions, self.vary)
 
-    def choose(
-        self, choices: tuple[Choice, ...], headers: Mapping[bytes, bytes], streams: bool = False
+    def choose(self, headers: Mapping[bytes, bytes], streams: bool = False) -> Choice | None:
+        """By kind of client, app's version, and what the client accepts; None when it accepts nothing there is."""
+        kind = headers.get(CLIENT, b"web")
+        asked = (kind, headers.get(b"accept"), headers.get(self._version) if self._dated else None, streams)
+        choice = self._chosen.get(asked)
+        if choice is not None:
+            return choice
+        choices = self.choices.get(kind)
+        if choices is None:
+            return None
+        choice = self._negotiate(choices, headers, streams)
+        if choice is not None and len(self._chosen) < _REMEMBERED:
+            self._chosen[asked] = choice
+        return choice
+
+    def _negotiate(
+        self, choices: tuple[Choice, ...], headers: Mapping[bytes, bytes], streams: bool
     ) -> Choice | None:
-        """By the app's version, then by what the client accepts; None when it accepts nothing there is."""
-        if choices[0].view is None and len(choices) == 1 and b"accept" not in headers:
-            return choices[0]
         version = version_of(headers.get(self._version, b"").decode("latin-1"))
         offered: dict[str, Choice] = {}
         for choice in choices:
@@ -146,24 +170,27 @@ class Table:
                 self._dynamic.setdefault((len(pieces), first), []).append((literals, route))
         for entries in self._dynamic.values():
             entries.sort(key=lambda entry: -len(entry[0]))
-        # Where the number of pieces and the first of them say it all, as they mostly do.
-        self._sole = {
-            key: [entries[0][1]]
-            for key, entries in self._dynamic.items()
-            if key[1] and len(entries) == 1 and [position for position, _ in entries[0][0]] == [0, 1]
-        }
+        # Where all but the last piece says it all, as it mostly does: `/film/{film_id}`.
+        self._ends: dict[str, list[Route]] = {}
+        for (length, first), entries in self._dynamic.items():
+            literals, route = entries[0]
+            if first and len(entries) == 1 and len(literals) == length - 1:
+                head, _, last = route.journey.path.rpartition("/")
+                if last.startswith("{"):
+                    self._ends[head] = [route]
 
-    def find(self, path: str) -> tuple[list[Route], list[str]]:
-        """The routes of a path, and its pieces."""
+    def find(self, path: str) -> tuple[list[Route], Sequence[str]]:
+        """The routes of a path, and its pieces: all of them, or only the last."""
         found = self._static.get(path)
         if found is not None:
-            return found, []
+            return found, ()
+        head, _, last = path.rpartition("/")
+        found = self._ends.get(head)
+        if found is not None and last:
+            return found, (last,)
         pieces = path.split("/")
         if len(pieces) < 2:
             return [], pieces
-        sole = self._sole.get((len(pieces), pieces[1]))
-        if sole is not None and "" not in pieces[2:]:
-            return sole, pieces
         for key in ((len(pieces), pieces[1]), (len(pieces), "")):
             matching: list[Route] = []
             for literals, route in self._dynamic.get(key, ()):

@@ -9,7 +9,7 @@ from contextvars import copy_context
 from types import CoroutineType
 from typing import Any
 
-from tierline.journeys.eager import Eager
+from tierline.journeys.eager import Eager, swap
 from tierline.journeys.fault import DeadlineExceeded, JourneyError, WrongType
 from tierline.journeys.frame import Frame, frame
 from tierline.journeys.guard import guarded
@@ -52,6 +52,8 @@ class Run:
     marks: dict[str, tuple[int, int]] | None = None
     begun = 0
     stopped = False
+    span: record.Span | None = None
+    listener: Callable[[Node, Any, BaseException | None], None] | None = None
 
     def __init__(
         self,
@@ -68,17 +70,20 @@ class Run:
         self.loop = loop
         self.frame = scope
         self.engine = engine
-        self.span = span
-        self.listener = listener
-        self.waiting = plan.waiting.copy()
-        self.left = len(plan.nodes)
+        # A flat plan's nodes wait for nobody, so nobody counts them down.
+        self.waiting = plan.waiting if plan.flat else plan.waiting.copy()
+        self.left = len(plan.waiting)
+        if listener is not None:
+            self.listener = listener
         if span is not None:
+            self.span = span
             self.marks = {}
 
     def begin(self) -> None:
         if self.span is not None:
             self.begun = time.time_ns()
-        self._launch(list(self.plan.roots))
+        roots = self.plan.roots
+        self._launch(roots if self.plan.flat else [*roots])  # type: ignore[arg-type]
 
     async def finish(self) -> None:
         """Waits for the rest. Cancelling it cancels the parts."""
@@ -117,34 +122,77 @@ class Run:
 
     def _launch(self, ready: list[Node]) -> None:
         """Starts nodes; the list grows while those that finish at once make others ready."""
-        values = self.values
-        for node in ready:
-            if not self.left:
-                return
-            if self.span is not None:
-                self._traced(node, ready)
-                continue
-            try:
-                value = node.invoke(values) if node.plain else guarded(node, self)
-            except (KeyboardInterrupt, SystemExit):
-                raise
-            except BaseException as error:
-                self._fail(node, error, ready)
-                continue
-            if type(value) is not CoroutineType:
-                if not hasattr(value, "__await__"):
+        if self.span is not None:
+            for node in ready:
+                if self.left:
+                    self._traced(node, ready)
+            return
+        values, loop, waiting, plain = self.values, self.loop, self.waiting, self.listener is None
+        # Carries the coroutines, one after the other, until one has to wait and keeps it.
+        task: Eager | None = None
+        before, swapped = None, False
+        try:
+            for node in ready:
+                try:
+                    if node.sole >= 0:
+                        value = node.part.function(values[node.sole])
+                    elif node.plain:
+                        value = node.invoke(values)
+                    else:
+                        value = guarded(node, self)
+                    kind = type(value)
+                except (KeyboardInterrupt, SystemExit):
+                    raise
+                except BaseException as error:
+                    self._fail(node, error, ready)
+                    if self.left:
+                        continue
+                    return
+                if kind is not CoroutineType and hasattr(value, "__await__"):
+                    value = _awaited(value)
+                    kind = CoroutineType
+                if kind is CoroutineType:
+                    if task is None or task.asked:
+                        task = Eager(loop)
+                        outer = swap(loop, task)
+                        if not swapped:
+                            before, swapped = outer, True
+                    task.coro = value
+                    task.context = context = copy_context()
+                    if node.bounded:
+                        self._bound(node, task)
+                    try:
+                        waits = context.run(value.send, None)
+                    except StopIteration as stop:
+                        value = stop.value
+                    except (KeyboardInterrupt, SystemExit):
+                        raise
+                    except BaseException as error:
+                        self._fail(node, error, ready)
+                        if self.left:
+                            continue
+                        return
+                    else:
+                        self._suspend(node, task)
+                        task.wait(waits)
+                        task = None
+                        continue
+                if plain and (node.check is None or isinstance(value, node.check)):
+                    # `_settle`, written out: this is the way of every part.
+                    values[node.slot] = value
+                    self.left -= 1
+                    if node.dependants:
+                        for other in node.dependants:
+                            waiting[other.index] -= 1
+                            if not waiting[other.index]:
+                                ready.append(other)
+                else:
                     self._settle(node, value, ready)
-                    continue
-                value = _awaited(value)
-            task = Eager(value, self.loop, copy_context())
-            if node.bounded:
-                self._bound(node, task)
-            if not task.begin():
-                self._suspend(node, task)
-            elif task.error is not None:
-                self._fail(node, task.error, ready)
-            else:
-                self._settle(node, task.value, ready)
+                    if not self.left:
+                        return
+        finally:
+            if swapped:
+                swap(loop, before)
 
     def _bound(self, node: Node, task: Eager) -> None:
         """The part's own deadline, for the calls that it makes."""
@@ -313,7 +361,7 @@ class Run:
         if type(value) is not CoroutineType and hasattr(value, "__await__"):
             value = _awaited(value)
         if type(value) is CoroutineType:
-            task = Eager(value, self.loop, context)
+            task = Eager(self.loop, value, context)
             if node.bounded:
                 self._bound(node, task)
             task.span = (mine, began)

@@ -64,11 +64,11 @@ class Recorder:
     def __init__(self, path: str | os.PathLike[str] | None) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600) if path else -1
         self._lines: list[bytes] = []
-        self._counts: Counter[tuple[str, str, str, int]] = Counter()
+        self.counts: Counter[tuple[str, str, str, int]] = Counter()
 
     def count(self, tier: str, system: str, zone: str, status: int) -> None:
         """Count a request that isn't sampled."""
-        self._counts[(tier, system, zone, status)] += 1
+        self.counts[(tier, system, zone, status)] += 1
 
     def write(self, hop: Hop) -> None:
         if self._file >= 0:
@@ -83,8 +83,8 @@ class Recorder:
             self.flush()
 
     def flush(self) -> None:
-        if self._file >= 0 and self._counts:
-            counts, self._counts = self._counts, Counter()
+        if self._file >= 0 and self.counts:
+            counts, self.counts = self.counts, Counter()
             for (tier, system, zone, status), number in counts.items():
                 line = {"f": "00", "s": status, "T": tier, "y": system, "z": zone, "c": number}
                 self._lines.append(msgspec.json.encode(line))
