@@ -57,7 +57,8 @@ def server(module: str, *, core: int = 0, uds: str = "", **environment: str) -> 
     where = ["--uds", uds] if uds else ["--host", "127.0.0.1", "--port", str(port)]
     argv = [sys.executable, "-m", "granian", "--interface", "asgi", "--loop", "uvloop", "--no-ws"]
     argv += ["--workers", "1", "--runtime-threads", "1", "--log-level", "error", *where]
-    env = {**os.environ, "PYTHONPATH": str(HERE), **environment}
+    paths = [str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **environment}
     process = subprocess.Popen([*pinned(core), *argv, f"journeys_peers.{module}:app"], env=env)
     try:
         for _ in range(400):
