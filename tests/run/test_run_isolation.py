@@ -129,10 +129,14 @@ def test_who_ends_the_process_is_told_and_taken_out_when_it_goes_on(bench: Make)
 
 
 def test_an_application_that_cannot_start_again_is_told_by_name(bench: Make) -> None:
-    line, _, _ = shared(bench)
+    line, good, _ = shared(bench)
     (line.folder / "bad.py").write_text("import no_such_module\n")
     os.kill(line.process("apps.a")["pid"], signal.SIGKILL)
     told(line, "died apps.a: ended with exit code 1: bad.py:1: ModuleNotFoundError", "at the start of bad")
+    # Its neighbours don't stay away because of it.
+    told(line, "isolated apps.a: bad was at work in 3 deaths of apps.a")
+    assert eventually(lambda: _well(good), within=10)
+    assert "ModuleNotFoundError" in eventually(lambda: line.process("bad.a")["problem"], within=10)
 
 
 def test_a_segmentation_fault_and_a_kill_are_told_with_what_was_served(bench: Make) -> None:

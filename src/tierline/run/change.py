@@ -44,9 +44,12 @@ class Changed(msgspec.Struct):
     removed: list[str]
 
 
-async def change(line: Line, plan: Plan) -> Changed:
+async def change(line: Line, plan: Plan, *, waits: bool = True) -> Changed:
     """Make the line what the plan says. Raises TierlineError when the plan can't be run or is refused; the line
-    then is as it was."""
+    then is as it was.
+
+    waits: for new processes to answer. Without, one that can't start doesn't keep the others from being changed.
+    """
     from tierline.run.line import ordered, processes
 
     addresses = choose(plan, line.state, keep=line.addresses)
@@ -62,7 +65,7 @@ async def change(line: Line, plan: Plan) -> Changed:
     was = line.plan, line.addresses, line.context
     line.plan, line.addresses, line.context = plan, addresses, context
     try:
-        await _start(line, newcomers)
+        await _start(line, newcomers, waits)
     except RunError:
         line.plan, line.addresses, line.context = was
         raise
@@ -97,13 +100,13 @@ async def change(line: Line, plan: Plan) -> Changed:
     return Changed(added=added, told=told, restarted=restarted, removed=removed)
 
 
-async def _start(line: Line, newcomers: dict[str, Child]) -> None:
+async def _start(line: Line, newcomers: dict[str, Child], waits: bool) -> None:
     for name, child in newcomers.items():
         line.children[name] = child
     for child in newcomers.values():
         line.launch(child)
     try:
-        for child in newcomers.values():
+        for child in newcomers.values() if waits else ():
             await ready(child)
     except RunError:
         for child in newcomers.values():

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _DEATHS = 3
 _WITHIN = 60.0
 """Seconds in which so many deaths get an application processes of its own."""
+_START = "its start"
+"""What an application is doing while it is imported and started (engines/python/__main__.py)."""
 _SHOWN = 60.0
 """Seconds for which what was told stays with the process in `status`."""
 _FRAME = re.compile(r'  File "([^"]+)", line (\d+) in (\S+)')
@@ -39,7 +41,7 @@ class Isolation:
         self._line = line
         self._told: dict[str, dict[str, Any]] = {}
         """By process: its file of what it is doing, its applications' modules, what it said before its end."""
-        self._deaths: dict[str, list[tuple[float, frozenset[str]]]] = {}
+        self._deaths: dict[str, list[tuple[float, frozenset[str], bool]]] = {}
         self._splitting: set[asyncio.Task[None]] = set()
 
     def heard(self, child: Child, message: dict[str, Any]) -> None:
@@ -83,14 +85,14 @@ class Isolation:
             suspects = frozenset(apps - {"experience"} or apps)
             how = f"{how} at {at}" if at else how
         serving = "; ".join(
-            f"{what} of {app}" if what != "its start" else f"at the start of {app}"
-            for app, what, _ in doing[:5]
+            f"{what} of {app}" if what != _START else f"at the start of {app}" for app, what, _ in doing[:5]
         )
         text = f"{how}; it was serving {serving}" if serving else how
         if len(doing) > 5:
             text += f" and {len(doing) - 5} more"
         self._say(child, "died", text)
-        self._count(child, suspects)
+        starting = any(what == _START and app in suspects for app, what, _ in doing)
+        self._count(child, suspects, starting)
 
     def _stack(self, child: Child, targets: dict[str, str]) -> tuple[str, str]:
         """From the dump that faulthandler has left in the log: the line of the project, and whose it is."""
@@ -108,30 +110,31 @@ class Isolation:
                 app = app or next((name for name, target in targets.items() if target == module), "")
         return at, app
 
-    def _count(self, child: Child, suspects: frozenset[str]) -> None:
+    def _count(self, child: Child, suspects: frozenset[str], starting: bool) -> None:
         name, now = child.process.name, time.time()
         deaths = [each for each in self._deaths.get(name, []) if now - each[0] < _WITHIN]
-        deaths.append((now, suspects))
+        deaths.append((now, suspects, starting))
         self._deaths[name] = deaths
         if len(deaths) < _DEATHS:
             return
-        always = frozenset.intersection(*(each for _, each in deaths[-_DEATHS:]))
+        always = frozenset.intersection(*(each for _, each, _ in deaths[-_DEATHS:]))
         here = {
             self._line.plan.roles[role].name for role in child.process.roles if role in self._line.plan.roles
         }
         if len(always) == 1 and always <= here and len(here) > 1:
             (app,) = always
             self._deaths.pop(name)
-            task = asyncio.create_task(self._split(child, app))
+            task = asyncio.create_task(self._split(child, app, starting))
             self._splitting.add(task)
             task.add_done_callback(self._splitting.discard)
 
-    async def _split(self, child: Child, app: str) -> None:
+    async def _split(self, child: Child, app: str, starting: bool) -> None:
         line = self._line
         line.adaptations.append(partial(apart, name=app))
         try:
             async with line.changing:
-                await change(line, line.adapted(line.plan))
+                # One that can't even start is taken out all the same: the others shall live.
+                await change(line, line.adapted(line.plan), waits=not starting)
         except TierlineError as error:
             line.adaptations.pop()
             self._say(child, "refused", f"{app} could not get processes of its own: {error}")
