@@ -600,6 +600,22 @@ class GatewayContract:
             assert policy in hop.attributes.get("tierline.policy", "")
             assert hop.verdict == "allowed" if not policy else hop.verdict.startswith("refused: ")
 
+    def test_the_hop_says_which_limit_refused(self) -> None:
+        self.asks("caller_log")
+        who = bearer(token(sub="gus"))
+        small = self.line.state.secret("apikey.ann")
+        for path, headers, policy in (
+            ("/person", who, "limit-consumer-2:/person"),
+            ("/keyed", {"x-api-key": small}, "quota:small"),
+        ):
+            while self.client.get(path, headers=headers).status_code == 200:
+                pass
+            trace = f"{len(path):032x}"
+            traced = {"traceparent": f"00-{trace}-00f067aa0ba902b7-01"}
+            assert self.client.get(path, headers={**headers, **traced}).status_code == 429
+            (hop,) = self.line.hops(trace)
+            assert (hop.verdict, hop.attributes["tierline.policy"]) == ("refused: rate limit", policy)
+
     @pytest.mark.parametrize("name", ['a","v":"forged', "a\\", "zoë", "a" * 300, '{"f":"01"}'])
     def test_a_name_in_a_token_cannot_forge_a_hop(self, name: str) -> None:
         self.asks("caller_log")

@@ -70,6 +70,10 @@ class KeyServer:
             key = json.loads(jwt.get_algorithm_by_name(algorithm).to_jwk(private.public_key()))
             keys.append({**key, "kid": name, "alg": algorithm, "use": "sig"})
         # What a set may also hold, and no gateway should stumble over.
+        keys += [
+            {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA", "kid": "bent"},
+            {"kty": "RSA", "kid": "bare"},
+        ]
         keys.append(
             {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "kid": "ed"}
         )

@@ -6,6 +6,7 @@ from typing import Any
 
 from tierline.engines.context import Context
 from tierline.engines.envoy.callers import CONSUMER, SUBJECT
+from tierline.engines.envoy.limits import POLICY
 from tierline.plan.model import Role
 
 _FILE = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
@@ -59,7 +60,8 @@ def _logs(
     )
     # Who asks comes last: see trips/hop.py.
     end = f',"r":"%ROUTE_NAME%","u":"%REQ({CONSUMER}?{SUBJECT}):80%"}}\n' if role.tier == "gateway" else "}\n"
-    whole, counted = whole + end, counted + end
+    policy = f',"o":"%RESP({POLICY})%"' if role.tier == "gateway" else ""
+    whole, counted = whole + policy + end, counted + end
     sampled = {"header_filter": {"header": {"name": "traceparent", "string_match": {"suffix": "-01"}}}}
     failed = {
         "status_code_filter": {

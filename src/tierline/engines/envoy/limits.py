@@ -10,6 +10,10 @@ _CLIENTS = 20_000
 """Clients that are counted at once; the longest unseen is forgotten."""
 
 
+POLICY = "x-tierline-policy"
+"""Which limit has refused, for the caller and the hop."""
+
+
 def bucket(requests: int, per: float, burst: int | None = None) -> dict[str, Any]:
     """A token bucket. What refills `requests` in `per` refills one token after its part of it, so that a burst
     is not followed by a whole interval of refusals."""
@@ -17,14 +21,15 @@ def bucket(requests: int, per: float, burst: int | None = None) -> dict[str, Any
 
 
 def limit_filters(limits: list[dict[str, Any]], role: str, name: str) -> list[dict[str, Any]]:
-    """Filters for limits of `{requests, per, burst, key, match}`.
+    """Filters for limits of `{requests, per, burst, key, match, policy}`.
 
     key: `""` for everybody together, else `address`, or the header that says who it is. match: a regular
-    expression over paths, or None for all. A filter per interval, so that Retry-After is true for each.
+    expression over paths, or None for all. A filter per policy and interval, so that a refusal says whose it is and
+    Retry-After is true for each.
     """
-    by_interval: dict[float, list[tuple[int, dict[str, Any]]]] = {}
+    groups: dict[tuple[str, float], list[tuple[int, dict[str, Any]]]] = {}
     for number, limit in enumerate(limits):
-        by_interval.setdefault(limit["per"], []).append((number, limit))
+        groups.setdefault((limit["policy"], limit["per"]), []).append((number, limit))
     return [
         {
             "name": name if number == 0 else f"{name}.{number}",
@@ -38,14 +43,15 @@ def limit_filters(limits: list[dict[str, Any]], role: str, name: str) -> list[di
                     {
                         "header": {"key": "retry-after", "value": str(max(1, math.ceil(per)))},
                         "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-                    }
+                    },
+                    {"header": {"key": POLICY, "value": policy}},
                 ],
                 "max_dynamic_descriptors": _CLIENTS,
                 "rate_limits": [{"actions": _actions(key, limit)} for key, limit in group],
                 "descriptors": [_descriptor(key, limit) for key, limit in group],
             },
         }
-        for number, (per, group) in enumerate(by_interval.items())
+        for number, ((policy, per), group) in enumerate(groups.items())
     ]
 
 

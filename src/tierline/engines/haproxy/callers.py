@@ -20,8 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tierline.engines.keysets import usable
-from tierline.errors import EngineError
+from tierline.engines.keysets import number, usable
 
 TITLES = {
     400: "Bad request", 401: "Valid credentials are needed", 403: "Forbidden", 404: "No such route",
@@ -86,8 +85,8 @@ def tokens(auth: dict[str, Any], jwks: str, match: str, folder: Path) -> tuple[s
     http-request set-var(txn.kid) var(txn.bearer),jwt_header_query('$.kid') if has_token
 """
     files = {}
-    for number, (kid, algorithm, pem) in enumerate(_keys(jwks, auth["algorithms"])):
-        path = folder / f"key-{number}.pem"
+    for index, (kid, algorithm, pem) in enumerate(_keys(jwks, auth["algorithms"])):
+        path = folder / f"key-{index}.pem"
         files[str(path)] = pem
         named = f" {{ var(txn.kid) -m str '{kid}' }}" if kid else ""
         lines += (
@@ -137,27 +136,16 @@ def _keys(jwks: str, algorithms: Sequence[str]) -> list[tuple[str, str, str]]:
     found = []
     for key in usable(jwks, algorithms):
         public: Any
-        try:
-            if key["kty"] == "EC":
-                curve = curves[key["crv"]]
-                public = ec.EllipticCurvePublicNumbers(
-                    _number(key["x"]), _number(key["y"]), curve
-                ).public_key()
-            else:
-                public = rsa.RSAPublicNumbers(_number(key["e"]), _number(key["n"])).public_key()
-        except (ValueError, KeyError, TypeError) as error:
-            raise EngineError(f"a key of the issuer is malformed (kid {key.get('kid')}): {error}") from None
+        if key["kty"] == "EC":
+            curve = curves[key["crv"]]
+            public = ec.EllipticCurvePublicNumbers(number(key["x"]), number(key["y"]), curve).public_key()
+        else:
+            public = rsa.RSAPublicNumbers(number(key["e"]), number(key["n"])).public_key()
         pem = public.public_bytes(
             serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
         ).decode()
         found.append((str(key.get("kid", "")), str(key["alg"]), pem))
     return found
-
-
-def _number(text: str) -> int:
-    import base64
-
-    return int.from_bytes(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), "big")
 
 
 def keys(header: str, keys: dict[str, str], match: str, folder: Path) -> tuple[str, dict[str, str]]:

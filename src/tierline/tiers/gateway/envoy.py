@@ -15,7 +15,7 @@ from tierline.engines.envoy.routing import changes, document, matching, retry
 from tierline.plan.model import Role
 from tierline.tiers.base import System
 from tierline.tiers.gateway import envoy_who as who
-from tierline.tiers.gateway.routes import Routed, routes, under
+from tierline.tiers.gateway.routes import Routed, limit_name, routes, under
 from tierline.tiers.gateway.tier import FEATURES
 
 _FILTER = "type.googleapis.com/envoy.extensions.filters.http."
@@ -151,7 +151,9 @@ def _filters(settings: dict[str, Any], role: Role, context: Context) -> list[dic
         )
     filters += who.filters(role, context)
     filters += _access(settings)
-    counted = [made for each in settings["limits"] for made in _limit(each, settings)]
+    counted = [
+        made for number, each in enumerate(settings["limits"]) for made in _limit(each, settings, number)
+    ]
     early = [each for each in counted if each["key"] in ("", "address")]
     late = [each for each in counted if each not in early] + _quotas(settings["keys"])
     filters += limits.limit_filters(early, role.id, "tierline.limits")
@@ -181,7 +183,7 @@ def _access(settings: dict[str, Any]) -> list[dict[str, Any]]:
     return found + ([callers.access(late, "envoy.filters.http.rbac")] if late else [])
 
 
-def _limit(limit: dict[str, Any], settings: dict[str, Any]) -> list[dict[str, Any]]:
+def _limit(limit: dict[str, Any], settings: dict[str, Any], number: int) -> list[dict[str, Any]]:
     """A limit by what it counts; a consumer is known by a key or by the subject of a token."""
     if limit["by"] == "consumer":
         keys = [callers.CONSUMER] * bool(settings["keys"] or settings["mtls"])
@@ -189,7 +191,7 @@ def _limit(limit: dict[str, Any], settings: dict[str, Any]) -> list[dict[str, An
     else:
         keys = ["address" if limit["by"] == "client" else ""]
     match = under(limit["paths"], settings) if limit["paths"] else None
-    return [{**limit, "key": key, "match": match} for key in keys]
+    return [{**limit, "key": key, "match": match, "policy": limit_name(limit, number)} for key in keys]
 
 
 def _quotas(keys: dict[str, Any] | None) -> list[dict[str, Any]]:
@@ -198,7 +200,14 @@ def _quotas(keys: dict[str, Any] | None) -> list[dict[str, Any]]:
         return []
     plans = {plan["name"]: plan for plan in keys["plans"]}
     return [
-        {**plans[plan], "burst": None, "key": callers.CONSUMER, "who": consumer, "match": None}
+        {
+            **plans[plan],
+            "burst": None,
+            "key": callers.CONSUMER,
+            "who": consumer,
+            "match": None,
+            "policy": f"quota:{plan}",
+        }
         for consumer, plan in keys["consumers"].items()
         if plan
     ]

@@ -12,7 +12,7 @@ from tierline.engines.haproxy.parts import door, hosts, servers
 from tierline.engines.haproxy.serving import document
 from tierline.plan.model import Role
 from tierline.tiers.base import System
-from tierline.tiers.gateway.routes import Routed, api_keys, routes, token_paths, under
+from tierline.tiers.gateway.routes import Routed, api_keys, limit_name, routes, token_paths, under
 from tierline.tiers.gateway.tier import FEATURES
 
 _ODD = r"{ path -m reg -i '(/\.\.?(/|$)|//|%2e|%2f|%5c|%00)' }"
@@ -144,7 +144,7 @@ def _limit(limit: dict[str, Any], settings: dict[str, Any], number: int) -> dict
         **limit,
         "key": key,
         "match": under(limit["paths"], settings) if limit["paths"] else None,
-        "policy": callers.named(f"limit-{limit['by']}", number, limit["paths"]),
+        "policy": limit_name(limit, number),
     }
 
 

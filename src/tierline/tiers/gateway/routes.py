@@ -237,6 +237,12 @@ def _under(path: str, prefixes: list[str]) -> bool:
     return any(path == each or path.startswith(each.rstrip("/") + "/") for each in prefixes)
 
 
+def limit_name(limit: dict[str, Any], number: int) -> str:
+    """A limit's name in hops: what it counts, and the first of its paths."""
+    first = limit["paths"][0] if limit["paths"] else "/"
+    return re.sub(r"[^A-Za-z0-9/:._-]", "-", f"limit-{limit['by']}-{number}:{first}")
+
+
 def every_version(paths: list[str], settings: dict[str, Any]) -> list[str]:
     """The prefixes as they are, and below each version's own: a policy can't be walked around by a version."""
     if settings["version_by"] != "path":
