@@ -1,6 +1,7 @@
 """gateway.envoy keeps the gateway's contract."""
 
 from body_suite import BodyContract
+from gateway_running_suite import RunningContract, SpellingContract
 from gateway_suite import GatewayContract
 from keys_suite import KeysContract
 from login_suite import LoginContract
@@ -29,4 +30,12 @@ class TestEnvoyMTLS(MTLSContract):
 
 
 class TestEnvoyBodies(BodyContract):
+    system = "envoy"
+
+
+class TestEnvoyRunning(RunningContract):
+    system = "envoy"
+
+
+class TestEnvoySpelling(SpellingContract):
     system = "envoy"

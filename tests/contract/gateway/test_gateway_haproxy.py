@@ -1,6 +1,7 @@
 """gateway.haproxy keeps the gateway's contract."""
 
 from body_suite import BodyContract
+from gateway_running_suite import RunningContract, SpellingContract
 from gateway_suite import GatewayContract
 from keys_suite import KeysContract
 from login_suite import LoginContract
@@ -29,4 +30,12 @@ class TestHAProxyMTLS(MTLSContract):
 
 
 class TestHAProxyBodies(BodyContract):
+    system = "haproxy"
+
+
+class TestHAProxyRunning(RunningContract):
+    system = "haproxy"
+
+
+class TestHAProxySpelling(SpellingContract):
     system = "haproxy"

@@ -262,11 +262,11 @@ function answer(r) {
 
 function tell(r) {
     const v = r.variables, counts = ngx.shared.gateway_counts;
-    const labels = `route="${v.gw_route}",consumer="${v.gw_known}",status="${v.status}"`;
+    const service = v.gw_up.slice(policies.prefix.length), labels = `service="${service}",route="${v.gw_route}"`;
     try {
-        counts.incr('tierline_gateway_requests_total{' + labels + '}', 1, 0);
-        counts.incr(`tierline_gateway_request_seconds_sum{route="${v.gw_route}"}`, +v.request_time, 0);
-        counts.incr(`tierline_gateway_request_seconds_count{route="${v.gw_route}"}`, 1, 0);
+        counts.incr(`tierline_gateway_requests_total{${labels},consumer="${v.gw_known}",status="${v.status}"}`, 1, 0);
+        counts.incr(`tierline_gateway_request_seconds_sum{${labels}}`, +v.request_time, 0);
+        counts.incr(`tierline_gateway_request_seconds_count{${labels}}`, 1, 0);
         if (v.gw_policy) counts.incr(`tierline_gateway_refused_total{policy="${v.gw_policy}"}`, 1, 0);
     } catch (full) {
         // Labels come from the stack alone: there are never too many.

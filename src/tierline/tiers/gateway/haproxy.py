@@ -56,6 +56,8 @@ frontend {name}
     http-request set-var(txn.verdict) str(allowed)
     http-request set-header X-Forwarded-For %[src] if {{ ssl_fc }}
     http-request set-var(txn.client) {"src" if entry else "req.hdr_ip(x-forwarded-for,-1)"}
+    # One spelling of each path, so that a rule holds for all of them: %61 is an a (RFC 3986, 6.2.2.2).
+    http-request normalize-uri percent-decode-unreserved
 {callers.refuse(400, "path", _ODD)}\
 {rules}\
 {served}\

@@ -19,6 +19,7 @@ def told(role: Role, context: Context, keys: list[dict[str, Any]], table: list[R
     limits = [_limit(limit, number, settings) for number, limit in enumerate(settings["limits"])]
     login = login_paths(settings) if settings["login"] else None
     return {
+        "prefix": up(role, ""),
         "cors": settings["cors"],
         "exposed": policies.EXPOSED,
         "early": [rule for rule in rules if not rule["claims"] and not rule["scopes"]],

@@ -57,7 +57,7 @@ FEATURES: Mapping[str, str] = {
     "openapi": "the OpenAPI 3.1 document of what is exposed, at a path of its own",
     "caller_log": "who asked, by which route, and which policy refused, in the hop",
     "caller_metrics": "requests counted by route and consumer",
-    "metrics": "counts per route in Prometheus format, on a socket of the unit's own",
+    "metrics": "counts per service in Prometheus format, on a socket of the unit's own",
 }
 """Every feature of a gateway, by name: what `supports`, `lacks` and the contract suite speak of."""
 
