@@ -2,11 +2,13 @@
 check, a rate limit and CORS, against a chain that a person would write by hand: nginx → Varnish → nginx.
 
 All chains stand before the same kind of origin, get the same requests over TLS and HTTP/2, and take turns. The token is
-signed with RS256, as most issuers sign; once more with ES256, whose check costs several times as much.
+signed with RS256, as most issuers sign; once more with ES256, whose check costs several times as much. What a hit costs
+stands beside it: a line that is good at one of the two need not be at the other.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -35,7 +37,7 @@ from tierline import *
 stack = Stack(
     "edge", zones=["a"], lb=LoadBalancer(), cache=HTTPCache(),
     gateway=Gateway(
-        auth=JWT(issuer="issuer", audience="us", paths=["/"], jwks="keys.json"), cors=["https://app.test"],
+        auth=JWT(issuer="issuer", audience="us", paths=["/account"], jwks="keys.json"), cors=["https://app.test"],
         limits=[RateLimit(1000000, by="client")],
     ),
     services=[Service("origin", command=["python", "origin.py"], expose=["/"])],
@@ -50,8 +52,9 @@ folder.mkdir(exist_ok=True)
 daemon off; pid {folder}/pid; error_log stderr error; worker_processes 1; events {{ worker_connections 1024; }}
 http {{ access_log off; keepalive_requests 1000000; client_body_temp_path {folder}/b; proxy_temp_path {folder}/p;
 fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
-server {{ listen 127.0.0.1:{port}; location / {{ default_type application/json; add_header Cache-Control no-store;
-return 200 '{"x" * 600}'; }} }} }}''')
+server {{ listen 127.0.0.1:{port}; default_type application/json;
+location / {{ add_header Cache-Control max-age=3600; return 200 '{"x" * 600}'; }}
+location /account {{ add_header Cache-Control no-store; return 200 '{"x" * 600}'; }} }} }}''')
 os.execv(%r, [%r, "-e", "stderr", "-p", str(folder), "-c", str(folder / "nginx.conf")])
 """
 FRONT = """\
@@ -72,9 +75,11 @@ limit_req_zone $http_x_forwarded_for zone=c:1m rate=100000r/s;
 map $http_origin $cors {{ default ""; "https://app.test" $http_origin; }}
 upstream next {{ server 127.0.0.1:{origin}; keepalive 64; }}
 server {{ listen 127.0.0.1:{port};
-location / {{ auth_jwt "us"; auth_jwt_key_file {f}/keys.json; auth_jwt_validate_exp on;
 limit_req zone=c burst=10000 nodelay; add_header Access-Control-Allow-Origin $cors always;
-proxy_http_version 1.1; proxy_set_header Connection ""; proxy_pass http://next; }} }} }}
+proxy_http_version 1.1; proxy_set_header Connection "";
+location / {{ proxy_pass http://next; }}
+location /account {{ auth_jwt "us"; auth_jwt_key_file {f}/keys.json; auth_jwt_validate_exp on;
+proxy_pass http://next; }} }} }}
 """
 
 
@@ -96,12 +101,19 @@ OURS: dict[str, list[str]] = {
 }
 """Lines of ours by how the table calls them: what `tierline up` is told."""
 
-ROWS = (("RS256", "embedded", 1.0), *(("RS256", label, 0.5) for label in OURS), ("ES256", "embedded", 0.5))
-"""Which token, which line, and at most which part of the hand-made chain."""
+UNCACHEABLE = "uncacheable request with an RS256 token"
+ROWS: tuple[tuple[str, str, float | None], ...] = (
+    (UNCACHEABLE, "embedded", 1.0),
+    *((UNCACHEABLE, label, 0.5 if label in ("embedded", "all on Envoy") else None) for label in OURS),
+    ("uncacheable request with an ES256 token", "embedded", 0.5),
+    ("hit", "embedded", None),
+    ("hit", "all on Envoy", None),
+)
+"""Which request, which line, and at most which part of the hand-made chain."""
 
 
 def _run(folder: Path) -> list[dict[str, Any]]:
-    keys, tokens = _tokens()
+    keys, requests = _requests()
     program = NGINX.binary().path
     chains: dict[str, tuple[str, Callable[[], dict[str, int]]]] = {}
     stacks = []
@@ -123,14 +135,15 @@ def _run(folder: Path) -> list[dict[str, Any]]:
             f"https://127.0.0.1:{_PORT['front']}/",
             lambda: dict(zip(names, [each.pid for each in hand[1:]], strict=True)),
         )
-        costs = _measure(chains, tokens)
+        costs = _measure(chains, requests)
     finally:
         for process in hand:
             for each in [*psutil.Process(process.pid).children(recursive=True), process]:
                 each.kill()
             process.wait()
         for stack in stacks:
-            _tierline("down", str(stack), "--volumes")
+            with contextlib.suppress(RuntimeError):
+                _tierline("down", str(stack), "--volumes")
     middle = {
         key: {part: statistics.median(each[part] for each in rounds) for part in rounds[0]}
         for key, rounds in costs.items()
@@ -141,37 +154,38 @@ def _run(folder: Path) -> list[dict[str, Any]]:
         value, base = sum(ours.values()), sum(theirs.values())
         rows.append(
             _row(
-                f"CPU per uncacheable request with an {kind} token, {label} ({_parts(ours)})", value, base,
-                f"nginx → Varnish → nginx {base:.0f} µs ({_parts(theirs)})", value <= base * goal, f"at most {goal}",
+                f"CPU per {kind}, {label}", value, base,
+                f"{_parts(ours)}; nginx → Varnish → nginx {base:.0f} µs: {_parts(theirs)}",
+                None if goal is None else value <= base * goal, f"at most {goal}" if goal else "",
             )
         )  # fmt: skip
     return rows
 
 
 def _measure(
-    chains: dict[str, tuple[str, Callable[[], dict[str, int]]]], tokens: dict[str, str]
+    chains: dict[str, tuple[str, Callable[[], dict[str, int]]]], requests: dict[str, list[str]]
 ) -> dict[tuple[str, str], list[dict[str, float]]]:
-    """µs of CPU per request by token and chain, a round each: by process."""
+    """µs of CPU per request by kind and chain, a round each: by process."""
     for url, _ in chains.values():
-        for token in tokens.values():
-            _load(url, token, 400)
+        for request in requests.values():
+            _load(url, request, 400)
     costs: dict[tuple[str, str], list[dict[str, float]]] = {}
     for _ in range(ROUNDS):
-        for kind, token in tokens.items():
+        for kind, request in requests.items():
             for label, (url, pids) in chains.items():
                 if label != "by hand" and not any(row[:2] == (kind, label) for row in ROWS):
                     continue
                 before = {part: _cpu(pid) for part, pid in pids().items()}
-                _load(url, token, REQUESTS)
+                _load(url, request, REQUESTS)
                 spent = {part: (_cpu(pid) - before[part]) / REQUESTS * 1e6 for part, pid in pids().items()}
                 costs.setdefault((kind, label), []).append(spent)
     return costs
 
 
-def _tokens() -> tuple[dict[str, Any], dict[str, str]]:
-    """The issuer's keys as a set, and a token by each."""
+def _requests() -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """The issuer's keys as a set; by kind of request its path and headers."""
     claims = {"iss": "issuer", "aud": "us", "sub": "u", "exp": int(time.time()) + 3600}
-    keys, tokens = [], {}
+    keys, requests = [], {}
     private: dict[str, Any] = {
         "RS256": rsa.generate_private_key(public_exponent=65537, key_size=2048),
         "ES256": ec.generate_private_key(ec.SECP256R1()),
@@ -179,8 +193,14 @@ def _tokens() -> tuple[dict[str, Any], dict[str, str]]:
     for kind, key in private.items():
         public = json.loads(jwt.get_algorithm_by_name(kind).to_jwk(key.public_key()))
         keys.append({**public, "kid": kind, "alg": kind, "use": "sig"})
-        tokens[kind] = jwt.encode(claims, key, kind, headers={"kid": kind})
-    return {"keys": keys}, tokens
+        token = jwt.encode(claims, key, kind, headers={"kid": kind})
+        requests[f"uncacheable request with an {kind} token"] = [
+            "account",
+            f"authorization: Bearer {token}",
+            "origin: https://app.test",
+        ]
+    requests["hit"] = ["film"]
+    return {"keys": keys}, requests
 
 
 def _parts(costs: dict[str, float]) -> str:
@@ -249,17 +269,20 @@ def _cpu(pid: int) -> float:
     return sum(times.user + times.system for times in every)
 
 
-def _load(url: str, token: str, requests: int) -> None:
+def _load(url: str, request: list[str], requests: int) -> None:
+    path, *headers = request
+    options = [word for header in headers for word in ("-H", header)]
     done = subprocess.run(
-        ["h2load", "-n", str(requests), "-c", "8", "-m", "4", "-H", f"authorization: Bearer {token}", "-H",
-         "origin: https://app.test", url + "x"],
+        ["h2load", "-n", str(requests), "-c", "8", "-m", "4", *options, url + path],
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
     if f"{requests} 2xx" not in done.stdout:
         raise RuntimeError(f"{url}: not every request succeeded\n{done.stdout}")
 
 
-def _row(name: str, value: float, base: float, against: str, holds: bool, goal: str = "") -> dict[str, Any]:
+def _row(
+    name: str, value: float, base: float, against: str, holds: bool | None, goal: str = ""
+) -> dict[str, Any]:
     ratio = round(value / base, 2) if base else None
     return {
         "name": name, "value": round(value, 1), "unit": "µs", "against": against, "ratio": ratio, "goal": goal,
@@ -269,9 +292,10 @@ def _row(name: str, value: float, base: float, against: str, holds: bool, goal: 
 
 def _tierline(*args: str) -> str:
     done = subprocess.run(
-        [str(BIN / "tierline"), *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        text=True, timeout=90, check=False,
+        [str(BIN / "tierline"), *args], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=90, check=False,
     )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"tierline {' '.join(args)}: {done.stderr.strip()}")
     return done.stdout
 
 
