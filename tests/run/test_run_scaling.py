@@ -120,7 +120,7 @@ def events(line: Bench) -> str:
 def test_instances_follow_the_load_and_no_request_fails(bench: Make) -> None:
     line = bench(
         LINE + "stack = Stack('busy', lb=LoadBalancer(), gateway=Gateway(), journeys=[home], zones=['a'],\n"
-        "  services=[Service('who', 'who:app', scale=Scale(1, 3, rps=40, cooldown='2s', cooldown_out='1s'))])\n",
+        "  services=[Service('who', 'who:app', scale=Scale(1, 3, rps=40, cooldown='1s', cooldown_out='1s'))])\n",
         who=WHO,
     )
     line.up()
@@ -141,7 +141,7 @@ def test_instances_follow_the_load_and_no_request_fails(bench: Make) -> None:
     with asked(line, "/home", 5) as calm:
         assert eventually(lambda: instances(line, "who") == 1, within=15), events(line)
     assert set(seen) == set(calm) == {200}
-    assert "scaled who a: " in events(line) and "requests/s under 40 per instance for 2 s" in events(line)
+    assert "scaled who a: " in events(line) and "requests/s under 40 per instance for 1 s" in events(line)
     assert eventually(
         lambda: "apps.a-2" not in {each["name"] for each in line.status()["processes"]}, within=5
     )
@@ -202,7 +202,7 @@ def test_a_number_given_by_hand_stays_until_it_is_given_back(bench: Make) -> Non
     )
     line.up()
     assert run("scale", "who", "2", str(line.folder)).returncode == 0
-    time.sleep(3)  # three cool-downs
+    time.sleep(2.2)  # two cool-downs
     assert instances(line, "who") == 2
     assert "2, pinned" in line.run("status").stdout
     (line.folder / "stack.py").write_text(
@@ -349,7 +349,7 @@ def test_a_season_raises_capacity_warms_up_and_goes(bench: Make) -> None:
     assert instances(line, "who") == 2
     # Another stack file, with a season whose time is near.
     soon = datetime.datetime.now(datetime.UTC)
-    start, end = ((soon + datetime.timedelta(seconds=more)).isoformat()[:19] for more in (3, 6))
+    start, end = ((soon + datetime.timedelta(seconds=more)).isoformat()[:19] for more in (2, 4))
     more = f"Season('clock', min=3, start='{start}', end='{end}', lead='1s'), Season('premiere',"
     text = (line.folder / "stack.py").read_text().replace("Season('premiere',", more)
     (line.folder / "stack.py").write_text(text)
