@@ -190,7 +190,7 @@ async def _(t: Trial, _: Line) -> None:
     assert (await t.get("/", headers={"X-Forwarded-For": "192.0.2.1"})).status == 403
 
 
-async def _from(source: str, line: Line, path: str, **fields: str) -> Response:
+async def come_from(source: str, line: Line, path: str, **fields: str) -> Response:
     """One request from a loopback address of its own, as clients of another region come."""
     reader, writer = await asyncio.open_connection(*line.address, local_addr=(source, 0))
     lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items())
@@ -207,13 +207,13 @@ async def _from(source: str, line: Line, path: str, **fields: str) -> Response:
 async def _(t: Trial, line: Line) -> None:
     t.script(cc("max-age=60"))
     here, abroad = (behind_loopback(client(region)) for region in ("eu-central-1", "us-west-2"))
-    assert (await _from(here, line, "/countries")).status == 200
+    assert (await come_from(here, line, "/countries")).status == 200
     trace = "c" * 32
     for path, fields in (
         ("/countries", {"traceparent": f"00-{trace}-{'1' * 16}-01"}), ("/static/app.js", {}), ("/other", {}),
         ("/countries", {"X_Forwarded_For": "192.0.2.1"}), ("/countries", {"X_Tierline_Place": "yes"}),
     ):  # fmt: skip
-        refused = await _from(abroad, line, path, **fields)
+        refused = await come_from(abroad, line, path, **fields)
         assert refused.status == 403, path
         assert refused.header("content-type") == "application/problem+json"
         assert json.loads(refused.body)["detail"] == "country"

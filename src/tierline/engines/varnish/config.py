@@ -70,7 +70,7 @@ sub vcl_recv {{
         if (req.http.Host) {{ set req.http.Host = std.tolower(req.http.Host); }}
     }}
 {_TRACED if not cache.behind_front else ""}\
-    if ((!req.http.Host && req.proto == "HTTP/1.1") || (req.http.Host && req.http.Host !~ "^[a-z0-9._:\[\]-]+$")) {{
+    if ((!req.http.Host && req.proto == "HTTP/1.1") || (req.http.Host && req.http.Host !~ "^[a-z0-9._:\\[\\]-]+$")) {{
         return (synth(400));
     }}
     if (req.http.Range && req.http.Range !~ "^bytes=") {{ unset req.http.Range; }}
