@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from tierline.engines.certificates import CHALLENGE, shown
+from tierline.engines.certificates import shown
 from tierline.engines.context import Context
-from tierline.engines.envoy import tls
+from tierline.engines.envoy import extras, tls
 from tierline.engines.envoy.clusters import cluster, targets, thresholds
 from tierline.engines.envoy.listeners import Bind, Fragment
 from tierline.engines.envoy.mail import mail
@@ -40,11 +39,11 @@ class EnvoyLB(System):
         settings = role.settings
         name = next(iter(role.upstreams))
         cert = shown(role, context)
-        secret = _secret_file(role, context) if cert.thumbprint else None
+        secret = extras.secret_file(role, context) if cert.thumbprint else None
         mails, inboxes = mail(role, context, cert.chain, cert.key, secret) if settings["mail"] else ([], [])
         return Fragment(
             role=role,
-            filters=[*_challenge(cert.thumbprint), *_filters(settings)],
+            filters=[*extras.challenge(cert.thumbprint), *_filters(settings)],
             virtual_hosts=_hosts(role, context, name),
             clusters=[_cluster(name, role, context), *inboxes],
             manager=_manager(settings),
@@ -61,39 +60,10 @@ def _nearest(settings: dict[str, Any]) -> bool:
     return settings["zone_aware"] and not (chosen or settings["per_instance"] or settings["raw"])
 
 
-def _secret_file(role: Role, context: Context) -> Path:
-    """Where a certificate is that is renewed while Envoy runs."""
-    return context.folder(context.unit_of(role.id)) / f"secret-{role.id}.json"
-
-
-def _challenge(thumbprint: str) -> list[dict[str, Any]]:
-    """What an ACME authority asks is answered whatever else the balancer does (RFC 8555, 8.3)."""
-    if not thumbprint:
-        return []
-    pattern = CHALLENGE.replace(".", "%.").replace("-", "%-")
-    code = f"""\
-function envoy_on_request(handle)
-  local token = handle:headers():get(":path"):match("^{pattern}([%w_-]+)$")
-  if token then
-    handle:respond({{[":status"] = "200", ["content-type"] = "text/plain"}}, token .. ".{thumbprint}")
-  end
-end
-"""
-    return [
-        {
-            "name": "tierline.challenge",
-            "typed_config": {
-                "@type": _TYPE + "filters.http.lua.v3.Lua",
-                "default_source_code": {"inline_string": code},
-            },
-        }
-    ]
-
-
 def _binds(role: Role, context: Context) -> list[Bind]:
     settings = role.settings
     cert = shown(role, context)
-    secret = _secret_file(role, context) if cert.thumbprint else None
+    secret = extras.secret_file(role, context) if cert.thumbprint else None
     proxied: list[dict[str, Any]] = []
     if settings["proxy_protocol"]:
         kind = _TYPE + "filters.listener.proxy_protocol.v3.ProxyProtocol"
@@ -237,25 +207,5 @@ def _cluster(name: str, role: Role, context: Context) -> dict[str, Any]:
 
 
 def _filters(settings: dict[str, Any]) -> list[dict[str, Any]]:
-    filters: list[dict[str, Any]] = []
-    if settings["sticky"]:
-        cookie = {"name": settings["sticky"], "path": "/"}
-        state = {
-            "name": "envoy.http.stateful_session.cookie",
-            "typed_config": {
-                "@type": _TYPE + "http.stateful_session.cookie.v3.CookieBasedSessionState",
-                "cookie": cookie,
-            },
-        }
-        filters.append(
-            {
-                "name": "envoy.filters.http.stateful_session",
-                "typed_config": {
-                    "@type": _TYPE + "filters.http.stateful_session.v3.StatefulSession",
-                    "session_state": state,
-                },
-            }
-        )
-    if settings["raw"]:
-        filters += json.loads(settings["raw"])
-    return filters
+    sticky = [extras.sticky(settings["sticky"])] if settings["sticky"] else []
+    return [*sticky, *(json.loads(settings["raw"]) if settings["raw"] else [])]
