@@ -47,7 +47,7 @@ def _logs(
     whole = (
         '{"f":"%REQ(traceparent):2%","s":%RESPONSE_CODE%,"tp":"%REQ(traceparent)%",'
         f'"T":"{role.tier}","y":"envoy","z":"{place}",'
-        '"b":%START_TIME(%s%6f)%,"d":%COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)%,'
+        '"b":%START_TIME(%s%6f)%,"d":"%COMMON_DURATION(DS_RX_BEG:DS_TX_END:us)%",'
         f'"v":"{verdict}",'
         '"n":"%REQ(:METHOD)% %ROUTE_NAME%","a":{"server.address":"%UPSTREAM_HOST%",'
         '"envoy.response_flags":"%RESPONSE_FLAGS%","envoy.attempts":"%UPSTREAM_REQUEST_ATTEMPT_COUNT%",'
