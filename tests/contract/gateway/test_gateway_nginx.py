@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
@@ -13,13 +14,13 @@ from body_suite import BodyContract
 from edge import Line, free, raw
 from feature_suite import Contract
 from gateway_running_suite import RunningContract, SpellingContract
-from gateway_suite import GatewayContract
+from gateway_suite import GatewayContract, bearer, jwks, token
 from keys_suite import KeysContract
 from login_suite import LoginContract
 from mtls_suite import MTLSContract
 from openapi_suite import OpenAPIContract
 
-from tierline import MTLS, Gateway, HTTPCache, LoadBalancer, RateLimit, Service, Stack
+from tierline import JWT, MTLS, Gateway, HTTPCache, LoadBalancer, RateLimit, Service, Stack
 from tierline.run.addresses import Addresses
 from tierline.run.context import LocalContext
 from tierline.trips.normalise import hop as normalised
@@ -125,6 +126,40 @@ class TestNginxMemory(Contract):
 
     def test_the_stacks_own_lines_are_in_the_server(self) -> None:
         assert self.get("/raw").text == "raw"
+
+
+class TestNginxWithoutKeys(Contract):
+    """An issuer whose keys can't be had yet: nobody gets in, and what needs no token is answered."""
+
+    system = "nginx"
+
+    @classmethod
+    def prepare(cls, root: Path) -> None:
+        (root / "keys.json").write_text('{"keys": []}')
+
+    @classmethod
+    def stack(cls) -> Stack:
+        return Stack(
+            "edge",
+            gateway=Gateway(auth=JWT(issuer="issuer", audience="us", paths=["/private"], jwks="keys.json")),
+            services=[Service("echo", "app:app", expose=["/private", "/open"])],
+            zones=["a"],
+        )
+
+    def test_keys_that_come_later_let_people_in(self) -> None:
+        told = self.refused(self.get("/private", **bearer(token())), 401)
+        assert told["trace"]
+        self.refused(self.get("/private"), 401)
+        self.arrived(self.get("/open"))
+        (self.line.root / "keys.json").write_text(jwks("one"))
+        self.line.reload()
+        until = time.monotonic() + 5
+        while (
+            httpx.get(self.line.url() + "/private", headers=bearer(token()), trust_env=False).status_code
+            != 200
+        ):
+            assert time.monotonic() < until, "the keys are still unknown"
+            time.sleep(0.05)
 
 
 class TestNginxFused:

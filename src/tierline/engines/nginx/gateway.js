@@ -242,10 +242,11 @@ function answer(r) {
     const v = r.variables, out = r.headersOut;
     if (policies.cors.length) {
         delete out['Access-Control-Allow-Origin'];
+        // Whoever asks: a cache in front mustn't give one origin the answer of another, or of none.
+        out.Vary = out.Vary ? out.Vary + ', Origin' : 'Origin';
         if (v.gw_origin) {
             out['Access-Control-Allow-Origin'] = v.gw_origin;
             out['Access-Control-Expose-Headers'] = policies.exposed;
-            out.Vary = out.Vary ? out.Vary + ', Origin' : 'Origin';
         }
     }
     if (v.gw_left !== '') {

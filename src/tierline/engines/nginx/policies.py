@@ -69,10 +69,11 @@ def http() -> str:
 """
 
 
-def own(max_body: int, jwks: str | None, skew: int) -> str:
+def own(max_body: int, jwks: str, skew: int) -> str:
     """Lines of the server: the decision, refusals, and what nginx refuses by itself, as problem documents.
 
-    max_body: bytes. jwks: the file of keys (RFC 7517) in the unit's folder, when tokens are known. skew: seconds.
+    max_body: bytes. jwks: the file of keys (RFC 7517) in the unit's folder; empty: there are none, and no token is good
+    (nginx takes no file without keys). skew: seconds.
     """
     problem = (
         "            default_type application/problem+json;\n            js_header_filter gateway.answer;\n"
@@ -123,7 +124,7 @@ def own(max_body: int, jwks: str | None, skew: int) -> str:
             return 400;
         }}
 {refusals.split(chr(10), 1)[1]}\
-{token if jwks else ""}"""
+{token if jwks else "        location @gw_token { return 401; }" + chr(10)}"""
 
 
 PREFLIGHT = """\

@@ -57,7 +57,7 @@ class NginxGateway(System):
 {_door(role, context)}\
 {hop_log(role, context, "$gw_final")}\
         access_log /dev/null tl_{ident(role)}_count if=$gw_tell;
-{policies.own(settings["max_body"], _KEYS if auth else None, skew)}\
+{policies.own(settings["max_body"], _KEYS if keys else "", skew)}\
 {policies.PREFLIGHT if settings["cors"] else ""}\
 {policies.document(folder, _DOCUMENT) if settings.get("document") else ""}\
 {passing.common()}\
