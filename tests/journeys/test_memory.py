@@ -1,0 +1,98 @@
+"""Nothing stays behind: after thousands of requests of every kind, the memory is what it was."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import tracemalloc
+from typing import Any
+
+import pytest
+
+from tierline.journeys import HTML, Cache, Journey, MemoryStore, NotFound, build
+from tierline.journeys.cached import Cached
+from tierline.journeys.engine import log
+
+FEW = 120_000
+"""Bytes: what a run may differ by, such as a dict that has grown once."""
+
+
+def make() -> Any:
+    film = Journey("film", "/film/{film_id}")
+
+    @film.part(cache=Cache("60s", keys=["film-{film_id}"]))
+    async def details(film_id: int) -> dict[str, Any]:
+        if film_id == 404:
+            raise NotFound("no such film")
+        return {"id": film_id, "about": "x" * 500}
+
+    @film.part(deadline="2ms", fallback=[])
+    async def similar(details: dict[str, Any]) -> list[Any]:
+        await asyncio.sleep(0.001 if details["id"] % 2 else 1)
+        return [1]
+
+    @film.part(retries=1, fallback=None)
+    async def failing(film_id: int) -> int | None:
+        if film_id % 3 == 0:
+            raise RuntimeError("boom")
+        return 1
+
+    @film.part(fallback=0)
+    async def visits(session: Any) -> int:
+        session["visits"] = session.get("visits", 0) + 1
+        return int(session["visits"])
+
+    @film.view("web")
+    def page(details: dict[str, Any]) -> HTML:
+        return HTML(f"<h1>{details['id']}</h1>")
+
+    # Stores that hold little: what is theirs to keep is not what is looked for here.
+    return build([film], session=MemoryStore(20_000), cache=Cached(MemoryStore(20_000)))
+
+
+async def ask(application: Any, number: int) -> None:
+    films = (7, 8, 9, 404)
+    headers = [(b"accept", f"text/html;q=0.{number % 100:03}, application/json".encode())]
+    headers += [(b"x-client", (b"web", b"mobile", b"affiliate", b"toaster")[number // 4 % 4])]
+    query = (b"", b"stream", b"fields=details.id", b"nothing=%d" % number)[number // 16 % 4]
+    path = f"/film/{films[number % 4]}" if number % 7 else f"/nothing/{number}"
+
+    async def receive() -> Any:
+        await asyncio.sleep(0 if number % 11 == 0 else 60)
+        return {"type": "http.disconnect"}
+
+    async def send(_: Any) -> None: ...
+
+    scope = {"type": "http", "method": "GET", "path": path, "query_string": query, "headers": headers}
+    await application(scope, receive, send)
+
+
+def test_memory_is_flat_whatever_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    # pytest keeps every line that is logged.
+    monkeypatch.setattr(log, "disabled", True)
+
+    async def main() -> tuple[int, list[Any]]:
+        application = make()
+        number = 0
+
+        async def many(count: int) -> None:
+            nonlocal number
+            for _ in range(count // 50):
+                await asyncio.gather(*(ask(application, number + index) for index in range(50)))
+                number += 50
+            await asyncio.sleep(0.05)
+            gc.collect()
+
+        tracemalloc.start()
+        await many(1500)
+        before = tracemalloc.take_snapshot()
+        await many(1500)
+        after = tracemalloc.take_snapshot()
+        tracemalloc.stop()
+        assert not application.engine.unwinding
+        await application.stop()
+        found = after.compare_to(before, "lineno")
+        return sum(each.size_diff for each in found), found[:5]
+
+    grown, where = asyncio.run(main())
+    assert grown < FEW, where
