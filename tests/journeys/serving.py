@@ -28,7 +28,8 @@ def granian(target: str, *, port: int = 0, uds: str = "", **environment: str) ->
     port = port or free_port()
     where = ["--uds", uds] if uds else ["--host", "127.0.0.1", "--port", str(port)]
     argv = [sys.executable, "-m", "granian", "--interface", "asgi", "--loop", "uvloop", "--no-ws"]
-    env = {**os.environ, "PYTHONPATH": str(HERE), **environment}
+    paths = [str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **environment}
     server = subprocess.Popen(
         [*argv, "--log-level", "error", *where, target], env=env, start_new_session=True
     )

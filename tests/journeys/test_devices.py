@@ -172,7 +172,6 @@ def test_where_each_step_was_is_kept_until_the_last_one() -> None:
         seen = await get(application, "/reached", cookie=phone, x_tierline_claims=ANN)
         assert seen.body["reached"] == {"home": "/home", "film": "/film/7"}, "from the other device"
         phone = cookie_of(seen)
-        await get(application, "/film/5?stream", cookie=phone)
         await get(application, "/pay", "POST", cookie=phone)
         assert (await get(application, "/reached", cookie=laptop)).body["reached"] == {}
         await get(application, "/home?stream", cookie=laptop)

@@ -91,10 +91,9 @@ class Session(MutableMapping[str, Any]):
         known: dict[str, Any] = dict(self._values.get(_STEPS, {}))
         for step in journey.steps:
             before: dict[str, Any] = known.get(step.funnel) or {}
-            if step.after and step.after not in before.get("seen", ()):
+            if step.after and step.after not in before.get("reached", ()):
                 # Not by this way: a film page opened from a search engine is no step of the funnel from home.
                 continue
-            seen = before.get("seen", []) if step.after else []
             now = time.time()
             reached = {**before.get("reached", {}), journey.name: {"path": path, "at": now}}
             of = funnels.get(step.funnel, step.index + 1)
@@ -104,7 +103,6 @@ class Session(MutableMapping[str, Any]):
                 "index": step.index,
                 "path": path,
                 "at": now,
-                "seen": [name for name in seen if name != journey.name] + [journey.name],
                 "reached": {} if last else reached,
                 "done": now if last else before.get("done", 0.0),
             }
