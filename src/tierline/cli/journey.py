@@ -15,7 +15,9 @@ from tierline.errors import StackError, choices, nearest
 @click.argument("stack", required=False, type=click.Path(path_type=Path))
 @click.option("--explain", is_flag=True, help="The schedule in words (the default).")
 @click.option("--svg", is_flag=True, help="The schedule as a picture.")
-@click.option("--trip", "trace", help="A trace id: which parts were on that trip's critical path.")
+@click.option(
+    "--trip", "trace", help="A trace id as `tierline trip` prints it: which parts its answer waited for."
+)
 def command(name: str, stack: Path | None, explain: bool, svg: bool, trace: str | None) -> None:
     """The schedule of the journey NAME: what waits for what, deadlines, fallbacks."""
     from tierline.journeys import explaining
@@ -39,4 +41,22 @@ def _hops(stack: Path | None, trace: str) -> list[dict[str, Any]]:
     from tierline.trips.ask import hops
 
     told = control.ask(running(stack).root, {"do": "status"})
-    return [msgspec.to_builtins(hop) for hop in hops(told, trace)]
+    return [msgspec.to_builtins(hop) for hop in hops(told, _whole(told, trace))]
+
+
+def _whole(told: dict[str, Any], trace: str) -> str:
+    """The whole trace id of one that begins as `tierline trip` prints it."""
+    from tierline.trips.ask import Telemetry
+
+    if len(trace) >= 32:
+        return trace
+    telemetry = Telemetry(told)
+    known: list[str] = [each["trace_id"] for each in telemetry.get("/trips")]
+    telemetry.close()
+    found = [each for each in known if each.startswith(trace)]
+    if len(found) != 1:
+        raise StackError(
+            f"--trip {trace!r} is the beginning of {len(found)} of the last {len(known)} trips; "
+            "tierline trip prints a trip's trace id, and with --json all of it"
+        )
+    return found[0]
