@@ -379,6 +379,16 @@ class GatewayContract:
         assert answer.headers["cache-control"] == "private, no-store"
         assert self.client.get("/echo", headers=public).headers["cache-control"] == "public, max-age=600"
 
+    def test_answers_behind_a_token_are_kept_by_nobody_in_front(self) -> None:
+        self.asks("jwt")
+        public = {"x-test-header": "cache-control: public, s-maxage=600"}
+        for path in ("/private/x", "/v1/private", "/admin"):
+            answer = self.client.get(path, headers={**bearer(token(role="admin")), **public})
+            assert (answer.status_code, answer.headers["cache-control"]) == (200, "private, no-store"), path
+        # Where no token is needed, one changes nothing.
+        answer = self.client.get("/echo", headers={**bearer(token()), **public})
+        assert answer.headers["cache-control"] == "public, s-maxage=600"
+
     def test_quotas_by_plan(self) -> None:
         self.asks("quotas")
         small, large = (self.line.state.secret(f"apikey.{name}") for name in ("ann", "bob"))

@@ -111,6 +111,7 @@ def tokens(auth: dict[str, Any], jwks: str, match: str, folder: Path) -> tuple[s
     http-request set-var(txn.good) bool(true) if signed issued for_us expires !expired !early
     http-request set-var(txn.good) bool(true) if signed issued for_us expires !expired early !early_now
     acl good var(txn.good) -m bool
+    http-request set-var(txn.private) bool(true) if needs_token
 """
     lines += refuse(401, "token", "has_token !good", ' hdr www-authenticate "Bearer error=invalid_token"')
     lines += refuse(401, "no token", "needs_token !has_token", " hdr www-authenticate Bearer")
@@ -158,9 +159,7 @@ def keys(header: str, keys: dict[str, str], match: str, folder: Path) -> tuple[s
 """
     lines += refuse(401, "key", "needs_key !{ var(txn.keyed) -m found }")
     lines += f"""\
-    # A cache in front doesn't see the key: it would give the answer to the next one.
     http-request set-var(txn.private) bool(true) if needs_key
-    http-after-response set-header cache-control "private, no-store" if {{ var(txn.private) -m bool }}
     http-request del-header {header} if needs_key
     http-request set-var(txn.consumer) var(txn.keyed) if needs_key
     http-request set-header x-tierline-consumer %[var(txn.consumer)] if needs_key
@@ -250,6 +249,11 @@ def limit(number: int, table: str, given: dict[str, Any]) -> tuple[str, str]:
     )
     return rules, table
 
+
+PRIVATE = """\
+    http-after-response set-header cache-control "private, no-store" if { var(txn.private) -m bool }
+"""
+"""A cache in front sees neither key nor session, and asks nobody about a token: it would give the answer to the next."""
 
 LEFT = """\
     http-after-response set-header ratelimit-limit %[var(txn.most)] if { var(txn.left) -m found }

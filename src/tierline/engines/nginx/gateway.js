@@ -43,6 +43,7 @@ function early(r) {
         v.gw_consumer = v.gw_known = found;
     }
     if (policies.login && under(path, policies.login)) v.gw_private = '1';
+    if (policies.auth && under(path, policies.auth.paths)) v.gw_private = '1';
     const bearer = /^bearer /i.test(asked.Authorization || '');
     if (policies.auth && bearer) return 'gw_token';
     if (policies.auth && under(path, policies.auth.paths)) return refuse(r, 401, 'no token', 'no-token', 'Bearer');

@@ -55,8 +55,9 @@ def filters(role: Role, context: Context) -> list[dict[str, Any]]:
         found.append(login.filter(settings["login"], given.endpoints, folder, match))
     if providers:
         found.append(callers.jwt(providers, needed))
-    private = [*(settings["keys"] or {}).get("paths", []), *(settings["login"] or {}).get("paths", [])]
+    private = list(dict.fromkeys([*(settings["keys"] or {}).get("paths", []), *needed]))
     if private:
+        # `needed` has every version's paths already.
         found.append(callers.private(under(private, settings)))
     return found
 
