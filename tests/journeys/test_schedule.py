@@ -226,3 +226,21 @@ def test_a_type_that_cannot_be_found_is_told_where_it_matters() -> None:
 
     with pytest.raises(StackError, match="type 'Local' of 'film_id' can't be found"):
         film.shape()
+
+
+def test_a_name_for_type_checkers_only_does_not_hide_the_other_types() -> None:
+    film = Journey("film", "/film/{film_id}")
+    names: dict[str, object] = {"film": film, "Annotated": Annotated, "msgspec": msgspec}
+    # A module as its owner writes it, without `from __future__ import annotations` where Python does without.
+    head = "" if sys.version_info >= (3, 14) else "from __future__ import annotations\n"
+    source = head + (
+        "@film.part\n"
+        "async def details(film_id: Annotated[int, msgspec.Meta(ge=1)], catalog: OnlyForCheckers) -> dict: ...\n"
+        "@film.view('web')\n"
+        "def page(details: dict, catalog: OnlyForCheckers) -> OnlyForCheckers: ...\n"
+    )
+    exec(compile(source, __file__, "exec", dont_inherit=True), names)
+    shape = film.shape({"catalog"})
+    assert shape.inputs["film_id"].type == Annotated[int, msgspec.Meta(ge=1)]
+    assert shape.functions["details"].returns is dict
+    assert shape.services == ("catalog",)

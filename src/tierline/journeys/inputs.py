@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from tierline.journeys.annotations import annotations_of, signature_of
 from tierline.journeys.journey import Journey, Place
 from tierline.journeys.paging import Cursor
 
@@ -42,7 +43,7 @@ class Parameter:
 def parameters(journey: Journey, what: str, function: Callable[..., Any], place: Place) -> list[Parameter]:
     """The function's parameters with their types; a type that can't be read is Any."""
     try:
-        signature = inspect.signature(function)
+        signature = signature_of(function)
     except (TypeError, ValueError):
         raise journey.wrong(place, f"{what}: its parameters can't be read") from None
     hints = type_hints(function)
@@ -66,7 +67,9 @@ def type_hints(function: Callable[..., Any]) -> dict[str, Any]:
         names = {**vars(sys.modules.get(getattr(function, "__module__", ""), types)), **vars(typing)}
         names.update(getattr(function, "__globals__", {}))
         found = {}
-        for name, annotation in getattr(function, "__annotations__", {}).items():
+        for name, annotation in annotations_of(function).items():
+            if isinstance(annotation, typing.ForwardRef):
+                annotation = annotation.__forward_arg__
             if isinstance(annotation, str):
                 try:
                     annotation = eval(annotation, names)  # noqa: S307  the module's own annotation

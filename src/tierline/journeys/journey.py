@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from tierline.errors import StackError
+from tierline.journeys.annotations import annotations_of
 from tierline.journeys.policy import MISSING, Bulkhead, Cache, Policy, policy, seconds
 
 if TYPE_CHECKING:
@@ -245,7 +246,7 @@ class Journey:
                 version = tuple(int(number) for number in since.split(".")) if since else ()
             except ValueError:
                 raise self.wrong(place, f"view since={since!r} is not a version such as '3.2'") from None
-            returns = getattr(function, "__annotations__", {}).get("return")
+            returns = annotations_of(function).get("return")
             html = returns is HTML or returns == "HTML"
             found = media or ("text/html" if html else "application/json")
             for other in self.views:

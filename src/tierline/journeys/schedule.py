@@ -113,7 +113,9 @@ def resolve(journey: Journey, services: set[str] | None) -> Shape:
     for what, place, parameter, in_view in sorted(every, key=lambda entry: entry[2].type is Any):
         name = parameter.name
         if isinstance(parameter.type, Unresolved):
-            if name in inputs or name == "body" or parameter.default is not NOTHING:
+            before = inputs.get(name)
+            value = before is not None and before.source in ("path", "query")
+            if value or name == "body" or parameter.default is not NOTHING:
                 raise journey.wrong(
                     place,
                     f"{what}: the type {parameter.type.text!r} of {name!r} can't be found; "

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from tierline.errors import choices, nearest
+from tierline.journeys.annotations import signature_of
 from tierline.journeys.app import Experience
 from tierline.journeys.building import build
 from tierline.journeys.inputs import PERSONAL, type_hints
@@ -153,7 +154,7 @@ def _asking(function: Callable[..., Any], part: Part, shape: Shape) -> Callable[
     if cache is None:
         return function
     named = {name for key in cache.keys for _, name, _, _ in string.Formatter().parse(key)}
-    signature = inspect.signature(function)
+    signature = signature_of(function)
     more = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=shape.inputs[name].default)
         for name in sorted(shape.needed([part.name]) & (named | PERSONAL) & set(shape.inputs))
