@@ -89,7 +89,14 @@ def url(line: Bench, variable: str = "DATABASE_URL") -> str:
 
 
 async def rows(line: Bench) -> set[int]:
-    connection = await asyncpg.connect(url(line), timeout=5)
+    limit = time.monotonic() + 20
+    while True:
+        try:
+            connection = await asyncpg.connect(url(line), timeout=5)
+            break
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):  # it recovers from its crash
+            assert time.monotonic() < limit
+            await asyncio.sleep(0.05)
     try:
         return {row["id"] for row in await connection.fetch("select id from entry")}
     finally:
