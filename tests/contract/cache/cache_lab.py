@@ -67,6 +67,7 @@ class Origin:
         self.port = 0
         self._server: asyncio.Server | None = None
         self._number = 0
+        self._open: set[asyncio.StreamWriter] = set()
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, limit=1 << 20)
@@ -75,8 +76,11 @@ class Origin:
     async def stop(self) -> None:
         if self._server is not None:
             self._server.close()
+        for writer in list(self._open):
+            writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open.add(writer)
         with contextlib.suppress(
             ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError, ValueError
         ):
@@ -90,6 +94,7 @@ class Origin:
                 self._number += 1
                 if not await self._send(request, answer, writer, f"{key} {self._number}\n".encode()):
                     break
+        self._open.discard(writer)
         writer.close()
 
     async def _send(self, request: Request, answer: Answer, writer: asyncio.StreamWriter, own: bytes) -> bool:

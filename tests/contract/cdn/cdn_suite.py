@@ -408,6 +408,29 @@ async def _(t: Trial, line: Line) -> None:
     assert (await t.get()).body == one.body and t.asked == 1
 
 
+@tried("together", "collapsing", "Many who ask at once for the same are one fetch.")
+async def _(t: Trial, _: Line) -> None:
+    slow = cc("max-age=60")
+    slow.delay = 0.4
+    t.script(slow)
+    bodies = {answer.body for answer in await asyncio.gather(*(t.get() for _ in range(12)))}
+    assert t.asked == 1 and len(bodies) == 1
+
+
+@tried("refreshed", "stale_while_revalidate", "A stale copy is served at once while a fresh one is fetched.")
+async def _(t: Trial, line: Line) -> None:
+    slow = cc("max-age=1, stale-while-revalidate=30")
+    slow.delay = 0.5
+    t.script(cc("max-age=1, stale-while-revalidate=30"), slow)
+    one = await t.get()
+    await asyncio.sleep(2.2)
+    began = time.monotonic()
+    two = await come_from("127.0.0.1", line, "/refreshed")
+    assert two.body == one.body and time.monotonic() - began < 0.4
+    await asyncio.sleep(0.8)
+    assert t.asked == 2 and (await t.get()).body != one.body
+
+
 @tried("private", "pull", "An answer to credentials is for nobody else.")
 async def _(t: Trial, _: Line) -> None:
     t.script(cc("max-age=60"))

@@ -328,7 +328,6 @@ frontend {name}-behind
 
 backend {name}-next
     balance roundrobin
-    retry-on conn-failure empty-response 0rtt-rejected 502 503
     http-request disable-l7-retry unless {{ method GET HEAD OPTIONS }}
     http-request del-header x-tl- -m beg
 {badge}\
