@@ -483,6 +483,10 @@ class GatewayContract:
         assert plain.headers["access-control-allow-origin"] == "https://app.test"
         stranger = self.get("/echo", origin="https://evil.test")
         assert "access-control-allow-origin" not in stranger.headers
+        # A cache in front keeps the answers of origins apart, and that of none.
+        for answer in (plain, stranger, self.get("/echo"), self.get("/echo", x_test_header="vary: accept")):
+            assert "origin" in answer.headers["vary"].lower()
+        assert "accept" in answer.headers["vary"].lower()
 
     # when something fails
 

@@ -71,7 +71,8 @@ def cors(origins: list[str]) -> str:
     http-request set-var(txn.verdict) str(preflight) if METH_OPTIONS {known} {{ req.hdr(access-control-request-method) -m found }}
     http-request return status 204 {said} if METH_OPTIONS {known} {{ req.hdr(access-control-request-method) -m found }}
     http-after-response set-header access-control-allow-origin %[var(txn.origin)] if {known}
-    http-after-response add-header vary origin if {known}
+    # Whoever asks: a cache in front mustn't give one origin the answer of another, or of none.
+    http-after-response add-header vary origin
 """
 
 

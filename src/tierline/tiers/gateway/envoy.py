@@ -60,6 +60,9 @@ def _host(role: Role, context: Context) -> dict[str, Any]:
     }
     if settings["cors"]:
         found["typed_per_filter_config"] = {"envoy.filters.http.cors": _cors(settings["cors"])}
+        # Whoever asks: a cache in front mustn't give one origin the answer of another, or of none.
+        told = {"header": {"key": "vary", "value": "origin"}, "append_action": "APPEND_IF_EXISTS_OR_ADD"}
+        found["response_headers_to_add"] = [*found.get("response_headers_to_add", []), told]
     return found
 
 
