@@ -139,6 +139,14 @@ class Stack(Intent):
                 self.lb.mail,
                 f"a Mail resource that a service uses{nearest(self.lb.mail, mails)} {choices(mails)}",
             )
+        buckets = {each.name for each in self.resources if each.slot == "feature.bucket"}
+        for bucket in self.cdn.buckets.values() if self.cdn else ():
+            if bucket not in buckets:
+                raise self.cdn.wrong(  # type: ignore[union-attr]
+                    "buckets",
+                    bucket,
+                    f"a Bucket resource that a service uses{nearest(bucket, buckets)} {choices(buckets)}",
+                )
         names = {service.name for service in self.services}
         for user in self.apps:
             for used in user.uses:

@@ -2,7 +2,7 @@
 
 dns                      one
 cdn                      one per place (region)
-assets                   one per zone, the origin of static files
+assets                   one per zone, the origin of static files and of buckets' objects
 lb, cache, gateway       one per zone
 experience, services     the first instance of each zone; scaling.py adds the others
 resources                in the first zone; replicas in the next ones
@@ -66,7 +66,7 @@ def _edge(stack: Stack, line: Line) -> Iterable[Role]:
     if stack.cdn is not None:
         for region in line.places:
             yield _role(line, "cdn", "cdn", stack.cdn.data(), region=region, place=region)
-        if stack.cdn.assets is not None:
+        if stack.cdn.assets is not None or stack.cdn.buckets:
             for zone in stack.zones:
                 yield _role(
                     line, "cdn", "assets", stack.cdn.data(), region=stack.region, zone=zone, part="origin"
@@ -160,6 +160,8 @@ def _role(
 def _connected(stack: Stack, line: Line, role: Role, roles: list[Role]) -> Role:
     following: dict[str, tuple[Upstream, ...]] = {}
     behind = {*PATH, "experience", "feature.service", "feature.mail"}
+    if role.part == "origin":
+        behind = {"feature.bucket"}
     needs: list[str] = []
     for name in _next(stack, line, role):
         targets = [other for other in roles if other.name == name and other.slot in behind]
@@ -182,13 +184,13 @@ def _next(stack: Stack, line: Line, role: Role) -> list[str]:
     if role.name == "dns":
         return [line.path[0]] if line.path else []
     if role.part == "origin":
-        return []
+        return list(dict.fromkeys(role.settings["buckets"].values()))
     if role.name in line.path and role.tier in PATH:
         following = line.path[line.path.index(role.name) + 1 :]
         straight = list(following[:1]) or behind
         if role.settings.get("mail") and "mail" in line.system(role.slot).supports:
             straight = [*straight, role.settings["mail"]]
-        return (["assets"] if role.name == "cdn" and role.settings.get("assets") else []) + straight
+        return (["assets"] if role.name == "cdn" and _has_files(role) else []) + straight
     if role.tier == "experience":
         return [service.name for service in stack.services]
     app = next((each for each in stack.apps if each.name == role.name and each.slot == role.slot), None)
@@ -197,6 +199,10 @@ def _next(stack: Stack, line: Line, role: Role) -> list[str]:
         if app
         else []
     )
+
+
+def _has_files(role: Role) -> bool:
+    return bool(role.settings.get("assets") or role.settings.get("buckets"))
 
 
 def _uses(stack: Stack, role: Role) -> list[Resource]:

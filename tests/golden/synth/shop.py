@@ -62,7 +62,9 @@ stack = Stack(
         health="/stock/health",
         records=[Record("@", "TXT", ["v=spf1 -all"]), Record("status", "CNAME", ["status.other.test."])],
     ),
-    cdn=CDN(assets="web", places=["us-east-1", "eu-west-1"], raw="gzip off;"),
+    cdn=CDN(
+        assets="web", buckets={"/invoices/": "invoices"}, places=["us-east-1", "eu-west-1"], raw="gzip off;"
+    ),
     lb=LoadBalancer(balance="consistent_hash", hsts="365d", health="/stock/health", zone_aware=False),
     cache=HTTPCache(),
     gateway=Gateway(auth=tokens, limits=[RateLimit(100)]),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from tierline.engines import binaries
@@ -67,6 +68,14 @@ class SeaweedFS:
         identities, provision = folder / "s3.json", folder / "provision.json"
         ports = [f"-{flag}={context.address(first, name)[1]}" for name, flag in ENDPOINTS.items()]
         access, secret = context.secret(ACCESS_KEY), context.secret(SECRET_KEY)
+        asked = {
+            upstream.role
+            for role in context.plan.roles.values()
+            for upstreams in role.upstreams.values()
+            for upstream in upstreams
+        }
+        # Who is sent requests for objects, as an origin, has no credentials: everybody may read there.
+        public = [role.name for role in unit.roles if role.id in asked]
         return [
             Process(
                 name=unit.id,
@@ -103,7 +112,7 @@ class SeaweedFS:
                 zone=unit.zone,
                 roles=tuple(role.id for role in unit.roles),
                 files={
-                    str(identities): _identities(access, secret),
+                    str(identities): _identities(access, secret, public),
                     str(provision): json.dumps(
                         {
                             "endpoint": [host, port],
@@ -154,7 +163,7 @@ def _sockets(folder: Path) -> list[str]:
     return [f"-{flag}={path}" for flag, path in paths.items()]
 
 
-def _identities(access: str, secret: str) -> str:
+def _identities(access: str, secret: str, public: Sequence[str]) -> str:
     return json.dumps(
         {
             "identities": [
@@ -162,7 +171,8 @@ def _identities(access: str, secret: str) -> str:
                     "name": "tierline",
                     "credentials": [{"accessKey": access, "secretKey": secret}],
                     "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-                }
+                },
+                *([{"name": "anonymous", "actions": [f"Read:{name}" for name in public]}] if public else []),
             ]
         }
     )

@@ -9,7 +9,7 @@ from tierline.errors import PlanError
 from tierline.plan.model import Role
 from tierline.tiers.base import System
 from tierline.tiers.cdn.routes import behaviours
-from tierline.tiers.cloudformation import allow, att, certificate, front_key, policy, ref, sub
+from tierline.tiers.cloudformation import allow, att, certificate, front_key, logical, policy, ref, sub
 from tierline.tiers.feature.s3 import private_bucket
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ function handler(event) {
 class CloudFront(System):
     title = "CloudFront"
     levels = frozenset({"deploys"})
-    supports = frozenset({"pull", "assets", "tls", "http2", "http3", "collapsing", "ranges", "countries"})
+    supports = frozenset(
+        {"pull", "assets", "tls", "http2", "http3", "collapsing", "ranges", "countries", "buckets"}
+    )
     endpoints = {"http": "http", "https": "https"}
     stand_in = "nginx"
 
@@ -43,12 +45,15 @@ class CloudFront(System):
 
 
 def _assets(role: Role, template: Template) -> None:
+    buckets = {logical(name, "bucket"): logical(name, "read") for name in role.upstreams}
     folder = role.settings["assets"]
-    template.add("data", "AssetsBucket", "AWS::S3::Bucket", private_bucket(), keep="Retain")
-    template.output("data", "AssetsBucketName", ref("AssetsBucket"), f"Where the files of {folder} go.")
-    template.note(
-        f"assets: upload them with aws s3 sync {folder} s3://BUCKET (output AssetsBucketName of the data stack)"
-    )
+    if folder is not None:
+        template.add("data", "AssetsBucket", "AWS::S3::Bucket", private_bucket(), keep="Retain")
+        template.output("data", "AssetsBucketName", ref("AssetsBucket"), f"Where the files of {folder} go.")
+        template.note(
+            f"assets: upload them with aws s3 sync {folder} s3://BUCKET (output AssetsBucketName of the data stack)"
+        )
+        buckets["AssetsBucket"] = "AssetsPolicy"
     template.add(
         "edge",
         "AssetsAccess",
@@ -63,22 +68,23 @@ def _assets(role: Role, template: Template) -> None:
         },
     )
     distribution = sub("arn:${AWS::Partition}:cloudfront::${AWS::AccountId}:distribution/${Distribution}")
-    template.add(
-        "edge",
-        "AssetsPolicy",
-        "AWS::S3::BucketPolicy",
-        {
-            "Bucket": ref("AssetsBucket"),
-            "PolicyDocument": policy(
-                allow(
-                    ["s3:GetObject"],
-                    sub("${AssetsBucket.Arn}/*"),
-                    Principal={"Service": "cloudfront.amazonaws.com"},
-                    Condition={"StringEquals": {"AWS:SourceArn": distribution}},
-                )
-            ),
-        },
-    )
+    for bucket, name in buckets.items():
+        template.add(
+            "edge",
+            name,
+            "AWS::S3::BucketPolicy",
+            {
+                "Bucket": ref(bucket),
+                "PolicyDocument": policy(
+                    allow(
+                        ["s3:GetObject"],
+                        sub(f"${{{bucket}.Arn}}/*"),
+                        Principal={"Service": "cloudfront.amazonaws.com"},
+                        Condition={"StringEquals": {"AWS:SourceArn": distribution}},
+                    )
+                ),
+            },
+        )
     template.add(
         "edge",
         "AssetsHeaders",
@@ -99,6 +105,8 @@ def _assets(role: Role, template: Template) -> None:
             }
         },
     )
+    if folder is None:
+        return
     template.add(
         "edge",
         "IndexFunction",
@@ -131,11 +139,14 @@ def _distribution(roles: Sequence[Role], template: Template) -> None:
             "OriginCustomHeaders": [{"HeaderName": "X-Front-Key", "HeaderValue": front_key(template)}],
         }
     ]
-    if "assets" in role.upstreams:
+    stores = {name: logical(name, "bucket") for name in dict.fromkeys(role.settings["buckets"].values())}
+    if role.settings["assets"] is not None:
+        stores = {"assets": "AssetsBucket", **stores}
+    for name, bucket in stores.items():
         origins.append(
             {
-                "Id": "assets",
-                "DomainName": att("AssetsBucket", "RegionalDomainName"),
+                "Id": name,
+                "DomainName": att(bucket, "RegionalDomainName"),
                 "OriginAccessControlId": att("AssetsAccess", "Id"),
                 "S3OriginConfig": {"OriginAccessIdentity": ""},
             }
@@ -238,19 +249,19 @@ def _of_assets(role: Role, template: Template) -> list[dict[str, Any]]:
     if "assets" not in role.upstreams:
         return []
     found = []
-    for match in behaviours(template.project / role.settings["assets"]):
+    for match in behaviours(role.settings, template.project):
         path = match.removeprefix("= ")
+        bucket = role.settings["buckets"].get(path)
+        index = {"EventType": "viewer-request", "FunctionARN": att("IndexFunction", "FunctionARN")}
         found.append(
             {
                 "PathPattern": path if path != match else f"{path}*",
-                "TargetOriginId": "assets",
+                "TargetOriginId": bucket or "assets",
                 "ViewerProtocolPolicy": "redirect-to-https",
                 "Compress": True,
                 "CachePolicyId": _OPTIMIZED,
                 "ResponseHeadersPolicyId": ref("AssetsHeaders"),
-                "FunctionAssociations": [
-                    {"EventType": "viewer-request", "FunctionARN": att("IndexFunction", "FunctionARN")}
-                ],
+                **({} if bucket else {"FunctionAssociations": [index]}),
             }
         )
     return found

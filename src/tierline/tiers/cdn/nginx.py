@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from tierline.engines.context import Context
@@ -14,6 +13,7 @@ from tierline.tiers.base import System
 from tierline.tiers.cache.tier import Purge
 from tierline.tiers.cdn.files import files
 from tierline.tiers.cdn.places import networks, shielded
+from tierline.tiers.cdn.routes import behaviours
 from tierline.tiers.cdn.tier import FEATURES, SIGNING_KEY
 
 _MEMORY = 8 << 20
@@ -180,7 +180,7 @@ def _trust(context: Context) -> str:
 def _locations(role: Role, context: Context, stores: list[caching.Store], told: str) -> str:
     """A location for each path that a rule or the assets folder names, and one for the rest."""
     rules: dict[str, dict[str, Any]] = {rule["path"]: rule for rule in role.settings["rules"]}
-    assets = _behaviours(context.project / role.settings["assets"]) if len(stores) > 1 else []
+    assets = _paths(role, context) if len(stores) > 1 else []
     found = []
     # nginx would redirect /films to /films/ where it has a location for the latter alone.
     bare = [path.rstrip("/") for path in (*assets, *rules) if path.endswith("/") and path != "/"]
@@ -238,9 +238,6 @@ def _location(
     return f"        location {match} {{\n{first}{headers}{body}        }}\n"
 
 
-def _behaviours(folder: Path) -> list[str]:
-    """Paths of what lies in the assets folder, as a CDN's path patterns would name it: the rest goes to the next
-    tier."""
-    names = sorted(each for each in folder.iterdir() if not each.name.startswith("."))
-    found = ["/"] if (folder / "index.html").is_file() else []
-    return found + [f"/{each.name}/" if each.is_dir() else f"/{each.name}" for each in names]
+def _paths(role: Role, context: Context) -> list[str]:
+    """What the assets origin has: paths alone, and those that end in / with all below."""
+    return [each.removeprefix("= ") for each in behaviours(role.settings, context.project)]

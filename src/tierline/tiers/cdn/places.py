@@ -19,7 +19,7 @@ from tierline.tiers.dns.places import REGIONS, table
 def front(role: Role, context: Context, *, gzip: bool = False) -> Front:
     """The front of a place (engines/haproxy/front.py). gzip: whether it compresses, for a store that doesn't."""
     settings = role.settings
-    own = behaviours(context.project / settings["assets"]) if "assets" in role.upstreams else []
+    own = behaviours(settings, context.project) if "assets" in role.upstreams else []
     countries = settings["countries"] or {}
     allow, deny = countries.get("allow", ()), countries.get("deny", ())
     lines = networks(context.plan.region, tuple(allow or deny))

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
-def behaviours(folder: Path) -> list[str]:
-    """Location matches for what lies in the assets folder, as a CDN's path patterns would name it: the rest
-    goes to the next tier."""
+def behaviours(settings: Mapping[str, Any], project: Path) -> list[str]:
+    """Location matches for what lies in the assets folder or in buckets, as a CDN's path patterns would name it:
+    the rest goes to the next tier."""
+    buckets = list(settings["buckets"])
+    if settings["assets"] is None:
+        return buckets
+    folder = project / settings["assets"]
     names = sorted(each for each in folder.iterdir() if not each.name.startswith("."))
     found = ["= /"] if (folder / "index.html").is_file() else []
-    return found + [f"/{each.name}/" if each.is_dir() else f"= /{each.name}" for each in names]
+    found += [f"/{each.name}/" if each.is_dir() else f"= /{each.name}" for each in names]
+    return [*found, *(path for path in buckets if path not in found)]

@@ -93,6 +93,11 @@ class CDN(Intent):
         "Regions with a point of presence; default: the stack's own region.", default=()
     )
     assets: str | None = setting("Folder with static files, served from the assets origin.", default=None)
+    buckets: dict[str, str] = setting(
+        "Paths whose files are objects of a Bucket that a service uses: with {'/media/': 'films'}, /media/a.jpg is the "
+        "object media/a.jpg of the bucket films.",
+        factory=dict,
+    )
     assets_ttl: Duration = setting("How long a place and a browser keep an asset.", default="1h")
     rules: tuple[CDNRule, ...] = setting("How single paths are kept.", default=())
     countries: Countries | None = setting("Which countries' clients it serves. Default: all.", default=None)
@@ -116,6 +121,9 @@ class CDN(Intent):
         for path in paths:
             if paths.count(path) > 1:
                 raise self.wrong("rules", path, "one rule for each path")
+        for path in self.buckets:
+            if _path(path) or not path.endswith("/") or path == "/":
+                raise self.wrong("buckets", path, "paths that begin and end with /, such as /media/")
         if self.shield is not None and self.shield not in self.places:
             raise self.wrong("shield", self.shield, "one of places=")
 
@@ -124,6 +132,8 @@ class CDN(Intent):
         asked = {"pull": "CDN()", "tls": "CDN()"}
         if self.assets is not None:
             asked["assets"] = f"assets={self.assets!r}"
+        if self.buckets:
+            asked["buckets"] = "buckets="
         if self.countries is not None:
             asked["countries"] = "countries="
         if self.shield is not None:
@@ -138,6 +148,7 @@ class CDN(Intent):
 FEATURES: dict[str, str] = {
     "pull": "copies of what the next tier answers, with true Age and X-Cache; names that aren't ours get 421",
     "assets": "static files of a folder",
+    "buckets": "objects of a bucket as static files, ranges too",
     "tls": "TLS 1.2 and 1.3 for clients, and checked certificates towards the next tier",
     "http2": "HTTP/2 for clients",
     "vary": "a copy for each of what the origin's Vary tells apart",
