@@ -27,7 +27,7 @@ import dns.exception
 import dns.message
 import dns.query
 
-from tierline.tiers.dns.places import REGIONS, client, table
+from tierline.tiers.dns.common.places import REGIONS, client, table
 
 ROUNDS = 5
 SECONDS = 1.0

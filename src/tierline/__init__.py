@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tierline.tiers.cdn.tier import CDN, CDNRule, Countries
     from tierline.tiers.client.tier import Affiliate, Mobile, Visit, Web
     from tierline.tiers.core.tier import Cache, Sessions
-    from tierline.tiers.dns.registration import Registration
+    from tierline.tiers.dns.common.registration import Registration
     from tierline.tiers.dns.tier import (
         DNS,
         Failover,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         Weighted,
     )
     from tierline.tiers.domain.tier import Relational, Table
-    from tierline.tiers.feature.season import Season
+    from tierline.tiers.feature.common.season import Season
     from tierline.tiers.feature.tier import (
         Bucket,
         Function,
@@ -64,7 +64,7 @@ _HOMES = {
     "tierline.tiers.dns.tier": (
         "DNS", "Simple", "Multivalue", "Latency", "Weighted", "Geography", "Failover", "Record",
     ),
-    "tierline.tiers.dns.registration": ("Registration",),
+    "tierline.tiers.dns.common.registration": ("Registration",),
     "tierline.tiers.cdn.tier": ("CDN", "CDNRule", "Countries"),
     "tierline.tiers.lb.tier": ("LoadBalancer", "ACME"),
     "tierline.tiers.cache.tier": ("HTTPCache",),
@@ -74,7 +74,7 @@ _HOMES = {
     "tierline.tiers.feature.tier": (
         "Service", "Scale", "Function", "Queue", "Topic", "Stream", "Bucket", "Mail",
     ),
-    "tierline.tiers.feature.season": ("Season",),
+    "tierline.tiers.feature.common.season": ("Season",),
     "tierline.tiers.core.tier": ("Cache", "Sessions"),
     "tierline.tiers.domain.tier": ("Relational", "Table"),
     "tierline.tiers.analytics.tier": ("Telemetry",),

@@ -16,9 +16,9 @@ from tierline.tiers.analytics.tier import Telemetry
 from tierline.tiers.cache.tier import HTTPCache
 from tierline.tiers.cdn.tier import CDN
 from tierline.tiers.client.tier import Client, Visit
-from tierline.tiers.dns.places import REGIONS
+from tierline.tiers.dns.common.places import REGIONS
 from tierline.tiers.dns.tier import DNS
-from tierline.tiers.feature.season import Season
+from tierline.tiers.feature.common.season import Season
 from tierline.tiers.feature.tier import Function, Resource, Scale, Service
 from tierline.tiers.gateway.tier import JWT, Gateway
 from tierline.tiers.lb.tier import LoadBalancer

@@ -15,7 +15,7 @@ from tierline.engines.answers import ENGINE, intent
 from tierline.engines.base import Process
 from tierline.errors import EngineError, PlanError
 from tierline.plan.model import Endpoint, Plan, Role, Unit, Upstream
-from tierline.tiers.dns.places import client, table
+from tierline.tiers.dns.common.places import client, table
 
 PLACES = {"eu-west-1": "127.0.1.1", "us-east-1": "127.0.2.1", "ap-southeast-2": "127.0.3.1"}
 

@@ -12,7 +12,7 @@ from test_answers_support import Local, config, target
 from tierline.engines.answers.clients import Clients
 from tierline.engines.answers.config import Config
 from tierline.engines.answers.networks import address
-from tierline.tiers.dns.places import REGIONS, client, latency, table
+from tierline.tiers.dns.common.places import REGIONS, client, latency, table
 
 PLACES = {
     "eu": {"region": "eu-west-1", "targets": [target("edge", "127.0.1.1")]},

@@ -22,7 +22,7 @@ def command(stack: Path | None, as_json: bool, request: Path | None) -> None:
     import msgspec
 
     from tierline.stack import load
-    from tierline.tiers.dns.registration import registering, reserved
+    from tierline.tiers.dns.common.registration import registering, reserved
 
     loaded, path = load(stack)
     if loaded.dns is None:

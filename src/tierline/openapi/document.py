@@ -16,7 +16,7 @@ from tierline.openapi.asked import documents
 from tierline.openapi.policies import Policies
 from tierline.plan.model import Plan
 from tierline.stack import Stack
-from tierline.tiers.gateway.routes import Routed, routes
+from tierline.tiers.gateway.common.routes import Routed, routes
 
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _ANY = ("GET", "POST", "PUT", "PATCH", "DELETE")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tierline.tiers.gateway.routes import lifetime, login_paths, token_paths, under
+from tierline.tiers.gateway.common.routes import lifetime, login_paths, token_paths, under
 
 _PROBLEM = {"$ref": "#/components/responses/Refused"}
 _LIMITS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tierline.tiers.gateway.routes import Routed
+from tierline.tiers.gateway.common.routes import Routed
 
 _NAME = re.compile(r"\{([A-Za-z_][A-Za-z0-9_:.-]*)\}")
 

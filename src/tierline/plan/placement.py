@@ -20,7 +20,7 @@ from tierline.errors import PlanError
 from tierline.plan.model import Endpoint, Role, Upstream
 from tierline.stack import Stack
 from tierline.tiers.base import System, system, tier_of
-from tierline.tiers.dns.places import table
+from tierline.tiers.dns.common.places import table
 from tierline.tiers.feature.tier import Function, Resource, Service
 
 PATH = ("cdn", "lb", "cache", "gateway")

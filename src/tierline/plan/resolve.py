@@ -24,7 +24,7 @@ from tierline.plan.wiring import wire
 from tierline.stack import Stack
 from tierline.tiers.base import system
 from tierline.tiers.client.tier import Web
-from tierline.tiers.feature.season import Season
+from tierline.tiers.feature.common.season import Season
 from tierline.tiers.feature.tier import Resource, Service
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from tierline.plan.model import Role
-from tierline.tiers.feature.season import DAYS, season_moment
+from tierline.tiers.feature.common.season import DAYS, season_moment
 
 
 def concerns(season: dict[str, Any], role: Role) -> bool:

@@ -91,21 +91,7 @@ def available(tier: str) -> list[str]:
     return sorted(
         module.name
         for module in pkgutil.iter_modules([str(_TIERS / tier)])
-        if module.name
-        not in (
-            "tier",
-            "places",
-            "files",
-            "routes",
-            "policies",
-            "registration",
-            "auth",
-            "words",
-            "envoy_who",
-            "season",
-            "nginx_policies",
-            "nginx_routes",
-        )
+        if not module.ispkg and module.name != "tier"
     )
 
 

@@ -15,7 +15,7 @@ import msgspec
 
 from tierline.engines.answers.networks import behind_loopback
 from tierline.errors import RunError
-from tierline.tiers.dns import places
+from tierline.tiers.dns.common import places
 from tierline.trips.hop import Hop
 from tierline.trips.record import Span, span_id
 

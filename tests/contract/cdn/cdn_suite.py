@@ -23,7 +23,7 @@ from table_abuse import ABUSE
 from tierline.engines.answers.networks import behind_loopback
 from tierline.tiers.base import system
 from tierline.tiers.cdn.tier import SIGNING_KEY, CDNRule, Countries, sign
-from tierline.tiers.dns.places import client
+from tierline.tiers.dns.common.places import client
 
 SCRIPT = b"export function words() { return 'many, many words'; }\n" * 200
 PHOTO = b"\x89PNG\r\n\x1a\n" + random.Random(1).randbytes(20_000)

@@ -12,9 +12,9 @@ from cdn_suite import come_from
 
 from tierline.engines.answers.networks import behind_loopback
 from tierline.errors import StackError
-from tierline.tiers.cdn.places import networks
+from tierline.tiers.cdn.common.places import networks
 from tierline.tiers.cdn.tier import Countries
-from tierline.tiers.dns.places import client
+from tierline.tiers.dns.common.places import client
 
 
 @pytest.mark.parametrize("system", ["nginx", "varnish", "trafficserver"])

@@ -29,7 +29,7 @@ from tierline.run.line import engine
 from tierline.run.probe import answers
 from tierline.run.state import write
 from tierline.stack import Stack
-from tierline.tiers.dns import places
+from tierline.tiers.dns.common import places
 
 
 class DNSLine(Line):

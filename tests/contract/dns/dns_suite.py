@@ -385,7 +385,7 @@ class NameServiceContract:
         assert not line.ask().options
 
     def network(self, region: str) -> str:
-        from tierline.tiers.dns import places
+        from tierline.tiers.dns.common import places
 
         return places.client(region).rpartition(".")[0] + ".0"
 

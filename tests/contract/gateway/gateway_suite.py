@@ -41,7 +41,7 @@ from tierline import (
 from tierline.engines.telemetry.reader import Reader
 from tierline.plan.model import Role
 from tierline.tiers.base import system
-from tierline.tiers.gateway.routes import routes
+from tierline.tiers.gateway.common.routes import routes
 
 EXPOSED = [
     "/echo", "/private", "/limited", "/shared", "/admin", "/scoped", "/inside", "/outside", "/keyed", "/person",

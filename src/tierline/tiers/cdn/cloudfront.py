@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tierline.errors import PlanError
 from tierline.plan.model import Role
 from tierline.tiers.base import System
-from tierline.tiers.cdn.routes import behaviours
+from tierline.tiers.cdn.common.routes import behaviours
 from tierline.tiers.cloudformation import allow, att, certificate, front_key, logical, policy, ref, sub
 from tierline.tiers.feature.s3 import private_bucket
 

@@ -11,9 +11,9 @@ from tierline.engines.nginx.config import TLS, Fragment, hop_format, hop_log, id
 from tierline.plan.model import Role, Upstream
 from tierline.tiers.base import System
 from tierline.tiers.cache.tier import Purge
-from tierline.tiers.cdn.files import files
-from tierline.tiers.cdn.places import networks, shielded
-from tierline.tiers.cdn.routes import behaviours
+from tierline.tiers.cdn.common.files import files
+from tierline.tiers.cdn.common.places import networks, shielded
+from tierline.tiers.cdn.common.routes import behaviours
 from tierline.tiers.cdn.tier import FEATURES, SIGNING_KEY
 
 _MEMORY = 8 << 20

@@ -13,7 +13,7 @@ from tierline.engines.trafficserver.engine import Fragment
 from tierline.plan.model import Role, Upstream
 from tierline.tiers.base import System
 from tierline.tiers.cache.tier import Purge
-from tierline.tiers.cdn.places import front
+from tierline.tiers.cdn.common.places import front
 from tierline.tiers.cdn.tier import FEATURES
 
 _MEMORY = 32 << 20

@@ -10,7 +10,7 @@ from tierline.engines.varnish.engine import Fragment
 from tierline.plan.model import Role, Upstream
 from tierline.tiers.base import System
 from tierline.tiers.cache.tier import Purge
-from tierline.tiers.cdn.places import front
+from tierline.tiers.cdn.common.places import front
 from tierline.tiers.cdn.tier import FEATURES
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from tierline.intent import Duration, Intent, setting
-from tierline.tiers.dns.registration import Registration
+from tierline.tiers.dns.common.registration import Registration
 
 FEATURES = {
     "simple": "the same answer for everyone: the first healthy place",

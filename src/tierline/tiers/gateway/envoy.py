@@ -14,8 +14,8 @@ from tierline.engines.envoy.replies import PROBLEMS
 from tierline.engines.envoy.routing import changes, document, matching, retry
 from tierline.plan.model import Role
 from tierline.tiers.base import System
-from tierline.tiers.gateway import envoy_who as who
-from tierline.tiers.gateway.routes import Routed, limit_name, routes, under
+from tierline.tiers.gateway.common import envoy_who as who
+from tierline.tiers.gateway.common.routes import Routed, limit_name, routes, under
 from tierline.tiers.gateway.tier import FEATURES
 
 _FILTER = "type.googleapis.com/envoy.extensions.filters.http."

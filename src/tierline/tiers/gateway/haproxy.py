@@ -12,7 +12,7 @@ from tierline.engines.haproxy.parts import door, hosts, servers
 from tierline.engines.haproxy.serving import document
 from tierline.plan.model import Role
 from tierline.tiers.base import System
-from tierline.tiers.gateway.routes import Routed, api_keys, limit_name, routes, token_paths, under
+from tierline.tiers.gateway.common.routes import Routed, api_keys, limit_name, routes, token_paths, under
 from tierline.tiers.gateway.tier import FEATURES
 
 _ODD = r"{ path -m reg -i '(/\.\.?(/|$)|//|%2e|%2f|%5c|%00)' }"

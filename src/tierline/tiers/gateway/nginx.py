@@ -12,9 +12,9 @@ from tierline.engines.nginx import policies
 from tierline.engines.nginx.config import TLS, Fragment, hop_format, hop_log, ident, upstream
 from tierline.plan.model import Role
 from tierline.tiers.base import System
-from tierline.tiers.gateway.nginx_policies import told
-from tierline.tiers.gateway.nginx_routes import Passing, up
-from tierline.tiers.gateway.routes import routes
+from tierline.tiers.gateway.common.nginx_policies import told
+from tierline.tiers.gateway.common.nginx_routes import Passing, up
+from tierline.tiers.gateway.common.routes import routes
 from tierline.tiers.gateway.tier import FEATURES
 
 _LACKS = {

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Literal
 
 from tierline.intent import Duration, Intent, Size, setting
-from tierline.tiers.gateway.auth import JWT, MTLS, OIDC, APIKeys, Auth, Quota
-from tierline.tiers.gateway.policies import Access, Canary, Mirror, RateLimit, Route, Version
-from tierline.tiers.gateway.words import headers, plain_path
+from tierline.tiers.gateway.common.auth import JWT, MTLS, OIDC, APIKeys, Auth, Quota
+from tierline.tiers.gateway.common.policies import Access, Canary, Mirror, RateLimit, Route, Version
+from tierline.tiers.gateway.common.words import headers, plain_path
 
 __all__ = [
     "JWT", "MTLS", "OIDC", "APIKeys", "Access", "Auth", "Canary", "Gateway", "Mirror", "Quota", "RateLimit", "Route", "Version",

@@ -8,8 +8,8 @@ from typing import Any
 from tierline.engines.context import Context
 from tierline.engines.nginx import policies
 from tierline.plan.model import Role
-from tierline.tiers.gateway.nginx_routes import up
-from tierline.tiers.gateway.routes import Routed, api_keys, every_version, login_paths, token_paths
+from tierline.tiers.gateway.common.nginx_routes import up
+from tierline.tiers.gateway.common.routes import Routed, api_keys, every_version, login_paths, token_paths
 
 
 def told(role: Role, context: Context, keys: list[dict[str, Any]], table: list[Routed]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from tierline.intent import Duration, Intent, Name, setting
-from tierline.tiers.gateway import words
+from tierline.tiers.gateway.common import words
 
 
 class RateLimit(Intent):

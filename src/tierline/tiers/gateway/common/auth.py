@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from tierline.engines.keysets import ALGORITHMS
 from tierline.intent import Duration, Intent, Name, setting
-from tierline.tiers.gateway import words
+from tierline.tiers.gateway.common import words
 
 
 class Auth(Intent):

@@ -12,7 +12,7 @@ from typing import Any
 
 from tierline.engines.nginx.config import ident
 from tierline.plan.model import Role
-from tierline.tiers.gateway.routes import Routed
+from tierline.tiers.gateway.common.routes import Routed
 
 _HEADERS = {
     "Connection": "",

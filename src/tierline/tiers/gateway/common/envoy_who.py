@@ -15,7 +15,7 @@ from tierline.engines.identity.engine import CLIENT
 from tierline.engines.keysets import pinned
 from tierline.errors import EngineError
 from tierline.plan.model import Role
-from tierline.tiers.gateway.routes import api_keys, login_paths, token_paths, under
+from tierline.tiers.gateway.common.routes import api_keys, login_paths, token_paths, under
 
 _KEYS = "tierline.jwks"
 _LOGIN_KEYS = "tierline.login.jwks"

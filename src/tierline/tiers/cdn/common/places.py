@@ -11,9 +11,9 @@ from tierline.engines.answers.networks import behind_loopback
 from tierline.engines.context import Context
 from tierline.engines.haproxy.front import Front, Rule
 from tierline.plan.model import Role, Upstream
-from tierline.tiers.cdn.routes import behaviours
+from tierline.tiers.cdn.common.routes import behaviours
 from tierline.tiers.cdn.tier import SIGNING_KEY
-from tierline.tiers.dns.places import REGIONS, table
+from tierline.tiers.dns.common.places import REGIONS, table
 
 
 def front(role: Role, context: Context, *, gzip: bool = False) -> Front:
