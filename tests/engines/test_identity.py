@@ -90,6 +90,9 @@ def test_a_code_becomes_tokens_that_its_keys_check(provider: Provider) -> None:
         ({"redirect_uri": f"{BACK}?x=1"}, "invalid_request"),
         ({"redirect_uri": "javascript://films.test/-/login/callback"}, "invalid_request"),
         ({"redirect_uri": "https://[/"}, "invalid_request"),
+        # A browser takes the backslash for a slash, and evil.test for the host.
+        ({"redirect_uri": "https://evil.test\\.localhost/-/login/callback"}, "invalid_request"),
+        ({"redirect_uri": "https://films.test/-/login/\r\ncallback"}, "invalid_request"),
         ({"response_type": "token"}, "unsupported_response_type"),
         ({"scope": "email"}, "invalid_scope"),
         ({"code_challenge_method": "plain"}, "invalid_request"),
@@ -113,6 +116,7 @@ def test_nobody_is_sent_anywhere_for_a_bad_request(
         ({"redirect_uri": "https://films.test/other"}, "invalid_grant"),
         ({"code_verifier": "another"}, "invalid_grant"),
         ({"code_verifier": ""}, "invalid_grant"),
+        ({"code_verifier": "ü"}, "invalid_grant"),
         ({"grant_type": "password"}, "unsupported_grant_type"),
     ],
 )
@@ -138,6 +142,12 @@ def test_a_code_is_good_once_and_not_for_long(provider: Provider, monkeypatch: p
 def test_after_a_logout_one_is_sent_to_the_line_only(provider: Provider) -> None:
     assert provider.leave({"post_logout_redirect_uri": "https://films.test/"}) == "https://films.test/"
     assert provider.leave({"post_logout_redirect_uri": "http://127.0.1.1:8080/"})
-    for stranger in ("https://evil.test/", "https://films.test@evil.test/", "//evil.test/", ""):
+    for stranger in (
+        "https://evil.test/",
+        "https://films.test@evil.test/",
+        "//evil.test/",
+        "https://evil.test\\.localhost/",
+        "",
+    ):
         assert provider.leave({"post_logout_redirect_uri": stranger}) is None
     assert json.dumps(provider.discovery())

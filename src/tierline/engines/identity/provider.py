@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import ipaddress
 import json
+import re
 import secrets
 import time
 from pathlib import Path
@@ -21,6 +22,8 @@ import msgspec
 _CODE_LIVES = 60.0
 _MOST = 1000
 """Codes and refresh tokens that are kept at once; the oldest go."""
+_URI = re.compile(r"[!-\[\]-~]+")
+"""Visible ASCII but the backslash, which a browser takes for a slash and Python for a part of the host's name."""
 
 
 class Refused(Exception):
@@ -117,7 +120,7 @@ class Provider:
             if given.get("redirect_uri") != grant.asked.redirect_uri:
                 raise Refused("invalid_grant", "the redirect_uri is another one than before")
             digest = hashlib.sha256(given.get("code_verifier", "").encode()).digest()
-            if not hmac.compare_digest(_base64(digest), grant.asked.challenge):
+            if not hmac.compare_digest(_base64(digest).encode(), grant.asked.challenge.encode()):
                 raise Refused("invalid_grant", "the code_verifier doesn't fit")
         elif kind == "refresh_token":
             grant = self._refresh.pop(given.get("refresh_token", ""), None)
@@ -162,6 +165,8 @@ class Provider:
 
     def _ours(self, uri: str, path: str | None) -> bool:
         """An address of the line: its domain or this machine, and the path when one is given."""
+        if not _URI.fullmatch(uri):
+            return False
         try:
             parts = urlsplit(uri)
             host = parts.hostname or ""
