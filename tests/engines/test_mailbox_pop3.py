@@ -89,7 +89,7 @@ def test_who_does_not_know_the_password_sees_nothing(inbox: LocalContext) -> Non
 
 
 @pytest.mark.parametrize("said", [b"RETR 0", b"RETR 9", b"RETR x", b"DELE", b"TOP 1", b"TOP 1 -1", b"LIST 99999999999999",
-                                  b"", b"\xff\xfe", b"STAT\x00", b"XYZZY"])  # fmt: skip
+                                  b"RETR 0000000015000", b"", b"\xff\xfe", b"STAT\x00", b"XYZZY"])  # fmt: skip
 def test_nonsense_is_refused_and_the_session_goes_on(inbox: LocalContext, said: bytes) -> None:
     with socket.create_connection(inbox.address("receipts", "pop3"), timeout=5) as sock:
         file = sock.makefile("rwb")

@@ -172,7 +172,7 @@ class _Session:
         self._say("+OK")
 
     def _number(self, words: list[str]) -> int:
-        if len(words) != 1 or not words[0].isdecimal() or not 1 <= int(words[0][:9]) <= len(self._mails):
+        if len(words) != 1 or not words[0].isdecimal() or not 1 <= int(words[0]) <= len(self._mails):
             raise _No(f"no such mail: there are {len(self._mails)}")
         number = int(words[0]) - 1
         if number in self._deleted:
