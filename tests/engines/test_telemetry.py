@@ -201,6 +201,37 @@ def test_what_is_no_export_request_is_refused(body: bytes) -> None:
         otlp.hops(body)
 
 
+def test_what_no_column_can_hold_keeps_nothing_else_out(told: dict[str, Any]) -> None:
+    strange = [
+        {**SPAN, "traceId": "01" * 16, "name": "a\rb"},
+        {**SPAN, "traceId": "02" * 16, "endTimeUnixNano": "9" * 40},
+        {**SPAN, "traceId": "03" * 16, "startTimeUnixNano": "9" * 30},
+    ]
+    records = [
+        {"eventName": "rated", "timeUnixNano": str(at), "attributes": [{"key": "client", "value": {"stringValue": "a\rb"}},
+                                                                  {"key": "step.index", "value": {"intValue": index}}]}
+        for at, index in ((10**18, "1"), (10**30, "1"), (10**18, "9" * 12))
+    ]  # fmt: skip
+    telemetry = Telemetry(told)
+    (Path(told["hops"]) / "edge.jsonl").write_text(line(5))
+    poll(telemetry)
+    for span in strange:
+        for hop in otlp.hops(spans(span)):
+            telemetry._keep(hop)
+    refused = 0
+    for record in records:
+        body = json.dumps({"resourceLogs": [{"scopeLogs": [{"logRecords": [record]}]}]}).encode()
+        try:
+            telemetry._happened += happenings.logs(body, "k")
+        except ValueError:
+            refused += 1
+    telemetry.land()
+    traces = {row[0] for row in telemetry._store.rows("select trace from hops")}
+    assert {f"{5:032x}", "01" * 16} <= traces
+    assert refused == 2 and telemetry._store.rows("select client from events") == [("a b",)]
+    telemetry.close()
+
+
 # Events, and how long what is kept ---------------------------------------------------------------------------
 
 

@@ -184,7 +184,7 @@ class Telemetry:
             else:
                 for hop in otlp.hops(body):
                     self._keep(hop)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             return 400, "application/json", b'{"message":"not an OTLP export request in JSON"}'
         return 200, "application/json", b"{}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import time
 from typing import Any
 
@@ -13,6 +14,11 @@ MARK = b'{"event":'
 """How a line of a hop file begins that is an event."""
 COLUMNS = ("time", "event", "funnel", "step", "position", "session", "client", "zone", "trace", "attributes")
 _KNOWN = frozenset(("at", "event", "funnel", "step", "index", "session", "client", "zone", "trace"))
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_LATEST = 253_402_300_799
+"""Seconds since the epoch: the end of the year 9999."""
+_MOST_STEPS = 1_000_000
 
 Row = tuple[int, str, str, str, int, str, str, str, str, dict[str, Any]]
 """An event as `COLUMNS` says; time in µs since the epoch."""
@@ -37,12 +43,17 @@ def row(line: bytes) -> Row | None:
 
 
 def _row(told: dict[str, Any]) -> Row:
-    def text(name: str) -> str:
-        return str(told.get(name) or "")[:200]
+    """Raises ValueError for what the store's columns can't hold: one such row would keep all others out."""
 
+    def text(name: str) -> str:
+        return _CONTROL.sub(" ", str(told.get(name) or "")[:200])
+
+    at, index = float(told.get("at") or time.time()), float(told.get("index") or 0)
+    if not (0 <= at <= _LATEST and abs(index) <= _MOST_STEPS):
+        raise ValueError("a time or a step's number that is none")
     return (
-        int(float(told.get("at") or time.time()) * 1e6), text("event"), text("funnel"), text("step"),
-        int(told.get("index") or 0), text("session"), text("client"), text("zone"), text("trace"),
+        int(at * 1e6), text("event"), text("funnel"), text("step"),
+        int(index), text("session"), text("client"), text("zone"), text("trace"),
         {name: value for name, value in told.items() if name not in _KNOWN},
     )  # fmt: skip
 

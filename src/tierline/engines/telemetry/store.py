@@ -13,6 +13,9 @@ from tierline.engines.telemetry import keeping
 from tierline.engines.telemetry.events import Row
 from tierline.trips.hop import Hop
 
+_LATEST = 253_402_300_799_000_000
+"""µs since the epoch: the end of the year 9999."""
+
 _TABLES = """
 create table if not exists hops (
     trace varchar, span varchar, parent varchar, tier varchar, system varchar, zone varchar, time timestamp,
@@ -99,11 +102,13 @@ class Store:
     def _copy(self, table: str, rows: list[tuple[Any, ...]]) -> None:
         text = io.StringIO()
         csv.writer(text, quoting=csv.QUOTE_ALL).writerows(rows)
+        # Nothing is guessed from the rows, and one that a column can't hold doesn't keep the others out.
         path = self._folder / f".{table}.csv"
         path.write_text(text.getvalue())
         quoted = str(path).replace("'", "''")
         self._db.execute(
-            f"copy {table} from '{quoted}' (format csv, header false, quote '\"', escape '\"', nullstr '\\N')"
+            f"copy {table} from '{quoted}' (format csv, header false, delimiter ',', quote '\"', escape '\"', "
+            "nullstr '\\N', auto_detect false, ignore_errors true)"
         )
         path.unlink()
 
@@ -119,4 +124,5 @@ class Store:
 
 
 def _timestamp(us: int) -> str:
+    us = min(max(us, 0), _LATEST)
     return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(us // 1_000_000)) + f".{us % 1_000_000:06d}"
