@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tierline.engines.keysets import EMPTY
+from tierline.engines.keysets import EMPTY, usable
 from tierline.errors import RunError
 from tierline.plan.model import Plan, Ref, Text
 from tierline.run.acme import Acme
@@ -78,7 +78,10 @@ class LocalContext:
         if "://" not in given:
             return str((self.project / given).read_text())
         try:
-            return self.fetched.get(given, self.project / ca if ca else None, auth["refresh"])
+            where = self.project / ca if ca else None
+            return self.fetched.get(
+                given, where, auth["refresh"], lambda text: usable(text, auth["algorithms"])
+            )
         except RunError:  # nobody is let in until the keys are there; `follow` tells and tries again
             return EMPTY
 

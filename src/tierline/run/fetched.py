@@ -9,28 +9,37 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import http.client
 import ssl
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tierline.errors import RunError, TierlineError
+from tierline.errors import EngineError, RunError, TierlineError
 from tierline.run.state import write
 
 if TYPE_CHECKING:
     from tierline.run.line import Line
 
 _PATIENCE = 3.0
+_WHOLE = 10.0
+"""Seconds for a whole document: `_PATIENCE` is for each piece of it."""
 _MOST = 1 << 20
 _AGAIN = 1.0
 """Seconds until the next try when one has failed."""
 
 
+def _anything(_: str) -> None:
+    pass
+
+
 class _Asked(msgspec.Struct):
     ca: Path | None
+    good: Callable[[str], object]
     every: float
     due: float
 
@@ -42,23 +51,25 @@ class Fetched:
         self._folder = folder
         self._asked: dict[str, _Asked] = {}
 
-    def get(self, url: str, ca: Path | None, every: float) -> str:
+    def get(
+        self, url: str, ca: Path | None, every: float, good: Callable[[str], object] = _anything
+    ) -> str:  # fmt: skip
         """The last good copy, fetched now when there is none that is young enough. Raises RunError when there is
-        none at all."""
+        none at all. good: raises EngineError for a document that must not take the last one's place."""
         path = self._path(url)
         now = time.time()
         age = now - path.stat().st_mtime if path.is_file() else float("inf")
         wait = every - age
         if age >= every:
             try:
-                self._fetch(url, ca)
+                self._fetch(url, ca, good)
                 wait = every
             except RunError:
-                self._asked[url] = _Asked(ca, every, now + _AGAIN)
+                self._asked[url] = _Asked(ca, good, every, now + _AGAIN)
                 if not path.is_file():
                     raise
                 return path.read_text()
-        self._asked[url] = _Asked(ca, every, now + wait)
+        self._asked[url] = _Asked(ca, good, every, now + wait)
         return path.read_text()
 
     def due(self) -> list[str]:
@@ -72,26 +83,31 @@ class Fetched:
         path = self._path(url)
         before = path.read_text() if path.is_file() else ""
         asked.due = time.time() + _AGAIN
-        self._fetch(url, asked.ca)
+        self._fetch(url, asked.ca, asked.good)
         asked.due = time.time() + asked.every
         return path.read_text() != before
 
     def _path(self, url: str) -> Path:
         return self._folder / f"{hashlib.sha256(url.encode()).hexdigest()[:16]}.json"
 
-    def _fetch(self, url: str, ca: Path | None) -> None:
-        write(self._path(url), document(url, ca))
+    def _fetch(self, url: str, ca: Path | None, good: Callable[[str], object]) -> None:
+        found = document(url, ca)
+        try:
+            good(found)
+        except EngineError as error:
+            raise RunError(f"{url}: {error}") from None
+        write(self._path(url), found)
 
 
 def document(url: str, ca: Path | None = None) -> str:
-    """A JSON object from a URL: 3 s and 1 MiB at most, no redirect to another scheme. Raises RunError."""
+    """A JSON object from a URL: 3 s of silence, 10 s and 1 MiB at most, no redirect to another scheme. Raises RunError."""
     trust = ssl.create_default_context(cafile=str(ca) if ca else None)
     openers = [urllib.request.HTTPSHandler(context=trust), urllib.request.ProxyHandler(), _Straight()]
     request = urllib.request.Request(url, headers={"accept": "application/json"})  # noqa: S310  http(s): checked by the intent
     try:
         with urllib.request.build_opener(*openers).open(request, timeout=_PATIENCE) as answer:
-            body = answer.read(_MOST + 1)
-    except (OSError, ValueError) as error:
+            body = _read(answer, time.monotonic() + _WHOLE)
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise RunError(f"{url} can't be fetched: {getattr(error, 'reason', error)}") from None
     if len(body) > _MOST:
         raise RunError(f"{url} is larger than {_MOST >> 20} MiB")
@@ -100,6 +116,17 @@ def document(url: str, ca: Path | None = None) -> str:
     except msgspec.DecodeError as error:
         raise RunError(f"{url} is no JSON object: {error}") from None
     return str(body, "utf-8", "replace")
+
+
+def _read(answer: http.client.HTTPResponse, until: float) -> bytes:
+    body = b""
+    while len(body) <= _MOST and (piece := answer.read1(_MOST + 1 - len(body))):
+        body += piece
+        if time.monotonic() > until:
+            raise TimeoutError(f"it took longer than {_WHOLE:g} s")
+    if answer.length and len(body) <= _MOST:
+        raise http.client.IncompleteRead(body, answer.length)
+    return body
 
 
 class _Straight(urllib.request.HTTPRedirectHandler):
