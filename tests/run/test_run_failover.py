@@ -207,3 +207,33 @@ def test_a_second_database_of_the_server_goes_on_with_it(line: Bench) -> None:
 
     assert url(line, "OTHER_DATABASE_URL").count("127.0.0.1:") == 2
     assert asyncio.run(asked()) is False
+
+
+def test_who_followed_takes_writes_when_it_is_the_only_one_left(line: Bench) -> None:
+    async def other_leads() -> None:
+        await together(line)
+        if leader(line) == "postgresql":
+            await command("kill", "zone", "a", str(line.folder))
+            limit = time.monotonic() + 15
+            while leader(line) == "postgresql":
+                assert time.monotonic() < limit
+                await asyncio.sleep(0.05)
+            await command("heal", "zone", "a", str(line.folder))
+            await together(line)
+
+    asyncio.run(other_leads())
+    there = asyncio.run(rows(line))
+    line.down()
+    stack = STACK.replace(", replicas=1", "").replace('["a", "b"]', '["a"]')
+    (line.folder / "stack.py").write_text(stack)
+    line.up()
+
+    async def write_one() -> None:
+        connection = await asyncpg.connect(url(line), timeout=5)
+        try:
+            await connection.execute("insert into entry values (-1)")
+        finally:
+            await connection.close()
+
+    asyncio.run(write_one())
+    assert asyncio.run(rows(line)) == there | {-1}

@@ -14,13 +14,14 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tierline.engines.base import Cluster, Process
 from tierline.errors import EngineError
 from tierline.run import probe
 from tierline.run.child import Child
+from tierline.run.state import write
 
 _LOOK = 0.05
 """Seconds between two looks at what is known without asking."""
@@ -35,11 +36,13 @@ class Keeper:
     """One cluster's leader and followers, for as long as the line lives."""
 
     def __init__(
-        self, members: Sequence[Child], describe: Callable[[], dict[str, Process]],
+        self, name: str, children: Mapping[str, Child], describe: Callable[[], dict[str, Process]],
         tell: Callable[[str, str, str], None],
     ) -> None:  # fmt: skip
-        """describe: the processes as the engine describes them now, by name. tell: what, who, text of an event."""
-        self._members = {child.process.name: child for child in members}
+        """name: the cluster's. children: the line's, as they are at any time. describe: the processes as the engine
+        describes them now, by name. tell: what, who, text of an event."""
+        self._name = name
+        self._children = children
         self._describe = describe
         self._tell = tell
         self.together = False
@@ -51,6 +54,8 @@ class Keeper:
         while True:
             await asyncio.sleep(_LOOK)
             leader = self.leader
+            if leader is None:
+                continue
             if not leader.ready.is_set():
                 if self.together and _lost(leader) and self._ready():
                     await self._fail_over(leader)
@@ -75,8 +80,18 @@ class Keeper:
                 await self._fail_over(leader)
 
     @property
-    def leader(self) -> Child:
-        return self._members[_cluster(next(iter(self._members.values()))).leader]
+    def _members(self) -> dict[str, Child]:
+        """A line that changes may get members and lose them."""
+        return {
+            name: child for name, child in self._children.items()
+            if child.process.cluster is not None and child.process.cluster.name == self._name
+        }  # fmt: skip
+
+    @property
+    def leader(self) -> Child | None:
+        """None: the line has no such cluster at the moment."""
+        members = self._members
+        return next((members.get(_cluster(child).leader) for child in members.values()), None)
 
     def _ready(self) -> list[Child]:
         """Followers that answer."""
@@ -104,20 +119,26 @@ class Keeper:
         await old.fence()
         marker = Path(_cluster(old).marker)
         before = old.process.name
-        marker.write_text(new.process.name + "\n")
+        write(marker, new.process.name + "\n")
         if await _output(_cluster(new).promote) is None:
-            marker.write_text(before + "\n")
+            # It may lead all the same, with an answer that came too late: there must never be two.
+            await new.fence()
+            write(marker, before + "\n")
             self._tell(
                 "failover",
                 before,
                 f"{new.process.name} could not take over; see tierline logs {new.process.name}",
             )
             old.release()
-            await asyncio.sleep(1)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(old.ready.wait(), _DEADLINE)
+            new.release()  # as one that led, it takes back what only it has
             return
         self.together = False
         described = self._describe()
         for name, child in self._members.items():
+            if name not in described:  # the line is just about to lose it
+                continue
             was, child.process = child.process, described[name]
             if child is not old:
                 changed = {
@@ -142,14 +163,11 @@ class Keeper:
 
 
 def keepers(
-    children: Sequence[Child], describe: Callable[[], dict[str, Process]], tell: Callable[[str, str, str], None]
+    children: Mapping[str, Child], describe: Callable[[], dict[str, Process]], tell: Callable[[str, str, str], None]
 ) -> list[Keeper]:  # fmt: skip
-    """One for each cluster of the line."""
-    groups: dict[str, list[Child]] = {}
-    for child in children:
-        if child.process.cluster is not None:
-            groups.setdefault(child.process.cluster.name, []).append(child)
-    return [Keeper(members, describe, tell) for members in groups.values()]
+    """One for each cluster of the line. children: by name, as the line keeps them."""
+    found = [child.process.cluster.name for child in children.values() if child.process.cluster is not None]
+    return [Keeper(name, children, describe, tell) for name in dict.fromkeys(found)]
 
 
 def _cluster(child: Child) -> Cluster:

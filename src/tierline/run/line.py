@@ -192,7 +192,7 @@ class Line:
         self.ready_in = time.time() - self.began
         self.phase = "ready"
         self._tasks.append(asyncio.create_task(follow(self)))
-        for keeper in keepers(list(self.children.values()), self._described, self.events.tell):
+        for keeper in keepers(self.children, self._described, self.events.tell):
             self._tasks.append(asyncio.create_task(keeper.run()))
         self._save()
 

@@ -1,7 +1,8 @@
 """Makes a cluster's folder once: `python -m tierline.engines.postgresql.cluster RECIPE.json`.
 
 The recipe is the command that makes it (initdb or pg_basebackup), the folder, and whether it is a standby.
-A folder that an interrupted run left half made is removed first: this runs only while none was finished.
+It is made beside its place and takes it when it is whole: a leader that can't be reached must not cost a follower
+the data that it had.
 """
 
 from __future__ import annotations
@@ -16,15 +17,18 @@ from pathlib import Path
 def main(recipe: str) -> int:
     plan = json.loads(Path(recipe).read_text())
     cluster = Path(plan["cluster"])
-    shutil.rmtree(cluster, ignore_errors=True)
-    done = subprocess.run([*plan["argv"], "-D", str(cluster)], capture_output=True, text=True, check=False)
+    made = cluster.with_name(f"{cluster.name}.new")
+    shutil.rmtree(made, ignore_errors=True)  # what an interrupted run left half made
+    done = subprocess.run([*plan["argv"], "-D", str(made)], capture_output=True, text=True, check=False)
     if done.returncode:
         sys.stderr.write(done.stdout + done.stderr)
         return done.returncode
     if plan["standby"]:
         # Not pg_basebackup's -R: it would also write the primary's address of today into the data folder,
         # where it outranks the configuration of tomorrow.
-        (cluster / "standby.signal").touch(mode=0o600)
+        (made / "standby.signal").touch(mode=0o600)
+    shutil.rmtree(cluster, ignore_errors=True)
+    made.rename(cluster)
     return 0
 
 

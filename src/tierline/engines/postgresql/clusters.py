@@ -50,17 +50,26 @@ def cluster(unit: Unit, found: Member, psql: str, connection: str, synchronous: 
     """What the supervisor needs to keep the unit's data served. None: there is nobody else."""
     if not found.others:
         return None
-    ask = (psql, "-XqAt", "-w", "-v", "ON_ERROR_STOP=1", "-d", connection, "-c")
+    ask = _ask(psql, connection)
     return Cluster(
         name=unit.engine,
         leader=found.leader.id,
         marker=str(found.marker),
         following=(*ask, FOLLOWING),
         position=(*ask, POSITION),
-        promote=(*ask, PROMOTE, "-c", "CHECKPOINT"),
+        promote=promoting(psql, connection),
         alone={str(synchronous): configuration.confirmed(())},
         together={str(synchronous): configuration.confirmed([each.id for each in found.others])},
     )
+
+
+def promoting(psql: str, connection: str) -> tuple[str, ...]:
+    """The command that makes a follower lead; it does nothing on who leads already."""
+    return (*_ask(psql, connection), PROMOTE, "-c", "CHECKPOINT")
+
+
+def _ask(psql: str, connection: str) -> tuple[str, ...]:
+    return (psql, "-XqAt", "-w", "-v", "ON_ERROR_STOP=1", "-d", connection, "-c")
 
 
 def _together(one: Unit, other: Unit) -> bool:

@@ -117,8 +117,11 @@ class PostgreSQL:
                 )
             )
         else:
-            if group is not None and not first:
-                after_ready.append(Step(argv=group.promote, about="leads from now on", timeout=15.0))
+            # Who followed when the line ended, and is the only one in a smaller plan, must take writes, too.
+            followed = (cluster / "standby.signal").exists()
+            if followed or (group is not None and not first):
+                promote = clusters.promoting(self.tool("psql"), mine)
+                after_ready.append(Step(argv=promote, about="leads from now on", timeout=15.0))
             provision = folder / "provision.json"
             files[str(provision)] = json.dumps(self._provision(primary, host, port, passwords, context))
             after_ready.append(
