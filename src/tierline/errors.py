@@ -33,9 +33,9 @@ class RunError(TierlineError):
 
 
 def nearest(given: str, allowed: Iterable[str]) -> str:
-    """`, did you mean 'x'?` for the nearest right spelling, or nothing when none is near."""
+    """`, did you mean 'x'?` for the nearest right spelling, or `;` when none is near: what is allowed follows."""
     close = difflib.get_close_matches(given, list(allowed), n=1, cutoff=0.6)
-    return f", did you mean {close[0]!r}?" if close else ""
+    return f", did you mean {close[0]!r}?" if close else ";"
 
 
 def choices(allowed: Iterable[str]) -> str:

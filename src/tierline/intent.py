@@ -230,7 +230,7 @@ def _convert(annotation: Any, value: Any) -> Any:
         options = typing.get_args(annotation)
         if value not in options:
             shown = [repr(option) for option in options]
-            raise ValueError(f"one of {', '.join(shown)}{nearest(str(value), map(str, options))}")
+            raise ValueError(f"one of {', '.join(shown)}{nearest(str(value), map(str, options)).rstrip(';')}")
         return value
     if origin is tuple:
         # A set has no order, and a plan must be the same every time.

@@ -137,7 +137,7 @@ class Stack(Intent):
             raise self.lb.wrong(
                 "mail",
                 self.lb.mail,
-                f"a Mail resource that a service uses{nearest(self.lb.mail, mails)} {choices(mails)}",
+                f"a Mail resource that a service uses{nearest(self.lb.mail, mails)} there are: {choices(mails)}",
             )
         buckets = {each.name for each in self.resources if each.slot == "feature.bucket"}
         for bucket in self.cdn.buckets.values() if self.cdn else ():
@@ -153,7 +153,7 @@ class Stack(Intent):
                 called = used.name if isinstance(used, Service) else used
                 if isinstance(called, str) and called not in names:
                     raise user.wrong(
-                        "uses", called, f"a service of this stack{nearest(called, names)} {choices(names)}"
+                        "uses", called, f"a service of this stack{nearest(called, names)} there are: {choices(names)}"
                     )
                 if isinstance(used, JWT) and (self.gateway is None or self.gateway.auth is not used):
                     raise user.wrong("uses", used.name, "the JWT that is also the gateway's auth")
@@ -170,7 +170,7 @@ class Stack(Intent):
                 name = each.name if isinstance(each, Service) else each
                 if name not in known:
                     raise season.wrong(
-                        "services", name, f"a service of this stack{nearest(name, known)} {choices(known)}"
+                        "services", name, f"a service of this stack{nearest(name, known)} there are: {choices(known)}"
                     )
                 if known[name].scale.max < season.min:
                     raise season.wrong(
@@ -295,4 +295,4 @@ def _meant(error: BaseException) -> str:
     if not isinstance(error, ImportError) or error.name != "tierline":
         return ""
     given = str(error).partition("'")[2].partition("'")[0]
-    return nearest(given, tierline.__all__)
+    return nearest(given, tierline.__all__).rstrip(";")

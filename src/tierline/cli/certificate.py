@@ -15,7 +15,7 @@ import click
     "--output", type=click.Path(path_type=Path, file_okay=False), help="The folder; default: the current one."
 )
 def command(name: str, stack: Path | None, output: Path | None) -> None:
-    """A client certificate for NAME, good for 90 days, that `Gateway(mtls=MTLS(…))` accepts.
+    """A client certificate for NAME that the gateway accepts. Good for 90 days, for `Gateway(mtls=MTLS(…))`.
 
     Writes NAME.pem and NAME.key, which nobody else may read.
     """

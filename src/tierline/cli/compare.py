@@ -30,7 +30,7 @@ def command(
     lineups: tuple[str, ...], stack: Path | None, uses: tuple[str, ...], file: Path | None, rounds: int,
     seconds: float, rate: float, clients: int, html: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Bring the lineups up beside each other and send them the same workload in turns.
+    """Measure lineups beside each other. They get the same workload in turns.
 
     One lineup with --use is compared with itself without: tierline compare embedded --use lb=envoy.
     """

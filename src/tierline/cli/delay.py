@@ -15,7 +15,7 @@ from tierline.cli.shared import running
 )
 @watch_options
 def command(words: tuple[str, ...], jitter: str, watch: bool, rate: float, seconds: float) -> None:
-    """Whatever a part is sent arrives TIME (200ms, 1.5s) later, until it is healed.
+    """Make a part slow. Whatever it is sent arrives TIME (200ms, 1.5s) later, until it is healed.
 
     New connections and those that are open already: of clients, other tiers, services; of databases, caches and
     queues too. No connection is refused or cut when it begins or ends.

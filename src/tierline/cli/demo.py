@@ -22,7 +22,8 @@ from tierline.errors import RunError
 @click.option("--kill", "victim", default="gateway.a", show_default=True, help="The process that is killed.")
 @click.option("--seconds", default=6.0, show_default=True, help="Length of the load around the kill.")
 def command(stack: Path | None, path: str, regions: str, victim: str, seconds: float) -> None:
-    """Start, visit a page as every client from several regions, kill a process under load, measure, stop."""
+    """A tour that ends by itself. Start, visit a page as every client from several regions, kill a process under
+    load, measure, stop."""
     from tierline.run.state import State
     from tierline.stack import find
 

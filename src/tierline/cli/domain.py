@@ -18,7 +18,7 @@ from tierline.errors import RunError
     "--request", type=click.Path(path_type=Path), help="Write the registrar's request here (mode 0600)."
 )
 def command(stack: Path | None, as_json: bool, request: Path | None) -> None:
-    """Show what would be registered, for whom, and at what price. Never registers anything."""
+    """What registering the domain would take. For whom, and at what price. Never registers anything."""
     import msgspec
 
     from tierline.stack import load

@@ -25,7 +25,7 @@ _PATIENCE = 12.0
 @stack_argument
 @click.option("--volumes", is_flag=True, help="Remove the data, too.")
 def command(stack: Path | None, volumes: bool) -> None:
-    """Stop the line gracefully, then by force; data is kept unless --volumes."""
+    """Stop the line. Gracefully, then by force; data is kept unless --volumes."""
     from tierline.run.state import State
     from tierline.stack import find
 

@@ -25,7 +25,7 @@ _LANDS = 1.2
 )
 @click.option("--json", "as_json", is_flag=True, help="As data.")
 def command(name: str | None, stack: Path | None, client: str, since: str, as_json: bool) -> None:
-    """Visitors per step of the funnel NAME, or of all, and how many of them went on."""
+    """Visitors and conversion per step. Of the funnel NAME, or of all."""
     from tierline.intent import duration
     from tierline.run import control
     from tierline.trips.ask import Telemetry

@@ -12,7 +12,7 @@ from tierline.cli.shared import running
 @words
 @watch_options
 def command(words: tuple[str, ...], watch: bool, rate: float, seconds: float) -> None:
-    """Stop a part in its tracks (SIGSTOP): it keeps its sockets and answers nothing."""
+    """Stop a part in its tracks. It gets SIGSTOP, keeps its sockets and answers nothing."""
     from tierline.run import control
 
     what, name, _, stack = part(words)

@@ -19,7 +19,7 @@ from tierline.errors import StackError, choices, nearest
     "--trip", "trace", help="A trace id as `tierline trip` prints it: which parts its answer waited for."
 )
 def command(name: str, stack: Path | None, explain: bool, svg: bool, trace: str | None) -> None:
-    """The schedule of the journey NAME: what waits for what, deadlines, fallbacks."""
+    """The schedule of the journey NAME. What waits for what, deadlines, fallbacks."""
     from tierline.journeys import explaining
     from tierline.stack import load
 

@@ -15,7 +15,7 @@ from tierline.cli.shared import stack_argument
 @click.option("--schema", metavar="NAME", help="The JSON Schema of what a journey answers.")
 @click.option("--as", "client", default="web", show_default=True, help="With --schema: the kind of client.")
 def command(stack: Path | None, openapi: bool, schema: str | None, client: str) -> None:
-    """Every journey: methods, path, parts; or the document of all, or the schema of one's answer."""
+    """Every journey with methods, path and parts. Or the document of all, or the schema of one's answer."""
     import msgspec
 
     from tierline.errors import StackError, choices, nearest
@@ -31,9 +31,9 @@ def command(stack: Path | None, openapi: bool, schema: str | None, client: str) 
 
         found = {journey.name: journey for journey in loaded.journeys}
         if schema not in found:
-            raise StackError(f"no journey {schema!r}{nearest(schema, found)}; there are: {choices(found)}")
+            raise StackError(f"no journey {schema!r}{nearest(schema, found)} there are: {choices(found)}")
         click.echo(msgspec.json.format(msgspec.json.encode(json_schema(found[schema], client))).decode())
     else:
         for journey in loaded.journeys:
             parts = ", ".join(journey.parts)
-            click.echo(f"{journey.name:<14}{','.join(journey.methods):<10}{journey.path:<24}{parts}")
+            click.echo(f"{journey.name:<14}{', '.join(journey.methods):<13}{journey.path:<24}{parts}")

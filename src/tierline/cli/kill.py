@@ -12,7 +12,7 @@ from tierline.cli.shared import running
 @words
 @watch_options
 def command(words: tuple[str, ...], watch: bool, rate: float, seconds: float) -> None:
-    """Take a part away: it is killed, and stays away until it is healed."""
+    """Take a part away. It is killed, and stays away until it is healed."""
     from tierline.run import control
 
     what, name, _, stack = part(words)

@@ -16,7 +16,7 @@ from tierline.errors import RunError, choices, nearest
 @click.option("--follow", "-f", is_flag=True, help="Go on as more is written.")
 @click.option("--lines", "-n", default=20, show_default=True, help="Lines of each log to begin with.")
 def command(names: tuple[str, ...], stack: Path | None, follow: bool, lines: int) -> None:
-    """Logs of all processes, or of NAMES (the first may be the stack)."""
+    """Logs of all processes, or of NAMES. The first may be the stack."""
     from tierline.run.state import State
     from tierline.stack import find
 

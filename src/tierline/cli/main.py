@@ -11,9 +11,13 @@ import click
 from tierline.errors import TierlineError
 
 _ORDER = (
-    "up", "down", "status", "logs", "restart", "scale", "season", "trip", "plan", "systems", "kill", "hang", "delay", "heal",
-    "token", "synth",
-    "journeys", "journey", "client", "demo",
+    "up", "down", "status", "logs", "restart", "reload", "scale", "season",
+    "trip", "metrics", "funnel",
+    "kill", "hang", "delay", "heal", "compare",
+    "plan", "systems",
+    "journeys", "journey", "client", "openapi",
+    "token", "certificate", "sign", "purge",
+    "synth", "domain", "demo",
 )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from tierline.cli.shared import running, stack_argument
 )
 @click.option("--json", "as_json", is_flag=True, help="Those as data.")
 def command(stack: Path | None, callers: bool, as_json: bool) -> None:
-    """All requests so far by tier, and the gateway's by route and consumer, in Prometheus' format."""
+    """All requests so far, in Prometheus' format. By tier, and the gateway's by route and consumer."""
     from tierline.run import control
     from tierline.trips.ask import Telemetry
 

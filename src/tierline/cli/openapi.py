@@ -17,7 +17,7 @@ from tierline.cli.shared import lineup_options, plan_of, stack_argument
 def command(
     stack: Path | None, lineup: str, uses: tuple[str, ...], no_fusion: bool, output: Path | None
 ) -> None:
-    """Journeys, services' own documents and the gateway's policies as one OpenAPI 3.1 document."""
+    """One OpenAPI 3.1 document of all that is exposed. Of journeys, services' own documents and the gateway's policies."""
     from tierline.errors import StackError
     from tierline.openapi.document import document
     from tierline.stack import load

@@ -17,7 +17,7 @@ from tierline.cli.shared import lineup_options, plan_of, stack_argument
 def command(
     stack: Path | None, lineup: str, uses: tuple[str, ...], no_fusion: bool, as_json: bool, svg: bool
 ) -> None:
-    """Places, roles, engines, fusion, wiring, and what the lineup can't do."""
+    """What would run, and what the lineup can't do. Places, roles, engines, fusion, wiring."""
     from tierline.plan.show import difference, picture, text
     from tierline.run.state import State
 

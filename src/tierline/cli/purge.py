@@ -21,7 +21,7 @@ from tierline.errors import RunError
 def command(
     stack: Path | None, paths: tuple[str, ...], prefixes: tuple[str, ...], tags: tuple[str, ...]
 ) -> None:
-    """Purge copies from the HTTP caches and from every place of the CDN, at once."""
+    """Purge copies everywhere at once. From the HTTP caches and from every place of the CDN."""
     from tierline.run import control
 
     if not paths and not prefixes and not tags:

@@ -12,7 +12,7 @@ from tierline.cli.shared import plan_of, running, stack_argument
 @click.command()
 @stack_argument
 def command(stack: Path | None) -> None:
-    """Read the stack file again and apply what changed without failing a request.
+    """Apply what changed in the stack file. No request fails.
 
     A stack that is wrong, or a configuration that an engine refuses, changes nothing.
     """

@@ -13,7 +13,7 @@ from tierline.cli.shared import running
 @click.argument("name")
 @click.argument("stack", required=False, type=click.Path(path_type=Path))
 def command(name: str, stack: Path | None) -> None:
-    """Restart a process by its NAME, or those of a service or tier; returns when all are ready again."""
+    """Restart the process NAME, or those of a service or tier. Returns when all are ready again."""
     from tierline.run import control
 
     told = control.ask(running(stack).root, {"do": "restart", "name": name}, timeout=300)

@@ -16,7 +16,7 @@ from tierline.errors import RunError
 @click.argument("stack", required=False, type=click.Path(path_type=Path))
 @click.option("--auto", is_flag=True, help="Give the number back to the service's scale.")
 def command(service: str, instances: str | None, stack: Path | None, auto: bool) -> None:
-    """Run INSTANCES of SERVICE in each zone; those who call it are told while requests go on.
+    """Run INSTANCES of SERVICE in each zone. Those who call it are told while requests go on.
 
     The number stays until it is given back with --auto. SERVICE may be a function, or `experience`: the journeys.
     """

@@ -14,7 +14,7 @@ from tierline.cli.shared import running
 @click.argument("what", type=click.Choice(["start", "end"]))
 @click.argument("stack", required=False, type=click.Path(path_type=Path))
 def command(name: str, what: str, stack: Path | None) -> None:
-    """Start the season NAME: its instances, then its warm-ups. Or end it."""
+    """Start the season NAME, or end it. Its instances come first, then its warm-ups."""
     from tierline.run import control
 
     request = {"do": "season", "name": name, "begin": what == "start"}

@@ -15,7 +15,7 @@ from tierline.errors import RunError
 @click.argument("words", nargs=-1, required=True, metavar="[STACK] PATH")
 @click.option("--for", "lasts", default="1h", show_default=True, help="How long it counts.")
 def command(words: tuple[str, ...], lasts: str) -> None:
-    """Sign PATH, or all below it when it ends in /, and print it with its token."""
+    """Sign PATH for who may have it, and print it with its token. All below it, when it ends in /."""
     from tierline.intent import duration
     from tierline.tiers.cdn.tier import SIGNING_KEY, sign
 

@@ -16,7 +16,7 @@ from tierline.cli.shared import running, stack_argument
 @stack_argument
 @click.option("--json", "as_json", is_flag=True, help="As data.")
 def command(stack: Path | None, as_json: bool) -> None:
-    """Services with their load, then processes: zones, ages, restarts and memory."""
+    """Services with their load, then processes. Their zones, ages, restarts and memory."""
     from tierline.run import control
 
     told = control.ask(running(stack).root, {"do": "status"})

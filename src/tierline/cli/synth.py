@@ -19,7 +19,7 @@ from tierline.cli.shared import plan_of, stack_argument
 def command(
     stack: Path | None, lineup: str, uses: tuple[str, ...], out: Path | None, linted: bool, as_json: bool
 ) -> None:
-    """Write CloudFormation templates: one per layer, in the order in which they are deployed."""
+    """Write CloudFormation templates. One per layer, in the order in which they are deployed."""
     from tierline.deploy.checks import fits_request
     from tierline.deploy.synth import synthesize
     from tierline.errors import PlanError

@@ -10,7 +10,7 @@ import click
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="As data.")
 def command(as_json: bool) -> None:
-    """Every system of every tier: its levels, what it supports, and the binary that would run."""
+    """Every system of every tier. Its levels, what it supports, and the binary that would run."""
     from tierline.engines import binaries
     from tierline.errors import EngineError
     from tierline.run.line import engine

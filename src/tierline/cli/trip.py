@@ -28,7 +28,7 @@ def command(
     words: tuple[str, ...], client: str, region: str | None, method: str, headers: tuple[str, ...], data: str | None,
     token: str | None, as_json: bool, show_body: bool,
 ) -> None:  # fmt: skip
-    """Send one request as a client would and show its trip through every tier."""
+    """Send one request and show its trip through every tier. As a client would send it."""
     from tierline.run import control
     from tierline.trips.ask import hops
     from tierline.trips.client import Client

@@ -38,7 +38,7 @@ def command(
     stack: Path | None, lineup: str, uses: tuple[str, ...], no_fusion: bool, detach: bool, given: tuple[str, ...],
     reload: bool | None, scale: bool, supervise: int | None,
 ) -> None:  # fmt: skip
-    """Start the line: in the foreground with a live view, or detached."""
+    """Start the line. In the foreground with a live view, or detached."""
     ports = ports_of(given)
     if detach:
         _detach(stack)

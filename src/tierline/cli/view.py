@@ -74,7 +74,8 @@ def summary(status: dict[str, Any]) -> str:
     lines = [
         f"{click.style(status.get('stack', ''), bold=True)} is up after {status.get('ready_in', 0):.1f} s"
     ]
-    lines += [f"  {label:<18} {url}" for label, url in urls.items()]
+    width = max(map(len, urls), default=0)
+    lines += [f"  {label:<{width}}  {url}" for label, url in urls.items()]
     lines.append("try  tierline trip / · tierline status · tierline logs --follow · tierline down")
     return "\n".join(lines)
 

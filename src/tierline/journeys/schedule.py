@@ -146,7 +146,7 @@ def resolve(journey: Journey, services: set[str] | None) -> Shape:
             known = {*functions, *journey.path_names, *BUILTINS, *services}
             raise journey.wrong(
                 place,
-                f"{what} needs {name!r}, which is no part, path value or service{nearest(name, known)}; "
+                f"{what} needs {name!r}, which is no part, path value or service{nearest(name, known)} "
                 f"there are: {choices(known)}; for a query value give it a type or a default",
             )
     order = _order(journey, functions)

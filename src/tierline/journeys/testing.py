@@ -120,7 +120,7 @@ def faked(journey: Journey, fakes: Mapping[str, Any]) -> tuple[Journey, dict[str
         else:
             known = {*copy.parts, *needs}
             raise AssertionError(
-                f"journey {journey.name!r} has no part or service {name!r}{nearest(name, known)}; "
+                f"journey {journey.name!r} has no part or service {name!r}{nearest(name, known)} "
                 f"there are: {choices(known)}"
             )
     missing = [name for name in copy.needs if name not in services]

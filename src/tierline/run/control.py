@@ -13,6 +13,9 @@ from typing import Any
 
 from tierline.errors import RunError, TierlineError
 
+# A request carries the plan of a whole stack: asyncio's own limit for a line, 64 KiB, is the size of a small one.
+_LONGEST = 64 << 20
+
 Handler = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
@@ -50,7 +53,7 @@ async def serve(root: Path, handler: Handler) -> asyncio.Server:
             listener.bind(path)
         finally:
             os.umask(before)
-    return await asyncio.start_unix_server(answer, sock=listener)
+    return await asyncio.start_unix_server(answer, sock=listener, limit=_LONGEST)
 
 
 def ask(root: Path, request: dict[str, Any], timeout: float = 30.0) -> dict[str, Any]:

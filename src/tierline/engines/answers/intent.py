@@ -38,17 +38,17 @@ def node(given: object, regions: list[str], where: str = "route") -> Any:
     if isinstance(given, str):
         if given not in regions:
             raise PlanError(
-                f"dns {where}: no place {given!r}{nearest(given, regions)}; there are {choices(regions)}"
+                f"dns {where}: no place {given!r}{nearest(given, regions)} there are {choices(regions)}"
             )
         return given
     kind = str(given.get("kind")).lower() if isinstance(given, dict) else str(given)
     if not isinstance(given, dict) or kind not in _FIELDS:
         raise PlanError(
-            f"dns {where}: no policy {kind!r}{nearest(kind, _FIELDS)}; there are {choices(_FIELDS)}"
+            f"dns {where}: no policy {kind!r}{nearest(kind, _FIELDS)} there are {choices(_FIELDS)}"
         )
     for field in given.keys() - _FIELDS[kind] - {"kind"}:
         raise PlanError(
-            f"dns {where}: {kind} has no field {field!r}{nearest(field, _FIELDS[kind])}; "
+            f"dns {where}: {kind} has no field {field!r}{nearest(field, _FIELDS[kind])} "
             f"it has {choices(_FIELDS[kind])}"
         )
     if kind == "weighted":
