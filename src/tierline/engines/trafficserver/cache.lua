@@ -101,7 +101,7 @@ local function keep()
     local vary = said['Vary'] or ''
     if (has(control, 'private') or string.find(vary, '*', 1, true)
         or (said['Set-Cookie'] and not has(control, 'public') and not has(control, 's%-maxage'))) then
-        ts.http.server_resp_set_store(0)
+        ts.http.set_server_resp_no_store(1)
         ts.http.resp_cache_transformed(0)
         if ts.ctx['verdict'] == 'miss' then ts.ctx['verdict'] = 'pass' end
         return

@@ -35,7 +35,6 @@ class TrafficServerCache(System):
         "hop-named": "Traffic Server passes on fields that Connection names",
         "hop-request-named": "Traffic Server passes on fields that Connection names",
         "vary-lines": "Traffic Server looks at one line of Vary",
-        "collapsed-not-private": "who waits while the first answer is written may get it, private or not",
         "stale-if-error": "Traffic Server doesn't know stale-if-error",
         "stale-if-error-gone": "Traffic Server doesn't know stale-if-error",
         "stale-while-revalidate": "Traffic Server doesn't know stale-while-revalidate",
