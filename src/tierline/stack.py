@@ -153,7 +153,9 @@ class Stack(Intent):
                 called = used.name if isinstance(used, Service) else used
                 if isinstance(called, str) and called not in names:
                     raise user.wrong(
-                        "uses", called, f"a service of this stack{nearest(called, names)} there are: {choices(names)}"
+                        "uses",
+                        called,
+                        f"a service of this stack{nearest(called, names)} there are: {choices(names)}",
                     )
                 if isinstance(used, JWT) and (self.gateway is None or self.gateway.auth is not used):
                     raise user.wrong("uses", used.name, "the JWT that is also the gateway's auth")
@@ -170,7 +172,9 @@ class Stack(Intent):
                 name = each.name if isinstance(each, Service) else each
                 if name not in known:
                     raise season.wrong(
-                        "services", name, f"a service of this stack{nearest(name, known)} there are: {choices(known)}"
+                        "services",
+                        name,
+                        f"a service of this stack{nearest(name, known)} there are: {choices(known)}",
                     )
                 if known[name].scale.max < season.min:
                     raise season.wrong(

@@ -102,7 +102,7 @@ def waterfall(path: str, trip: dict[str, Any]) -> str:
         )
         verdict = hop["verdict"] + (" ✗" if hop["attributes"].get("error") else "")
         lines.append(
-            f"  {hop['tier']:<11} {hop['system']:<12.12} {hop['zone']:<14} {bar:<{_WIDTH}} {own / 1000:7.2f} ms  "
+            f"  {hop['tier']:<11} {hop['system']:<13.13} {hop['zone']:<14} {bar:<{_WIDTH}} {own / 1000:7.2f} ms  "
             f"{verdict}{'  ' + click.style(name, dim=True) if name else ''}"
         )
     return "\n".join(lines)
