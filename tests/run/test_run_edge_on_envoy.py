@@ -111,6 +111,19 @@ def test_what_nobody_signed_for_comes_from_the_copy(edge: Edge) -> None:
     assert edge.ask("/public")[1]["number"] > seen
 
 
+def test_services_hear_who_the_client_is_whichever_way_it_came(edge: Edge) -> None:
+    ways: list[tuple[str, str, str | None]] = [
+        ("/who/1", "GET", None),
+        ("/who/2", "GET", edge.token),
+        ("/who/3", "POST", None),
+    ]
+    for path, method, token in ways:
+        told = {"X_Forwarded_For": "192.0.2.9", "X_Tierline_From": "192.0.2.9"}
+        _, said, _ = edge.ask(path, method=method, token=token, **told)
+        assert said["heard"]["x-forwarded-for"] == "127.0.0.1", (path, method)
+        assert not [name for name in said["heard"] if name in ("x-tierline-from", "x-tierline-ask")]
+
+
 def test_a_purge_reaches_the_copies(edge: Edge) -> None:
     edge.ask("/purged")
     eventually(lambda: edge.ask("/purged")[2].get("cache-status") == "tierline-cache; hit")

@@ -107,6 +107,10 @@ function envoy_on_request(handle)
     headers:remove("inner-control")
   end
   local kept = versioned(target)
+  -- The filter's own requests name this machine as the last client: who it is goes beside them (cache_judge.lua).
+  local from = headers:get("x-forwarded-for")
+  if not from then from = handle:streamInfo():downstreamDirectRemoteAddress():match("^%[?(.-)%]?:%d+$") or "" end
+  headers:replace("x-tierline-from", from)
   local key, base = identity(headers, kept)
   local asked = { path = plain(target), version = version, key = key, base = base }
   begin(handle, asked)

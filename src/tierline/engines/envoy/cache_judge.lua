@@ -10,6 +10,11 @@ function envoy_on_request(handle)
   local ask, control = headers:get("x-tierline-ask"), headers:get("x-tierline-control")
   local target, kept = headers:get(":path"):match("^([^#]*)(#?)")
   if kept == "" then return end
+  local from = headers:get("x-tierline-from")
+  if from then
+    headers:remove("x-tierline-from")
+    headers:replace("x-forwarded-for", from)
+  end
   if control then
     headers:remove("x-tierline-control")
     headers:replace("cache-control", control)

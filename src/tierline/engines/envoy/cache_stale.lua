@@ -35,7 +35,9 @@ function stale_asked(handle, headers, key, target, ask)
   if now < copy.swr then
     if now >= copy.aside then
       copy.aside = now + ASIDE
-      handle:httpCall(SELF, again(headers, target, "no-cache"), "", 10000, true)
+      handle:httpCall(SELF, again(headers, target, "no-cache"), "", {
+        asynchronous = true, timeout_ms = 10000, send_xff = false,
+      })
     end
   elseif now < copy.sie then
     if waiting > 1000 then pending, waiting = {}, 0 end
@@ -71,7 +73,7 @@ function stale_stands_in(handle, ask)
   if call == nil then return false end
   pending[ask], waiting = nil, waiting - 1
   handle:body(true)  -- held back: once it is on its way, it can't be another one
-  local got, body = handle:httpCall(SELF, call, "", 2000)
+  local got, body = handle:httpCall(SELF, call, "", { timeout_ms = 2000, send_xff = false })
   if not (got["cache-status"] or ""):find("hit") then return false end
   local headers, before = handle:headers(), {}
   for name in pairs(headers) do before[#before + 1] = name end
