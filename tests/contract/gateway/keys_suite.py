@@ -36,6 +36,7 @@ class KeyServer:
     def __init__(self, folder: Path) -> None:
         self.names: tuple[str, ...] = ("elliptic", "rsa", "strong")
         self.broken: bytes | None = None
+        self.named = True
         self.asked = 0
         folder.mkdir(parents=True)
         authority = Authority(folder)
@@ -68,7 +69,8 @@ class KeyServer:
         for name in self.names:
             algorithm, private = KEYS[name]
             key = json.loads(jwt.get_algorithm_by_name(algorithm).to_jwk(private.public_key()))
-            keys.append({**key, "kid": name, "alg": algorithm, "use": "sig"})
+            kid = {"kid": name} if self.named else {}
+            keys.append({**key, **kid, "alg": algorithm, "use": "sig"})
         # What a set may also hold, and no gateway should stumble over.
         keys += [
             {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA", "kid": "bent"},
@@ -209,3 +211,18 @@ class KeysContract(Contract):
             self.arrived(self.get("/private", **token("elliptic")))
         finally:
             self.server.broken = None
+
+    def test_keys_without_ids_are_all_tried(self) -> None:
+        self.asks("jwks_url")
+        before = self.server.names
+        self.server.named, self.server.names = False, ("elliptic", "later")
+        try:
+            self.until(200, "later")
+            for name in self.server.names:
+                algorithm, private = KEYS[name]
+                claims = {"iss": "https://issuer.test", "aud": "us", "exp": int(time.time()) + 600}
+                signed = jwt.encode(claims, private, algorithm)
+                self.arrived(self.get("/private", authorization=f"Bearer {signed}"))
+        finally:
+            self.server.named, self.server.names = True, before
+            self.until(200, "elliptic")

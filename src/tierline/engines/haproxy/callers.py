@@ -92,7 +92,7 @@ def tokens(auth: dict[str, Any], jwks: str, match: str, folder: Path) -> tuple[s
         named = f" {{ var(txn.kid) -m str '{kid}' }}" if kid else ""
         lines += (
             f'    http-request set-var(txn.signed) var(txn.bearer),jwt_verify("{algorithm}","{path}") '
-            f"if has_token {{ var(txn.alg) -m str {algorithm} }}{named}\n"
+            f"if has_token !{{ var(txn.signed) -m int eq 1 }} {{ var(txn.alg) -m str {algorithm} }}{named}\n"
         )
     payload = "var(txn.bearer),jwt_payload_query"
     lines += f"""\
