@@ -62,7 +62,8 @@ def main() -> None:
         if action == "done":
             return
         if action == "+":
-            processes[int(rest[0])] = rest[1]
+            # One that had ended before it was looked at has no start time; its workers may be there all the same.
+            processes[int(rest[0])] = rest[1] if len(rest) > 1 else "-"
         elif action == "-":
             processes.pop(int(rest[0]), None)
     sweep(processes)

@@ -242,7 +242,8 @@ class Line:
             with contextlib.suppress(BrokenPipeError):
                 self._guardian.stdin.write(b"done\n")
                 self._guardian.stdin.flush()
-            self._guardian.stdin.close()
+            with contextlib.suppress(BrokenPipeError):
+                self._guardian.stdin.close()
             self._guardian.wait(5)
 
     def _front_to_back(self) -> list[list[Child]]:
