@@ -137,7 +137,9 @@ class KeysContract(Contract):
         self.asks("jwks_url")
         found = self.arrived(self.get("/private/x", **token(key)))
         assert found["headers"]["x-tierline-subject"] == "u1"
-        self.arrived(self.get("/admin", **token(key, role="admin")))
+        admin = self.get("/admin", **token(key, role="admin"))
+        self.arrived(admin)
+        assert admin.headers["cache-control"] == "private, no-store", "no copy is for who may not have it"
         self.refused(self.get("/admin", **token(key, role="guest")), 403)
 
     @pytest.mark.parametrize(

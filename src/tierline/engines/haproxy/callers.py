@@ -203,6 +203,8 @@ def access(rule: dict[str, Any], number: int) -> str:
     asked, policy = f"access{number}", named("access", number, rule["paths"])
     if rule["methods"]:
         asked += f" {{ method {' '.join(rule['methods'])} }}"
+    # A cache in front would give it to those who may not have it.
+    lines += f"    http-request set-var(txn.private) bool(true) if {asked}\n"
     payload = "var(txn.bearer),jwt_payload_query"
     for claim, value in rule["claims"].items():
         lines += refuse(

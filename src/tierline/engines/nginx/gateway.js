@@ -124,6 +124,7 @@ function access(r, path, rules, claims) {
     for (let at = 0; at < rules.length; at++) {
         const rule = rules[at];
         if ((rule.methods.length && !has(rule.methods, r.method)) || !under(path, rule.paths)) continue;
+        r.variables.gw_private = '1';  // a cache in front would give it to those who may not have it
         const scopes = claims && typeof claims.scope == 'string' ? claims.scope.split(' ') : [];
         const allowed = all(rule.claims, (pair) => claims && claim(claims, pair[0]) === pair[1])
             && all(rule.scopes, (scope) => scopes.includes(scope))

@@ -137,7 +137,7 @@ def _policies(role: Role, context: Context, name: str) -> tuple[str, str, dict[s
     for each in after:
         more, table = callers.limit(counters, f"{name}-limit-{counters}", each)
         rules, tables, counters = rules + more, tables + table, counters + 1
-    rules += callers.PRIVATE if settings["keys"] or settings["auth"] else ""
+    rules += callers.PRIVATE if settings["keys"] or settings["auth"] or access else ""
     return rules + (callers.LEFT if counters else ""), tables, files, counters
 
 

@@ -55,7 +55,13 @@ def filters(role: Role, context: Context) -> list[dict[str, Any]]:
         found.append(login.filter(settings["login"], given.endpoints, folder, match))
     if providers:
         found.append(callers.jwt(providers, needed))
-    private = list(dict.fromkeys([*(settings["keys"] or {}).get("paths", []), *needed]))
+    # A rule that lets only some read is about copies, too.
+    ruled = [
+        path
+        for rule in settings["access"] if not rule["methods"] or {"GET", "HEAD"} & set(rule["methods"])
+        for path in rule["paths"]
+    ]  # fmt: skip
+    private = list(dict.fromkeys([*(settings["keys"] or {}).get("paths", []), *needed, *ruled]))
     if private:
         # `needed` has every version's paths already.
         found.append(callers.private(under(private, settings)))
