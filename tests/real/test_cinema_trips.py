@@ -181,7 +181,7 @@ def test_checkout_without_a_token_is_refused_by_the_gateway(cinema: Bench) -> No
 
 
 def test_an_order_is_paid_and_its_receipt_arrives_in_the_inbox(cinema: Bench) -> None:
-    told = json.dumps({"film_id": 42, "seats": 3, "email": "grace@example.com"})
+    told = json.dumps({"film_id": 42, "seats": 3, "email": "hedy@example.com"})
     status, bought = asked(cinema, "/checkout", "--data", told, "--token", "dev")
     assert status == 200
     assert bought["order"]["status"] == "placed"
@@ -195,7 +195,7 @@ def test_an_order_is_paid_and_its_receipt_arrives_in_the_inbox(cinema: Bench) ->
     def mails() -> Any:
         answer = httpx.get(
             f"{base}/api/mails",
-            params={"recipient": "grace@example.com"},
+            params={"recipient": "hedy@example.com"},
             headers={"authorization": f"Bearer {token}"},
         )
         return answer.json()["mails"]

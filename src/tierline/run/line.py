@@ -52,8 +52,8 @@ def ordered(plan: Plan, listed: list[Process]) -> list[Process]:
     """The processes, each edge tier starting after what it sends requests to.
 
     Balancers, caches and the name service check what is behind them or remember who failed: started too early,
-    they would send the first clients away. A gateway remembers nobody before it is asked, so it starts at once
-    and who stands before it waits for what is behind it, too.
+    they would send the first clients away. A gateway whose engine doesn't check remembers nobody before it is
+    asked, so it starts at once and who stands before it waits for what is behind it, too.
     """
     roles = plan.roles
     owner = {role: process.name for process in listed for role in process.roles}
@@ -71,7 +71,7 @@ def ordered(plan: Plan, listed: list[Process]) -> list[Process]:
     for process in listed:
         waits[process.name] = set(process.after)
         for role in process.roles:
-            if roles[role].tier in ("dns", "cdn", "lb", "cache"):
+            if process.checks or roles[role].tier in ("dns", "cdn", "lb", "cache"):
                 waits[process.name] |= behind(role)
         waits[process.name].discard(process.name)
 

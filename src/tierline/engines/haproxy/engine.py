@@ -54,6 +54,7 @@ class HAProxy:
                 # A master keeps the listeners while workers with the old and the new configuration change over.
                 argv=(program, "-W", "-db", "-f", str(config)),
                 cwd=str(folder),
+                checks=True,
                 region=unit.region,
                 zone=unit.zone,
                 roles=tuple(role.id for role in unit.roles),
