@@ -37,14 +37,15 @@ class Keeper:
 
     def __init__(
         self, name: str, children: Mapping[str, Child], describe: Callable[[], dict[str, Process]],
-        tell: Callable[[str, str, str], None],
+        tell: Callable[[str, str, str], None], changing: asyncio.Lock,
     ) -> None:  # fmt: skip
         """name: the cluster's. children: the line's, as they are at any time. describe: the processes as the engine
-        describes them now, by name. tell: what, who, text of an event."""
+        describes them now, by name. tell: what, who, text of an event. changing: held by who changes the line."""
         self._name = name
         self._children = children
         self._describe = describe
         self._tell = tell
+        self._changing = changing
         self.together = False
         """Whether each write has been confirmed by a follower since this was set."""
 
@@ -58,7 +59,7 @@ class Keeper:
                 continue
             if not leader.ready.is_set():
                 if self.together and _lost(leader) and self._ready():
-                    await self._fail_over(leader)
+                    await self._lost(leader)
                 continue
             if leader.began != began:  # started anew: with the files that count alone
                 began, self.together, asked, silent = leader.began, False, 0.0, 0
@@ -77,7 +78,7 @@ class Keeper:
                 silent += 1
                 asked = 0.0
             if silent >= _SILENT and self.together:
-                await self._fail_over(leader)
+                await self._lost(leader)
 
     @property
     def _members(self) -> dict[str, Child]:
@@ -109,6 +110,12 @@ class Keeper:
             await leader.rewrite(cluster.together if together else cluster.alone)
             _reload(leader)
             self.together = together
+
+    async def _lost(self, leader: Child) -> None:
+        """A change of the line and this one would each describe processes that the other has just replaced."""
+        async with self._changing:
+            if leader is self.leader and self._ready():
+                await self._fail_over(leader)
 
     async def _fail_over(self, old: Child) -> None:
         began = time.monotonic()
@@ -162,12 +169,20 @@ class Keeper:
         return self._members[max(found)[1]] if found else None
 
 
-def keepers(
-    children: Mapping[str, Child], describe: Callable[[], dict[str, Process]], tell: Callable[[str, str, str], None]
-) -> list[Keeper]:  # fmt: skip
-    """One for each cluster of the line. children: by name, as the line keeps them."""
-    found = [child.process.cluster.name for child in children.values() if child.process.cluster is not None]
-    return [Keeper(name, children, describe, tell) for name in dict.fromkeys(found)]
+async def keep(
+    children: Mapping[str, Child], describe: Callable[[], dict[str, Process]], tell: Callable[[str, str, str], None],
+    changing: asyncio.Lock,
+) -> None:  # fmt: skip
+    """A keeper for each cluster of the line, also for one that a change brings, until cancelled. children: by name,
+    as the line keeps them."""
+    async with asyncio.TaskGroup() as tasks:
+        kept: set[str] = set()
+        while True:
+            clusters = {child.process.cluster.name for child in children.values() if child.process.cluster}
+            for name in clusters - kept:
+                tasks.create_task(Keeper(name, children, describe, tell, changing).run())
+            kept |= clusters
+            await asyncio.sleep(1)
 
 
 def _cluster(child: Child) -> Cluster:

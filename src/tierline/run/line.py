@@ -26,7 +26,7 @@ from tierline.run.addresses import Addresses, choose
 from tierline.run.child import Child
 from tierline.run.context import LocalContext
 from tierline.run.events import Events
-from tierline.run.failover import keepers
+from tierline.run.failover import keep
 from tierline.run.fetched import follow
 from tierline.run.isolation import Isolation
 from tierline.run.renewal import Renewal
@@ -192,8 +192,8 @@ class Line:
         self.ready_in = time.time() - self.began
         self.phase = "ready"
         self._tasks.append(asyncio.create_task(follow(self)))
-        for keeper in keepers(self.children, self._described, self.events.tell):
-            self._tasks.append(asyncio.create_task(keeper.run()))
+        keeping = keep(self.children, self._described, self.events.tell, self.changing)
+        self._tasks.append(asyncio.create_task(keeping))
         self._save()
 
     def _described(self) -> dict[str, Process]:

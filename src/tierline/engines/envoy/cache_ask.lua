@@ -185,6 +185,7 @@ end
 
 function envoy_on_response(handle)
   local headers, info = handle:headers(), handle:streamInfo():dynamicMetadata()
+  headers:remove("x-envoy-upstream-service-time")  -- the cache filter's own client says it, whatever the router is told
   local known = info:get("tierline")
   local asked = known and under_way[known.ask]
   if asked == nil then return end

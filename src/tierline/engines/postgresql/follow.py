@@ -9,17 +9,28 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from tierline.engines.postgresql import cluster
+
+_PATIENCE = 120.0
+"""Seconds for a leader to answer."""
 
 
 def main(recipe: str) -> int:
     plan = json.loads(Path(recipe).read_text())
     folder = Path(plan["cluster"])
-    done = subprocess.run(
-        [*plan["rewind"], "--target-pgdata", str(folder)], capture_output=True, text=True, check=False
-    )
+    until = time.monotonic() + _PATIENCE
+    while True:
+        done = subprocess.run(
+            [*plan["rewind"], "--target-pgdata", str(folder)], capture_output=True, text=True, check=False
+        )
+        # Its leader may be on the way back itself.
+        away = done.returncode != 0 and "connection to server" in done.stderr
+        if not away or time.monotonic() > until:
+            break
+        time.sleep(0.5)
     if done.returncode:
         sys.stderr.write(f"cloned anew, as pg_rewind said: {done.stderr.strip()}\n")
         return cluster.main(recipe)
