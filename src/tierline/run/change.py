@@ -127,7 +127,7 @@ async def restart(child: Child) -> None:
         except Refused as error:
             raise RunError(f"{child.process.name} goes on as it was: {error}") from None
         except RunError:
-            pass  # it is blocked
+            pass  # it is blocked and hands nothing over: the restart below ends it
     await child.restart()
     await ready(child)
     await asyncio.sleep(_NOTICED)

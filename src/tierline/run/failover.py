@@ -59,7 +59,7 @@ class Keeper:
                 continue
             if not leader.ready.is_set():
                 if self.together and _lost(leader) and self._ready():
-                    await self._lost(leader)
+                    await self._replace(leader)
                 continue
             if leader.began != began:  # started anew: with the files that count alone
                 began, self.together, asked, silent = leader.began, False, 0.0, 0
@@ -78,7 +78,7 @@ class Keeper:
                 silent += 1
                 asked = 0.0
             if silent >= _SILENT and self.together:
-                await self._lost(leader)
+                await self._replace(leader)
 
     @property
     def _members(self) -> dict[str, Child]:
@@ -111,7 +111,7 @@ class Keeper:
             _reload(leader)
             self.together = together
 
-    async def _lost(self, leader: Child) -> None:
+    async def _replace(self, leader: Child) -> None:
         """A change of the line and this one would each describe processes that the other has just replaced."""
         async with self._changing:
             if leader is self.leader and self._ready():
