@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from ports import free_port
 from tierline.engines import unprivileged
 from tierline.engines.base import Process
 from tierline.errors import RunError
@@ -48,7 +49,7 @@ class Line:
         self.state.folder()
         self.plan: Plan = resolve(stack, {**EMBEDDED, **uses})
         self.tier = tier
-        self.addresses = choose(self.plan, self.state, {"https": free(), "http": free()})
+        self.addresses = choose(self.plan, self.state, {"https": free_port(), "http": free_port()})
         self.context = LocalContext(self.plan, self.state, self.addresses)
         self.upstreams = Upstreams()
         self.processes: dict[str, Process] = {}
@@ -197,16 +198,6 @@ def _argv(argv: tuple[str, ...], process: Process) -> tuple[str, ...]:
     if process.unprivileged and os.geteuid() == 0:
         return (sys.executable, "-I", "-S", unprivileged.__file__, *argv)
     return argv
-
-
-def free() -> int:
-    """A port that was free a moment ago on every loopback address that an entry may take."""
-    while True:
-        with socket.socket() as sock:
-            sock.bind(("", 0))
-            port = int(sock.getsockname()[1])
-        if port < 60000:
-            return port
 
 
 def accepts(host: str, port: int) -> bool:

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ports import free_port
 from tierline.engines import unprivileged
 from tierline.engines.base import Engine, Probe, Process, Step
 from tierline.plan.model import Endpoint, Plan, Ref, Role, Text, Unit
@@ -62,7 +63,7 @@ class LocalContext:
         unit = next(unit for unit in self.plan.units if any(one.id == role for one in unit.roles))
         key = (unit.id, endpoint)
         if key not in self._ports:
-            self._ports[key] = free_port(set(self._ports.values()))
+            self._ports[key] = free_port()
         return "127.0.0.1", self._ports[key]
 
     def move(self) -> None:
@@ -106,15 +107,6 @@ class LocalContext:
         path = self.root.joinpath(*parts)
         path.mkdir(parents=True, exist_ok=True)
         return path
-
-
-def free_port(taken: set[int]) -> int:
-    while True:
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            port = int(sock.getsockname()[1])
-        if port not in taken:
-            return port
 
 
 class Runner:

@@ -25,6 +25,7 @@ import dns.zone
 import pytest
 from test_answers_support import ZONE, Server, addresses, config, target
 
+from ports import free_port
 from tierline.engines.answers.stats import read
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -247,9 +248,7 @@ def test_file_changes(serve: Any) -> None:
 
 def test_addresses_change(serve: Any) -> None:
     server = serve()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     taken = socket.socket()
     taken.bind(("127.0.0.1", 0))
     taken.listen()
@@ -293,7 +292,7 @@ def test_health(serve: Any, tmp_path: Path, kind: str) -> None:
     web.stop()
     began = time.monotonic()
     server.wait(lambda: where() == ["127.0.2.1"])
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 3
     assert state()["reason"] == "ECONNREFUSED"
     web = Web(files, web.port)
     server.wait(lambda: where() == ["127.0.1.1"])
@@ -421,10 +420,9 @@ def test_ipv6(serve: Any) -> None:
     try:
         with socket.socket(socket.AF_INET6) as probe:
             probe.bind(("::1", 0))
-            port = probe.getsockname()[1]
     except OSError:
         pytest.skip("there is no IPv6 here")
-    server = serve()
+    server, port = serve(), free_port()
     server.write(server.data | {"listen": [*server.data["listen"], f"[::1]:{port}"]})
     server.hup()
     server.wait(lambda: "configuration loaded" in server.log)

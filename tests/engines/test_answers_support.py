@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import dns.message
 import dns.query
 import msgspec
 
+from ports import free_port
 from tierline.engines.answers.answerer import Answerer
 from tierline.engines.answers.config import Config
 from tierline.engines.answers.hops import Hops
@@ -151,9 +151,7 @@ class Server:
     """A server in a process of its own. Its log is `log`, its file `path`."""
 
     def __init__(self, folder: Path, data: dict[str, Any]) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.folder = folder
         self.path = folder / "dns.json"
         self.data = data | {"listen": [f"127.0.0.1:{self.port}"], "stats": str(folder / "dns.sock")}

@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from plain import CINEMA, ROOT, answers, free_port, listening, process
+from plain import CINEMA, ROOT, answers, listening, process
+
+from ports import free_port
 
 
 @pytest.fixture(scope="session")

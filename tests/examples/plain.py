@@ -24,12 +24,6 @@ sys.path.insert(0, str(CINEMA))
 ROOT = os.geteuid() == 0
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
 @contextmanager
 def process(
     *argv: str, ready: Callable[[], object], user: str | None = None, stop: signal.Signals = signal.SIGTERM

@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import jwt
 import pytest
-from plain import free_port
 
 import journeys
 from cinema import catalog, orders, ratings
+from ports import free_port
 from tierline.journeys import build
 
 pytestmark = pytest.mark.real

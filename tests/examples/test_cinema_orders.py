@@ -14,11 +14,12 @@ import httpx
 import jwt
 import pytest
 from aiosmtpd.controller import Controller
-from plain import free_port, serving
+from plain import serving
 
 from cinema import orders
 from cinema.postgres import Database
 from cinema.queue import SQSQueue
+from ports import free_port
 
 pytestmark = pytest.mark.real
 

@@ -8,7 +8,9 @@ import sys
 import textwrap
 
 import pytest
-from plain import CINEMA, free_port
+from plain import CINEMA
+
+from ports import free_port
 
 pytestmark = pytest.mark.real
 

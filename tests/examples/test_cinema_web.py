@@ -16,7 +16,9 @@ import pytest
 from browser import Browser
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from plain import CINEMA, free_port, listening, process
+from plain import CINEMA, listening, process
+
+from ports import free_port
 
 WEB = CINEMA / "web"
 PAGE = (WEB / "index.html").read_text()

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from serving import free_port, granian, raw, says
+from serving import granian, raw, says
 
+from ports import free_port
 from tierline.errors import StackError
 from tierline.journeys import HTTP, DeadlineExceeded, Journey, ServiceClient, ServiceError, build
 from tierline.journeys.fault import TooLarge, Unreachable
@@ -99,7 +100,7 @@ def test_deadline_and_trace_travel_along(server: str) -> None:
         began = time.monotonic()
         with pytest.raises(DeadlineExceeded):
             await echo.get("/slow")
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 2
         with pytest.raises(DeadlineExceeded, match="no time is left"):
             await echo.get("/other")
 
@@ -295,7 +296,7 @@ def test_the_nearest_address_answers_and_the_next_when_it_is_gone(server: str) -
         began = time.monotonic()
         for method in ("get", "post"):
             assert (await getattr(echo, method)("/x")).json()["path"] == "/x"
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 2
         gone = next(address for address in transport.addresses if address.where == dead)
         assert gone.ejections == 1, "it is left alone after the first refusal"
         transport.set_addresses([(server, 0)])

@@ -15,6 +15,7 @@ import pytest
 from cryptography import x509
 
 from acme_server import ACMEServer
+from ports import free_port
 from workbench import HELLO, Bench, eventually
 
 Make = Callable[..., Bench]
@@ -46,9 +47,7 @@ def up(bench: Make, authority: ACMEServer, system: str, more: str = "") -> Bench
     """A line whose plain port is the name's port 80."""
     text = STACK.format(directory=authority.url + "/directory", trust=authority.web_trust, more=more)
     made = bench(text, hello=HELLO)
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port = sock.getsockname()[1]
+    port = free_port()
     authority.where[NAME] = ("127.0.0.1", port)
     made.up("--use", f"lb={system}", "--port", f"http={port}")
     return made

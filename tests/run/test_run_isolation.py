@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -87,8 +88,10 @@ def dies(url: str) -> None:
 def test_a_blocked_loop_is_told_with_name_line_and_in_the_trip(bench: Make) -> None:
     line, _, bad = shared(bench)
     assert httpx.get(bad + "/block").text == "bad"
-    told(line, "blocked apps.a: bad blocked the event loop for 1.2 s at bad.py:7 (in sleepy)")
-    assert "bad blocked the event loop for 1.2 s at bad.py:7" in line.run("status").stdout
+    text = told(line, "blocked apps.a: bad blocked the event loop for ", " s at bad.py:7 (in sleepy)")
+    # It sleeps for 1.2 s; on a busy machine it is woken later.
+    assert float(text.partition("event loop for ")[2].partition(" s at")[0]) >= 1.1
+    assert re.search(r"bad blocked the event loop for [0-9.]+ s at bad\.py:7", line.run("status").stdout)
     assert "bad blocked the event loop" in line.process("apps.a")["notice"]
     # Through the journeys, which wait for it in the same process.
     trip = line.trip("/home")

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
+from ports import free_port
 from workbench import HELLO, ONE, TIERLINE, Bench, alive, eventually, of, run
 
 Make = Callable[..., Bench]
@@ -23,12 +24,6 @@ Make = Callable[..., Bench]
 
 def entry(bench: Bench) -> str:
     return str(bench.status()["urls"]["http"])
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

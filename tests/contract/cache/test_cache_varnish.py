@@ -14,6 +14,7 @@ from cache_line import Line
 from cache_suite import CacheSuite
 from table_abuse import ABUSE
 
+from ports import free_port
 from tierline.engines.varnish.engine import ENGINE as VARNISH
 from tierline.tiers.base import system
 
@@ -67,9 +68,7 @@ def test_the_embedded_cache_is_at_least_as_correct_as_varnish_by_default(tmp_pat
     async def measure() -> dict[str, str]:
         origin = Origin()
         await origin.start()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         varnish = subprocess.Popen(  # noqa: ASYNC220  it lives as long as the test
             [VARNISH.binary().path, "-F", "-j", "none", "-n", str(tmp_path / "v"), "-a", f"127.0.0.1:{port}",
              "-b", f"127.0.0.1:{origin.port}", "-s", "malloc,64m"],

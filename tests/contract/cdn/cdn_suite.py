@@ -420,14 +420,14 @@ async def _(t: Trial, _: Line) -> None:
 @tried("refreshed", "stale_while_revalidate", "A stale copy is served at once while a fresh one is fetched.")
 async def _(t: Trial, line: Line) -> None:
     slow = cc("max-age=1, stale-while-revalidate=30")
-    slow.delay = 0.5
+    slow.delay = 1.5
     t.script(cc("max-age=1, stale-while-revalidate=30"), slow)
     one = await t.get()
     await asyncio.sleep(2.2)
     began = time.monotonic()
     two = await come_from("127.0.0.1", line, "/refreshed")
-    assert two.body == one.body and time.monotonic() - began < 0.4
-    await asyncio.sleep(0.8)
+    assert two.body == one.body and time.monotonic() - began < 1.2
+    await asyncio.sleep(2)
     assert t.asked == 2 and (await t.get()).body != one.body
 
 

@@ -18,9 +18,10 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
-from edge import free, raw
+from edge import raw
 from feature_suite import Contract
 
+from ports import free_port
 from tierline import Access, APIKeys, Gateway, Route, Service, Stack
 from tierline.engines.target import Target
 from tierline.tiers.base import system
@@ -163,7 +164,7 @@ class RunningContract(Contract):
     def test_instances_change_under_steady_requests(self) -> None:
         self.asks("live_upstreams")
         self.settle()
-        port = free()
+        port = free_port()
         self.line.upstreams.start("echo.new", "127.0.0.1", port)
         first, new = self.targets(), Target(name="echo.new", host="127.0.0.1", port=port)
         draining = msgspec.structs.replace(first[0], draining=True)
@@ -179,7 +180,7 @@ class RunningContract(Contract):
     def test_a_drained_instance_ends_what_it_began(self) -> None:
         self.asks("live_upstreams")
         self.settle()
-        port = free()
+        port = free_port()
         self.line.upstreams.start("echo.next", "127.0.0.1", port)
         first, new = self.targets(), Target(name="echo.next", host="127.0.0.1", port=port)
         with ThreadPoolExecutor(1) as pool:

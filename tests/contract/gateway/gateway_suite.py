@@ -493,8 +493,8 @@ class GatewayContract:
     def test_a_slow_service_is_given_up(self) -> None:
         self.asks("timeouts")
         began = time.monotonic()
-        self.refused(self.get("/slow", x_test_sleep="1.5"), 504)
-        assert time.monotonic() - began < 1.2
+        self.refused(self.get("/slow", x_test_sleep="5"), 504)
+        assert time.monotonic() - began < 4
 
     def test_the_other_zone_takes_over(self) -> None:
         self.asks("backup_zone")

@@ -16,9 +16,10 @@ import httpx
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from edge import accepts, free
+from edge import accepts
 from feature_suite import Contract
 
+from ports import free_port
 from tierline import JWT, OIDC, Access, Gateway, RateLimit, Service, Stack
 
 CALLBACK = "/-/login/callback"
@@ -81,7 +82,7 @@ class LoginContract(Contract):
     @classmethod
     def prepare(cls, root: Path) -> Callable[[], None]:
         """An identity provider of somebody else: RS256, found by its description."""
-        port = free()
+        port = free_port()
         cls.issuer = f"http://127.0.0.1:{port}"
         key = rsa.generate_private_key(65537, 2048)
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 from body_suite import BodyContract
-from edge import Line, free, raw
+from edge import Line, raw
 from feature_suite import Contract
 from gateway_running_suite import RunningContract, SpellingContract
 from gateway_suite import GatewayContract, bearer, jwks, token
@@ -20,6 +20,7 @@ from login_suite import LoginContract
 from mtls_suite import MTLSContract
 from openapi_suite import OpenAPIContract
 
+from ports import free_port
 from tierline import JWT, MTLS, Gateway, HTTPCache, LoadBalancer, RateLimit, Service, Stack
 from tierline.run.addresses import Addresses
 from tierline.run.context import LocalContext
@@ -58,7 +59,7 @@ class TestNginxRunning(RunningContract):
         front (HAProxy, nginx, Varnish) asks again on another one."""
         self.settle()
         host, own = self.line.addresses[("echo.a", "http")]
-        port = free()
+        port = free_port()
         self.line.upstreams.start("echo.reloaded", host, port)
         with self.steadily("/echo/reloaded") as found:
             for place in (port, own) * 3:

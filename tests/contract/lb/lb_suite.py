@@ -28,8 +28,10 @@ import httpx
 import msgspec
 import pytest
 
+from ports import free_port
+
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from edge import Line, free, raw
+from edge import Line, raw
 
 from acme_server import ACMEServer
 from tierline import ACME, LoadBalancer, Service, Stack
@@ -398,7 +400,7 @@ class LoadBalancerContract:
             for role in sorted(NEAR | FAR)
             for host, port in [line.addresses[(role, "http")]]
         ]
-        port = free()
+        port = free_port()
         line.upstreams.start("web.new", "127.0.0.1", port)
         new = Target(name="web.new", host="127.0.0.1", port=port)
         stop = threading.Event()
