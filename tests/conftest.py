@@ -27,7 +27,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if skipped and os.environ.get("CI"):
         reporter.write_line(f"{skipped} skipped: in CI nothing may be skipped", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    elif 0 < failed + errors <= session.config.getoption("--again"):
+    elif reporter.stats.get("passed") and 0 < failed + errors <= session.config.getoption("--again"):
         session.exitstatus = os.EX_TEMPFAIL
 
 

@@ -116,7 +116,7 @@ FAILURES: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("fake", FAILURES, ids=repr)
+@pytest.mark.parametrize("fake", FAILURES, ids=lambda fake: getattr(fake, "__name__", None) or repr(fake))
 @pytest.mark.parametrize("part", ["similar", "my_rating"])
 def test_a_failing_part_with_a_fallback_degrades_the_answer_and_says_so(part: str, fake: Any) -> None:
     began = time.monotonic()
