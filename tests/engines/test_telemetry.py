@@ -313,3 +313,23 @@ def test_old_counts_are_summed_up_and_very_old_ones_are_gone(told: dict[str, Any
     store.forget(hops=3600, counts=86400, events=86400)
     assert store.rows("select count(*) from events") == [(0,)]
     telemetry.close()
+
+
+def test_who_answered_is_added_up_and_lines_are_counted_as_if_it_were_not_there(tmp_path: Path) -> None:
+    reader, file = Reader(tmp_path), tmp_path / "gateway.jsonl"
+    head = '{"f":"00","s":200,"T":"gateway","y":"%s","z":"a","v":"allowed"'
+    who = ',"r":"plain","u":"a \\"h\\":\\"x\\",\\"l\\":\\"1\\""}\n'
+    with file.open("w") as out:
+        for us in (100, 250):  # Envoy
+            out.write(head % "envoy" + f',"h":"127.0.0.1:81","l":"{us}"' + who)
+        out.write(head % "envoy" + ',"h":"-","l":"-"' + who)
+        # nginx tried two; its line has nobody last
+        out.write(head % "nginx" + ',"h":"127.0.0.1:82, 127.0.0.1:81","l":"0.002, 0.010"}\n')
+        # HAProxy's lines are whole
+        told = line(flags="00", T="gateway", y="haproxy", b=1, e=5)
+        out.write(told.replace("}\n", ',"h":"plain.a","l":"3 ms","r":"plain","o":"-","u":"-"}\n'))
+        out.write(told.replace("}\n", ',"h":"<NOSRV>","l":"-1 ms","r":"plain","o":"-","u":"-"}\n'))
+    assert reader.poll() == []
+    assert reader.carried == {"127.0.0.1:81": (3, 10_350), "plain.a": (1, 3000)}
+    counted = {(system, number) for _, system, _, _, _, number in reader.counts()}
+    assert counted == {("envoy", 3), ("nginx", 1), ("haproxy", 2)}

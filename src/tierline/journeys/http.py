@@ -40,6 +40,9 @@ class Address:
     ejected_until: float = field(default=0.0, init=False)
     ejections: int = field(default=0, init=False)
     gone: bool = field(default=False, init=False)
+    answered: int = field(default=0, init=False)
+    took: float = field(default=0.0, init=False)
+    """Seconds of all replies together, each from its request until it was whole."""
 
     def __post_init__(self) -> None:
         text = self.where.removeprefix("http://").rstrip("/")
@@ -163,6 +166,7 @@ class HTTP(Transport):
                     raise
             stale_maybe = connection.used
             address.busy += 1
+            began = loop.time()
             waiter = connection.send(data, call.most, method == "HEAD", loop)
             self._flying[waiter] = (ends, method, target)
             if self._sweeper is None:
@@ -183,12 +187,15 @@ class HTTP(Transport):
             finally:
                 del self._flying[waiter]
             address.busy -= 1
+            now = loop.time()
+            address.answered += 1
+            address.took += now - began
             if reply.status in (502, 503, 504):
                 self._failed(loop, address)
             elif address.failures or address.ejections:
                 address.failures = address.ejections = 0
             if connection.reusable and not address.gone:
-                connection.idle_since = loop.time()
+                connection.idle_since = now
                 address.idle.append(connection)
             else:
                 address.open -= 1

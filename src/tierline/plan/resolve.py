@@ -105,10 +105,17 @@ def _notes(stack: Stack, line: Line, roles: list[Role]) -> tuple[str, ...]:
     for service in stack.services:
         local = system("feature.service", line.lineup["feature.service"]).engine
         if local and service.command and (service.scale.rps or service.scale.latency):
-            notes.append(
-                f"{service.name}: nobody counts a command's requests here, so rps= and latency= of its scale are not "
-                "followed; cpu= and queue= are"
-            )
+            before = {
+                role.slot: role.system
+                for role in roles
+                if service.name in role.upstreams and role.tier in PATH
+            }
+            blind = [found for slot, name in before.items() if not (found := system(slot, name)).measures]
+            notes += [
+                f"{service.name}: {found.title} doesn't tell who answered it, so what it sends a command doesn't count for "
+                "rps= and latency= of its scale; cpu= and queue= are followed"
+                for found in blind
+            ]
     return tuple(notes)
 
 

@@ -127,6 +127,17 @@ def firsts(plan: Plan) -> dict[Key, Role]:
     }
 
 
+def measuring(role: Role, plan: Plan) -> bool:
+    """Whether a tier has to say who answered and in what time: a command that it calls can't say so itself."""
+    roles = plan.roles
+    return any(counted_outside(roles[each.role]) for targets in role.upstreams.values() for each in targets)
+
+
+def counted_outside(role: Role) -> bool:
+    """A command: who calls it counts its requests."""
+    return role.slot == "feature.service" and bool(role.settings.get("command"))
+
+
 def _only(unit: Unit, ids: set[str]) -> Unit:
     """The unit without further instances."""
     roles = tuple(role for role in unit.roles if role.slot not in SLOTS or role.id in ids)

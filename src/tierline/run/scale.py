@@ -20,6 +20,7 @@ from tierline.errors import TierlineError
 from tierline.plan.model import Plan, Role
 from tierline.plan.scaling import SLOTS, Bounds, Key, bounds, checked, counts, firsts, scaled
 from tierline.run.change import Changed, change
+from tierline.run.scale_carried import Carried
 from tierline.run.scale_load import Load, Loads
 from tierline.run.scale_queues import Queues
 from tierline.run.scale_rule import Decision, Rule
@@ -48,6 +49,7 @@ class Scaler:
         self.line = line
         self._follow = follow
         self.loads = Loads()
+        self.carried = Carried(line, self.loads)
         self.queues = Queues(line)
         self.seasons = Seasons(self)
         self.wanted: dict[Key, int] = {}
@@ -60,7 +62,7 @@ class Scaler:
         self._busy: dict[str, float] = {}
         """When a function last had something to do."""
         self.depths: dict[str, int] = {}
-        line.hearers.append(self.loads.heard)
+        line.hearers += [self.loads.heard, self.carried.heard]
         line.scaler = self
 
     def adapted(self, plan: Plan) -> Plan:
@@ -94,6 +96,7 @@ class Scaler:
                 await asyncio.sleep(_ASLEEP_EVERY if asleep else _EVERY)
         finally:
             await self.queues.close()
+            await self.carried.close()
 
     async def _look(self) -> bool:
         """One look; whether something sleeps."""
@@ -101,6 +104,8 @@ class Scaler:
         now = time.monotonic()
         there = counts(plan)
         self.loads.forget(set(self.line.children))
+        self.carried.forget()
+        await self.carried.look()
         for child in self.line.children.values():
             if child.process.engine == "python":
                 self.loads.look(child)

@@ -1,7 +1,7 @@
 """What instances carry: from what their processes tell, and from /proc.
 
-A Python process tells twice a second how much each of its applications has done. Of a command only the use of
-the processor is known: nobody counts its requests but itself.
+A Python process tells twice a second how much each of its applications has done. A command's requests are
+counted by those who call it (scale_carried.py).
 """
 
 from __future__ import annotations
@@ -69,6 +69,17 @@ class Loads:
             while kept[-1].at - kept[0].at > KEPT:
                 kept.popleft()
 
+    def carried(self, child: Child, app: str, requests: int, us: int, at: float) -> None:
+        """A command has answered so many requests by now, in so many microseconds together."""
+        key = (child.process.name, app)
+        kept = self._counted.setdefault(key, deque())
+        if self._pids.get(key) != child.pid:
+            self._pids[key] = child.pid
+            kept.clear()
+        kept.append(_Counted(at, requests, us, {}))
+        while kept[-1].at - kept[0].at > KEPT:
+            kept.popleft()
+
     def look(self, child: Child) -> None:
         """Remember how much of the processor a process has used by now."""
         kept = self._used.setdefault(child.process.name, deque())
@@ -103,7 +114,7 @@ class Loads:
         now = counted[-1]
         many = now.requests - before.requests
         latency = (now.us - before.us) / many / 1e6 if many else None
-        return Load(many / (now.at - before.at), latency, _median(before, now) if many else None, cpu)
+        return Load(many / (now.at - before.at), latency, _median(before, now), cpu)
 
 
 def _begin(times: list[float], within: float) -> int:
@@ -111,14 +122,16 @@ def _begin(times: list[float], within: float) -> int:
     return min(max(bisect.bisect_right(times, times[-1] - within) - 1, 0), len(times) - 2)
 
 
-def _median(before: _Counted, now: _Counted) -> float:
+def _median(before: _Counted, now: _Counted) -> float | None:
     many = {number: each - before.buckets.get(number, 0) for number, each in sorted(now.buckets.items())}
     half, seen = sum(many.values()) / 2, 0
+    if not half:
+        return None
     for number, each in many.items():
         seen += each
         if seen >= half:
             return middle(number)
-    return 0.0
+    return None
 
 
 def _spent(pid: int) -> float:

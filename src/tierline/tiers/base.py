@@ -48,6 +48,9 @@ class System:
     group: ClassVar[str] = ""
     """Roles of one engine and place share a process only within a group; empty: with their neighbours."""
 
+    measures: ClassVar[bool] = False
+    """Its hops say who answered, and in what time: so that commands, whose requests nobody else counts, can scale."""
+
     def listens(self, settings: Mapping[str, Any]) -> Mapping[str, Protocol]:
         """What a role with these settings listens on, by name."""
         return self.endpoints

@@ -13,6 +13,8 @@ engine writes them on every request; meanings follow OpenTelemetry (a hop is a s
     q  resolution of b and d in microseconds, when it is not 1 (nginx: 1000)
     v  verdict: one or two words    n  name (route, query)    a  attributes, OpenTelemetry's names
     r  the gateway's route    o  the policy that spoke
+    h, l  who answered this tier, an address or a role, and in how many microseconds (with a dot seconds, with
+       ms milliseconds): only where a command stands behind it, whose requests nobody else counts
     u  who asks (a key's consumer, a token's subject, a certificate): comes last and is written as it came, so that
        whatever it holds ends with the line
 """

@@ -8,6 +8,7 @@ from tierline.engines.context import Context
 from tierline.engines.envoy.callers import CONSUMER, SUBJECT
 from tierline.engines.envoy.limits import POLICY
 from tierline.plan.model import Role
+from tierline.plan.scaling import measuring
 
 _FILE = "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog"
 
@@ -58,10 +59,13 @@ def _logs(
         + f'"T":"{role.tier}","y":"envoy","z":"{place}",'
         + f'"v":"{verdict}"'
     )
+    answered = ""
+    if measuring(role, context.plan):
+        answered = ',"h":"%UPSTREAM_HOST%","l":"%COMMON_DURATION(US_TX_BEG:US_RX_END:us)%"'
     # Who asks comes last: see trips/hop.py.
     end = f',"r":"%ROUTE_NAME%","u":"%REQ({CONSUMER}?{SUBJECT}):80%"}}\n' if role.tier == "gateway" else "}\n"
     policy = f',"o":"%RESP({POLICY})%"' if role.tier == "gateway" else ""
-    whole, counted = whole + policy + end, counted + end
+    whole, counted = whole + policy + answered + end, counted + answered + end
     sampled = {"header_filter": {"header": {"name": "traceparent", "string_match": {"suffix": "-01"}}}}
     failed = {
         "status_code_filter": {

@@ -131,10 +131,10 @@ frontend metrics
 {"".join(fragment.sections for fragment in fragments)}"""
 
 
-def trace(role: Role, system: str = "haproxy") -> str:
+def trace(role: Role, system: str = "haproxy", measured: bool = False) -> str:
     """Frontend rules that give the request a span of this hop and a log line (trips/hop.py).
 
-    system: whose hop it is, where HAProxy is only the front of another.
+    system: whose hop it is, where HAProxy is only the front of another. measured: tell who answered in what time.
 
     A request that comes without a valid traceparent begins a trace here; one in a hundred is kept in detail.
     """
@@ -142,6 +142,8 @@ def trace(role: Role, system: str = "haproxy") -> str:
     # Who asks comes last: see trips/hop.py.
     told = ',"r":"%[var(txn.named)]","o":"%[var(txn.policy)]","u":"%[var(txn.consumer)]"'
     callers = told if role.tier == "gateway" else ""
+    # In milliseconds, -1 when none answered.
+    answered = ',"h":"%s","l":"%Tr ms"' if measured else ""
     return f"""\
     http-request set-var(txn.began) date(0,us)
     http-request set-var-fmt(txn.span) %[rand(2147483647),hex,lower,bytes(8,8)]%[rand(2147483647),hex,lower,bytes(8,8)]
@@ -161,7 +163,7 @@ def trace(role: Role, system: str = "haproxy") -> str:
     log-format '{{"f":"%[var(txn.flags)]","s":%ST,"t":"%[var(txn.trace)]","i":"%[var(txn.span)]",\
 "p":"%[var(txn.parent)]","T":"{role.tier}","y":"{system}","z":"{place}","b":%[var(txn.began)],"e":%[date(0,us)],\
 "v":"%[var(txn.verdict)]","n":"%HM %[var(txn.path)]","a":{{"server.address":"%s","tls.protocol.version":"%sslv",\
-"network.protocol.version":"%HV","haproxy.termination_state":"%ts","http.response.body.size":%B}}{callers}}}'
+"network.protocol.version":"%HV","haproxy.termination_state":"%ts","http.response.body.size":%B}}{answered}{callers}}}'
     http-request set-var(txn.path) path,json(utf8s)
 """
 

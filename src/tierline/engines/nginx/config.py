@@ -135,6 +135,10 @@ def hop_log(role: Role, context: Context, verdict: str) -> str:
 """
 
 
+ANSWERED = ',"h":"$upstream_addr","l":"$upstream_response_time"'
+"""Who answered a tier and in what time, as more of a hop: where a command is behind it."""
+
+
 def hop_format(role: Role, verdict: str, tier: str, more: str = "", who: str = "") -> str:
     """The two log formats that `hop_log` uses (trips/hop.py). nginx's clock moves in steps of 1 ms.
 

@@ -95,6 +95,17 @@ elsewhere: dict[str, Any] = {}
 """The journeys' connections to services in other processes, by name."""
 
 
+def answered() -> dict[str, tuple[int, int]]:
+    """What instances in other processes have answered this one: by address requests and microseconds, which grow."""
+    found: dict[str, tuple[int, int]] = {}
+    for pool in (*elsewhere.values(), *neighbours.pools.values()):
+        for address in pool.addresses:
+            if address.answered:
+                many, us = found.get(address.where, (0, 0))
+                found[address.where] = (many + address.answered, us + round(address.took * 1e6))
+    return found
+
+
 def read_services(config: Config) -> Services:
     """Whom the journeys call, as the file says now."""
     return msgspec.json.decode(Path(config.services).read_bytes(), type=Services)

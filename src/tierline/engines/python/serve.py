@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from tierline.engines.python.apps import Loaded
+from tierline.engines.python.apps import Loaded, answered
 from tierline.engines.python.config import Config
 from tierline.engines.python.function import Worker
 from tierline.engines.python.traced import Traced
@@ -112,6 +112,8 @@ class Servers:
                 load_at = loop.time() + _LOAD_EVERY
                 load = {each.told.name: each.app.meter.told() for each in self._loaded}
                 self._voice.say(load=load, pid=os.getpid(), at=time.monotonic())
+                if called := answered():
+                    self._voice.say(called=called, pid=os.getpid())
             if loop.time() >= look_at:
                 look_at = loop.time() + 1
                 if len(sys.modules) != known:

@@ -7,6 +7,7 @@ GET  /trips/<trace>     the hops of a trace                          (token)
 GET  /trips             the last traces with their entry hop         (token)
 GET  /counts            requests by tier, system, zone, status       (token)
 GET  /callers           the gateway's by zone, route, consumer, status (token)
+GET  /carried           what stood behind a tier: requests and microseconds, since this process's start (token)
 GET  /funnels           visitors per step, ?name=&client=&since=      (token)
 GET  /metrics           both, in Prometheus format                   (token)
 GET  /                  the status page                              (token, as ?token= or cookie)
@@ -146,6 +147,8 @@ class Telemetry:
             return 200, "application/json", json.dumps(self._counts()).encode()
         if path == "/callers":
             return 200, "application/json", json.dumps(self._callers()).encode()
+        if path == "/carried":
+            return 200, "application/json", json.dumps(self._reader.carried).encode()
         if path == "/funnels":
             asked = {name: values[0] for name, values in parse_qs(scope["query_string"].decode()).items()}
             try:

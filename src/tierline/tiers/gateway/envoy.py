@@ -24,6 +24,7 @@ _FILTER = "type.googleapis.com/envoy.extensions.filters.http."
 class EnvoyGateway(System):
     title = "Envoy"
     engine = "envoy"
+    measures = True
     levels = frozenset({"runs"})
     supports = frozenset(FEATURES)
     endpoints = {"http": "http", "mtls": "https"}

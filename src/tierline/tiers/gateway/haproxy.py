@@ -11,6 +11,7 @@ from tierline.engines.haproxy.engine import Fragment, trace
 from tierline.engines.haproxy.parts import door, hosts, servers
 from tierline.engines.haproxy.serving import document
 from tierline.plan.model import Role
+from tierline.plan.scaling import measuring
 from tierline.tiers.base import System
 from tierline.tiers.gateway.common.routes import Routed, api_keys, limit_name, routes, token_paths, under
 from tierline.tiers.gateway.tier import FEATURES
@@ -22,6 +23,7 @@ _ODD = r"{ path -m reg -i '(/\.\.?(/|$)|//|%2e|%2f|%5c|%00)' }"
 class HAProxyGateway(System):
     title = "HAProxy"
     engine = "haproxy"
+    measures = True
     levels = frozenset({"runs"})
     supports = frozenset(FEATURES) - {"mirror", "retry_budget", "login", "mtls_san", "transform_body"}
     lacks = {
@@ -52,7 +54,7 @@ frontend {name}
 {_door(role, context)}\
 {callers.errors()}\
     {forwarded}
-{trace(role)}\
+{trace(role, measured=measuring(role, context.plan))}\
     http-request set-var(txn.verdict) str(allowed)
     http-request set-header X-Forwarded-For %[src] if {{ ssl_fc }}
     http-request set-var(txn.client) {"src" if entry else "req.hdr_ip(x-forwarded-for,-1)"}

@@ -9,8 +9,9 @@ from typing import Any
 from tierline.engines.context import Context
 from tierline.engines.keysets import usable
 from tierline.engines.nginx import policies
-from tierline.engines.nginx.config import TLS, Fragment, hop_format, hop_log, ident, upstream
+from tierline.engines.nginx.config import ANSWERED, TLS, Fragment, hop_format, hop_log, ident, upstream
 from tierline.plan.model import Role
+from tierline.plan.scaling import measuring
 from tierline.tiers.base import System
 from tierline.tiers.gateway.common.nginx_policies import told
 from tierline.tiers.gateway.common.nginx_routes import Passing, up
@@ -31,6 +32,7 @@ _DOCUMENT, _KEYS = "openapi.json", "jwks.json"
 class NginxGateway(System):
     title = "nginx"
     engine = "nginx"
+    measures = True
     levels = frozenset({"runs"})
     supports = frozenset(FEATURES) - frozenset(_LACKS)
     lacks = _LACKS
@@ -65,7 +67,8 @@ class NginxGateway(System):
 {settings["raw"] or ""}
     }}
 """
-        http = hop_format(role, "$gw_final", "gateway", _MORE, "$gw_consumer")
+        more = _MORE + ANSWERED * measuring(role, context.plan)
+        http = hop_format(role, "$gw_final", "gateway", more, "$gw_consumer")
         http += policies.http() + _client(role, context)
         for name, targets in role.upstreams.items():
             http += upstream(up(role, name), targets, context)

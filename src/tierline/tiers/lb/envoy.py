@@ -24,6 +24,7 @@ _POLICY = {"round_robin": "ROUND_ROBIN", "least_request": "LEAST_REQUEST", "cons
 class EnvoyLB(System):
     title = "Envoy"
     engine = "envoy"
+    measures = True
     levels = frozenset({"runs"})
     supports = frozenset(FEATURES) - {"mail_starttls", "queue_timeout"}
     lacks = {

@@ -9,6 +9,7 @@ from tierline.engines.context import Context
 from tierline.engines.haproxy.engine import Fragment, trace
 from tierline.engines.haproxy.parts import bundle, challenge, hosts, mails, servers
 from tierline.plan.model import Role
+from tierline.plan.scaling import measuring
 from tierline.tiers.base import Protocol, System
 from tierline.tiers.lb.tier import FEATURES, MAIL, NO_STARTTLS
 
@@ -22,6 +23,7 @@ _BALANCE = {
 class HAProxyLB(System):
     title = "HAProxy"
     engine = "haproxy"
+    measures = True
     levels = frozenset({"runs"})
     supports = frozenset(FEATURES) - {"http3", "mail_starttls"}
     lacks = {
@@ -51,7 +53,7 @@ frontend {name}
     {forwarded}
     http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}
     http-request set-header X-Forwarded-Proto http unless {{ ssl_fc }} or {{ req.hdr(X-Forwarded-Proto) -m found }}
-{trace(role)}{challenge(thumbprint)}\
+{trace(role, measured=measuring(role, context.plan))}{challenge(thumbprint)}\
     http-request set-var-fmt(txn.verdict) "tls %[ssl_fc_protocol,regsub(TLSv,,)] %[ssl_fc_alpn]" if {{ ssl_fc }}
 """
         if settings["hosts"]:

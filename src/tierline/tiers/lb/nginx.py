@@ -8,8 +8,9 @@ from typing import Any
 
 from tierline.engines.certificates import CHALLENGE, shown
 from tierline.engines.context import Context
-from tierline.engines.nginx.config import TLS, Fragment, hop_format, hop_log, ident
+from tierline.engines.nginx.config import ANSWERED, TLS, Fragment, hop_format, hop_log, ident
 from tierline.plan.model import Role
+from tierline.plan.scaling import measuring
 from tierline.tiers.base import Protocol, System
 from tierline.tiers.lb.tier import FEATURES, MAIL, STARTTLS
 
@@ -30,6 +31,7 @@ _LACKS = {
 class NginxLB(System):
     title = "nginx"
     engine = "nginx"
+    measures = True
     levels = frozenset({"runs"})
     supports = frozenset(FEATURES) - frozenset(_LACKS)
     lacks = _LACKS
@@ -129,7 +131,7 @@ def _http(role: Role, context: Context, name: str) -> str:
     settings = role.settings
     hsts = int(settings["hsts"]) if settings["hsts"] is not None else 0
     return (
-        hop_format(role, f"${name}_verdict", "lb")
+        hop_format(role, f"${name}_verdict", "lb", ANSWERED * measuring(role, context.plan))
         + TLS
         + f"""\
     map $status:$ssl_protocol ${name}_verdict {{
