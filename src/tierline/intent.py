@@ -102,6 +102,8 @@ class Intent:
     """Base of the intents. Fields are given by name or, in their order, by position."""
 
     __settings__: typing.ClassVar[dict[str, Setting]] = {}
+    between_zones: typing.ClassVar[frozenset[str]] = frozenset()
+    """Features that only a line of several zones asks for."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -21,6 +21,8 @@ def losses(stack: Stack, line: Line) -> tuple[Loss, ...]:
             continue
         plays = line.system(slot)
         for feature, asked in intent.features().items():
+            if feature in intent.between_zones and len(stack.zones) < 2:
+                continue
             if feature not in plays.supports:
                 why = plays.lacks.get(feature, f"{plays.title} doesn't do it")
                 found.append(

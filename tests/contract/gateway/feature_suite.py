@@ -23,6 +23,8 @@ class Contract:
     """Inherit it, name the system, and say the stack."""
 
     system: ClassVar[str] = ""
+    zones: ClassVar[str] = "a"
+    """Those that run, of the stack's."""
     line: ClassVar[Line]
     client: ClassVar[httpx.Client]
 
@@ -39,7 +41,7 @@ class Contract:
     def running(cls) -> Iterator[None]:
         root = Path(tempfile.mkdtemp(prefix="tierline-edge-"))
         end = cls.prepare(root)
-        line = Line(cls.stack(), "gateway", {"gateway": cls.system}, root)
+        line = Line(cls.stack(), "gateway", {"gateway": cls.system}, root, zones=cls.zones)
         cls.line = line
         try:
             line.start()

@@ -309,7 +309,22 @@ class GatewayContract:
             claims = found["headers"]["x-tierline-claims"]
             said = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
             assert said["sub"] == "u1" and said["role"] == "guest"
-        assert self.arrived("/private", **bearer(token(aud=["them", "us"])))
+        for several in (["them", "us"], ["us"], [f"them-{number}" for number in range(40)] + ["us", "more"]):
+            assert self.arrived("/private", **bearer(token(aud=several)))
+
+    @pytest.mark.parametrize(
+        "claims",
+        [
+            {"aud": ["them"]}, {"aud": []}, {"aud": [["us"]]}, {"aud": [{"us": "us"}]}, {"aud": ["us "]}, {"aud": ["US"]},
+            {"aud": {"0": "us"}}, {"aud": None, "more": {"aud": ["us"]}}, {"aud": "them", "more": {"aud": ["us"]}},
+            {"aud": ["them"], "name": '"aud":["us"]'}, {"aud": ["them", 'x","us']}, {"aud": None, "aud[0]": "us"},
+        ],
+        ids=repr,
+    )  # fmt: skip
+    def test_a_token_for_others_is_refused_whatever_else_it_says(self, claims: dict[str, Any]) -> None:
+        self.asks("jwt")
+        answer = self.get("/private", **bearer(token(**claims)))
+        self.refused(answer, 403 if answer.status_code == 403 else 401)
 
     def test_nobody_can_pretend_to_have_claims(self) -> None:
         found = self.arrived(

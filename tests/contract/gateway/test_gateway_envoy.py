@@ -7,6 +7,7 @@ from keys_suite import KeysContract
 from login_suite import LoginContract
 from mtls_suite import MTLSContract
 from openapi_suite import OpenAPIContract
+from shared_limits_suite import SharedLimitsContract
 
 
 class TestEnvoy(GatewayContract):
@@ -30,6 +31,10 @@ class TestEnvoyMTLS(MTLSContract):
 
 
 class TestEnvoyBodies(BodyContract):
+    system = "envoy"
+
+
+class TestEnvoySharedLimits(SharedLimitsContract):
     system = "envoy"
 
 

@@ -19,6 +19,7 @@ from keys_suite import KeysContract
 from login_suite import LoginContract
 from mtls_suite import MTLSContract
 from openapi_suite import OpenAPIContract
+from shared_limits_suite import SharedLimitsContract
 
 from ports import free_port
 from tierline import JWT, MTLS, Gateway, HTTPCache, LoadBalancer, RateLimit, Service, Stack
@@ -48,6 +49,10 @@ class TestNginxMTLS(MTLSContract):
 
 
 class TestNginxBodies(BodyContract):
+    system = "nginx"
+
+
+class TestNginxSharedLimits(SharedLimitsContract):
     system = "nginx"
 
 

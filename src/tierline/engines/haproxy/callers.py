@@ -21,6 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from tierline.engines.keysets import number, usable
+from tierline.engines.lua import library
+
+_AUDIENCE = Path(__file__).with_name("audience.lua")
 
 TITLES = {
     400: "Bad request", 401: "Valid credentials are needed", 403: "Forbidden", 404: "No such route",
@@ -85,7 +88,7 @@ def tokens(auth: dict[str, Any], jwks: str, match: str, folder: Path) -> tuple[s
     http-request set-var(txn.alg) var(txn.bearer),jwt_header_query('$.alg') if has_token
     http-request set-var(txn.kid) var(txn.bearer),jwt_header_query('$.kid') if has_token
 """
-    files = {}
+    files = {str(folder / "audience.lua"): library("json") + "\n" + _AUDIENCE.read_text()}
     for index, (kid, algorithm, pem) in enumerate(_keys(jwks, auth["algorithms"])):
         path = folder / f"key-{index}.pem"
         files[str(path)] = pem
@@ -102,8 +105,8 @@ def tokens(auth: dict[str, Any], jwks: str, match: str, folder: Path) -> tuple[s
     acl signed var(txn.signed) -m int eq 1
     acl issued {payload}('$.iss') -m str '{auth["issuer"]}'
     acl for_us {payload}('$.aud') -m str '{auth["audience"]}'
-    # A list of audiences: the query knows single values only.
-    acl for_us var(txn.bearer),word(2,.),ub64dec -m reg '"aud"[ ]*:[ ]*\\[[^]]*"{re.escape(auth["audience"])}"'
+    # A list of audiences: the query knows single values only. Asked when the line before doesn't hold.
+    acl for_us "var(txn.bearer),word(2,.),ub64dec,lua.audience('{auth["audience"]}')" -m bool
     acl expires var(txn.exp) -m found
     acl expired var(txn.exp),add({skew}),sub(txn.now) -m int lt 0
     acl early var(txn.nbf) -m found
@@ -225,42 +228,7 @@ def access(rule: dict[str, Any], number: int) -> str:
     return lines
 
 
-def limit(number: int, table: str, given: dict[str, Any]) -> tuple[str, str]:
-    """Rules and the table of a limit `{requests, per, burst, key, match, when}`. A burst is what the same rate
-    gives in a longer interval."""
-    most = given["burst"] or given["requests"]
-    window = given["per"] * most / given["requests"]
-    milliseconds = max(1, int(window * 1000))
-    rules = "    "
-    condition = f" if {{ path -m reg '^{given['match']}$' }}" if given["match"] else ""
-    if given.get("when"):
-        condition = f" if {given['when']}"
-    rules += f"http-request track-sc{number} {given['key']} table {table}{condition}\n"
-    wait = max(1, round(given["per"]))
-    over = f"{{ sc_gpc0_rate({number}) ge {most} }}"
-    said = f" hdr retry-after {wait} hdr ratelimit-limit {most} hdr ratelimit-remaining 0 hdr ratelimit-reset {wait}"
-    rules += refuse(429, "rate limit", over, said, policy=given["policy"])
-    rules += (
-        f"    http-request sc-inc-gpc0({number})\n"
-        f"    http-request set-var(txn.most) int({most}) if {{ sc_tracked({number}) }}\n"
-        f"    http-request set-var(txn.left) sc_gpc0_rate({number}),neg,add({most}) if {{ sc_tracked({number}) }}\n"
-        f"    http-request set-var(txn.reset) int({wait}) if {{ sc_tracked({number}) }}\n"
-    )
-    table = (
-        f"backend {table}\n    stick-table type string len 64 size 20k expire {2 * milliseconds}ms "
-        f"store gpc0,gpc0_rate({milliseconds}ms)\n\n"
-    )
-    return rules, table
-
-
 PRIVATE = """\
     http-after-response set-header cache-control "private, no-store" if { var(txn.private) -m bool }
 """
 """A cache in front sees neither key nor session, and asks nobody about a token: it would give the answer to the next."""
-
-LEFT = """\
-    http-after-response set-header ratelimit-limit %[var(txn.most)] if { var(txn.left) -m found }
-    http-after-response set-header ratelimit-remaining %[var(txn.left)] if { var(txn.left) -m found }
-    http-after-response set-header ratelimit-reset %[var(txn.reset)] if { var(txn.left) -m found }
-"""
-"""What is left of the limit that was looked at last."""

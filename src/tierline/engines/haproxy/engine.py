@@ -16,13 +16,13 @@ class Fragment(msgspec.Struct, kw_only=True):
 
     sections: str
     files: dict[str, str] = {}
-    """Files that the sections name: keys, maps."""
-    lua: tuple[str, ...] = ()
-    """Those of them that are programs."""
+    """Files that the sections name: keys, maps. Those that end in `.lua` are programs, read at the start."""
     certificates: tuple[str, ...] = ()
     """Those of `files` that are renewed while it runs."""
     counters: int = 0
     """Stick counters that one request needs."""
+    peer: str = ""
+    """What the unit is called among those that it shares tables with; its sections say with whom."""
 
 
 class HAProxy:
@@ -90,8 +90,9 @@ global
     # Hops go to standard output, which is the unit's hop file.
     log fd@1 format raw local0
     tune.bufsize 32768
-{"".join(f"    lua-load {path}{chr(10)}" for fragment in fragments for path in fragment.lua)}\
+{"".join(f"    lua-load {path}{chr(10)}" for each in fragments for path in each.files if path.endswith(".lua"))}\
     tune.stick-counters {max(3, sum(fragment.counters for fragment in fragments))}
+{"".join(f"    localpeer {fragment.peer}{chr(10)}" for fragment in fragments if fragment.peer)}\
     # Mozilla's intermediate profile: the defaults don't pass it.
     ssl-default-bind-options ssl-min-ver TLSv1.2 no-tls-tickets
     ssl-default-bind-ciphers ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:\

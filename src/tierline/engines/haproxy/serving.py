@@ -19,12 +19,12 @@ end)
 """
 
 
-def document(name: str, path: str, text: str, folder: Path) -> tuple[str, dict[str, str], str]:
-    """Rules that answer `path` with a JSON document, the files they need, and which of these is the program."""
+def document(name: str, path: str, text: str, folder: Path) -> tuple[str, dict[str, str]]:
+    """Rules that answer `path` with a JSON document, and the files they need."""
     where, program = folder / f"{name}-document.json", folder / f"{name}-document.lua"
     asked = f"{{ path {path} }} {{ method GET HEAD }}"
     rules = (
         f"    http-request set-var(txn.named) str(openapi) if {asked}\n"
         f"    http-request use-service lua.{name} if {asked}\n"
     )
-    return rules, {str(where): text, str(program): _PROGRAM.format(path=where, name=name)}, str(program)
+    return rules, {str(where): text, str(program): _PROGRAM.format(path=where, name=name)}

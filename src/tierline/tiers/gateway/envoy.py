@@ -26,7 +26,8 @@ class EnvoyGateway(System):
     engine = "envoy"
     measures = True
     levels = frozenset({"runs"})
-    supports = frozenset(FEATURES)
+    supports = frozenset(FEATURES) - {"shared_limits"}
+    lacks = {"shared_limits": "each zone's Envoy counts by itself; use gateway=haproxy"}
     endpoints = {"http": "http", "mtls": "https"}
 
     def contribute(self, role: Role, context: Context) -> Fragment:

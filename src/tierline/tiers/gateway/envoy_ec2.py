@@ -24,7 +24,7 @@ class EnvoyOnEC2(EnvoyGateway):
     lacks = {
         name: "the balancer in front ends TLS, and the listener for certificates has none of its own yet"
         for name in ("mtls", "mtls_san")
-    }
+    } | EnvoyGateway.lacks
     stand_in = "envoy"
 
     def deploy(self, roles: Sequence[Role], template: Template) -> None:

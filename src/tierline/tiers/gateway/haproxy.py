@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Any
 
 from tierline.engines.context import Context
-from tierline.engines.haproxy import callers
+from tierline.engines.haproxy import callers, limits
 from tierline.engines.haproxy.engine import Fragment, trace
 from tierline.engines.haproxy.parts import door, hosts, servers
 from tierline.engines.haproxy.serving import document
@@ -40,12 +41,12 @@ class HAProxyGateway(System):
         host, port = context.address(role.id, "http")
         entry = role.id in context.plan.entry
         forwarded = "http-request set-header X-Forwarded-For %[src]" if entry else "option forwardfor if-none"
-        rules, tables, files, counters = _policies(role, context, name)
+        rules, tables, files, counters = _policies(role, context)
         table = routes(role, context.plan)
-        served, lua = "", ""
+        served = ""
         if settings.get("document"):
             folder = context.folder(context.unit_of(role.id))
-            served, more, lua = document(name, settings["openapi"], settings["document"], folder)
+            served, more = document(name, settings["openapi"], settings["document"], folder)
             files |= more
         # fmt: off
         frontend = f"""\
@@ -81,7 +82,23 @@ frontend {name}
                 + servers(targets, context, {})
                 + "\n"
             )
-        return Fragment(sections=frontend + tables, files=files, counters=counters, lua=(lua,) if lua else ())
+        shared = limits.peers(role.id, _others(role, context)) if counters else ""
+        return Fragment(
+            sections=shared + frontend + tables,
+            files=files,
+            counters=counters,
+            peer=role.id if counters else "",
+        )
+
+
+def _others(role: Role, context: Context) -> dict[str, str]:
+    """The line's other gateways, and where their units' folders are from this one's."""
+    here = context.folder(context.unit_of(role.id))
+    return {
+        each.id: os.path.relpath(context.folder(context.unit_of(each.id)), here)
+        for each in context.plan.roles.values()
+        if each.name == role.name and each.id != role.id
+    }
 
 
 def _door(role: Role, context: Context) -> str:
@@ -95,20 +112,21 @@ def _door(role: Role, context: Context) -> str:
     return f"    bind {host}:{port} ssl crt {crt} alpn h2,http/1.1 ca-file {ca} verify required\n"
 
 
-def _policies(role: Role, context: Context, name: str) -> tuple[str, str, dict[str, str], int]:
+def _policies(role: Role, context: Context) -> tuple[str, str, dict[str, str], int]:
     """Rules in their order (see engines/haproxy/callers.py), tables, files and how many counters there are."""
     settings, folder = role.settings, context.folder(context.unit_of(role.id))
     files: dict[str, str] = {}
     access = [{**rule, "match": under(rule["paths"], settings)} for rule in settings["access"]]
     early = [rule for rule in access if not rule["claims"] and not rule["scopes"]]
-    limits = [_limit(each, settings, number) for number, each in enumerate(settings["limits"])]
-    before = [each for each in limits if each["by"] != "consumer"]
-    after = [each for each in limits if each["by"] == "consumer"] + _quotas(settings["keys"])
+    limited = [_limit(each, settings, number) for number, each in enumerate(settings["limits"])]
+    before = [each for each in limited if each["by"] != "consumer"]
+    after = [each for each in limited if each["by"] == "consumer"] + _quotas(settings["keys"])
+    gateways = (role.id, *sorted(_others(role, context)))
     rules = callers.cors(settings["cors"]) if settings["cors"] else ""
     rules += "".join(callers.access(rule, number) for number, rule in enumerate(early))
     tables, counters = "", 0
     for each in before:
-        more, table = callers.limit(counters, f"{name}-limit-{counters}", each)
+        more, table = limits.limit(counters, f"limit-{counters}", gateways, each)
         rules, tables, counters = rules + more, tables + table, counters + 1
     most = settings["max_body"]
     rules += callers.refuse(413, "too large", f"{{ req.hdr_val(content-length) gt {most} }}")
@@ -137,10 +155,10 @@ def _policies(role: Role, context: Context, name: str) -> tuple[str, str, dict[s
     late = [rule for rule in access if rule not in early]
     rules += "".join(callers.access(rule, len(early) + number) for number, rule in enumerate(late))
     for each in after:
-        more, table = callers.limit(counters, f"{name}-limit-{counters}", each)
+        more, table = limits.limit(counters, f"limit-{counters}", gateways, each)
         rules, tables, counters = rules + more, tables + table, counters + 1
     rules += callers.PRIVATE if settings["keys"] or settings["auth"] or access else ""
-    return rules + (callers.LEFT if counters else ""), tables, files, counters
+    return rules + (limits.LEFT if counters else ""), tables, files, counters
 
 
 def _limit(limit: dict[str, Any], settings: dict[str, Any], number: int) -> dict[str, Any]:

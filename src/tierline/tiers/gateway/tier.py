@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 from tierline.intent import Duration, Intent, Size, setting
 from tierline.tiers.gateway.common.auth import JWT, MTLS, OIDC, APIKeys, Auth, Quota
@@ -46,6 +46,7 @@ FEATURES: Mapping[str, str] = {
     "rate_limit_client": "a limit per client address",
     "rate_limit_consumer": "a limit per API key or token subject",
     "burst": "more at once than the rate, when saved up before",
+    "shared_limits": "limits and quotas hold for the line: the gateways of all zones count together",
     "rate_limit_headers": "RateLimit fields on what is limited, Retry-After on 429",
     "access_claims": "403 unless the token carries a claim",
     "access_scopes": "403 unless the token carries a scope",
@@ -64,6 +65,8 @@ FEATURES: Mapping[str, str] = {
 
 class Gateway(Intent):
     """The single door to the services: routes, authenticates, limits, transforms."""
+
+    between_zones: ClassVar[frozenset[str]] = frozenset({"shared_limits"})
 
     auth: JWT | None = setting("How callers prove who they are.", default=None)
     keys: APIKeys | None = setting("API keys of consumers, with quotas.", default=None)
@@ -157,6 +160,7 @@ class Gateway(Intent):
             ("versions", "versions=", self.versions),
             ("deprecation", "Version(deprecated=)", [v for v in self.versions if v.deprecated or v.sunset]),
             ("transform_headers", "request= or response=", self.request or self.response),
+            ("shared_limits", "limits= or plans=", self.limits or (self.keys and self.keys.plans)),
             ("rate_limit_headers", "limits=", self.limits),
             ("burst", "RateLimit(burst=)", [limit for limit in self.limits if limit.burst]),
         ):
