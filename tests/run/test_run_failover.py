@@ -109,11 +109,9 @@ async def command(*words: str) -> None:
 
 
 async def together(line: Bench) -> None:
-    """Wait until a follower confirms what is written."""
+    """Wait until a follower has everything, and confirms what is written."""
     limit = time.monotonic() + 20
-    while not any(
-        "ANY 1" in path.read_text() for path in line.state.glob("run/postgresql*/synchronous.conf")
-    ):
+    while not (await asyncio.to_thread(line.status))["clusters"][0]["synchronous"]:
         assert time.monotonic() < limit, "nobody follows"
         await asyncio.sleep(0.05)
 

@@ -16,7 +16,7 @@ from tierline.cli.shared import running, stack_argument
 @stack_argument
 @click.option("--json", "as_json", is_flag=True, help="As data.")
 def command(stack: Path | None, as_json: bool) -> None:
-    """Services with their load, then processes. Their zones, ages, restarts and memory."""
+    """Services with their load, processes with their zones, ages, restarts and memory; which database leads."""
     from tierline.run import control
 
     told = control.ask(running(stack).root, {"do": "status"})
@@ -25,7 +25,7 @@ def command(stack: Path | None, as_json: bool) -> None:
         return
     import psutil
 
-    from tierline.cli.view import services
+    from tierline.cli.view import clusters, services
 
     click.echo(f"{told['stack']}  {told['phase']}  supervisor {told['pid']}")
     for label, url in told["urls"].items():
@@ -54,6 +54,8 @@ def command(stack: Path | None, as_json: bool) -> None:
             click.echo(f"    {process['problem']}")
         if process["notice"]:
             click.echo(f"    {process['notice']}")
+    if lines := clusters(told):
+        click.echo("\n" + "\n".join(lines))
     for name, problem in told["refused"].items():
         click.echo(f"\n  {name}: not applied: {problem}")
     if told["events"]:

@@ -59,6 +59,7 @@ def command(
     answer = asked.ask(path, sent, method=method, body=body)
     listed = ordered(answer.hops(hops(told, answer.trace)))
     trip = document(answer.trace, answer.status, answer.total_us, listed)
+    _leads(told, trip)
     if as_json:
         click.echo(json.dumps(trip, indent=1))
     else:
@@ -79,6 +80,22 @@ def identity(told: dict[str, Any], client: str) -> dict[str, str]:
         "user-agent": "tierline-trip (web)",
         "accept": "text/html,application/json;q=0.9",
     }
+
+
+def _leads(told: dict[str, Any], trip: dict[str, Any]) -> None:
+    """Hops at one of several that hold the same data say whether it leads: its role's name says what it was at first."""
+    roles = {process["name"]: process["roles"] for process in told["processes"]}
+    parts = {
+        role: name == cluster["leader"]
+        for cluster in told["clusters"]
+        for name in (cluster["leader"], *(each["name"] for each in cluster["followers"]))
+        for role in roles.get(name, ())
+    }
+    for hop in trip["hops"]:
+        leads = parts.get(hop["attributes"].get("tierline.role", ""))
+        if leads is not None:
+            hop["attributes"]["tierline.leads"] = leads
+            hop["verdict"] += ", leads" if leads else ", follows"
 
 
 _CELLS = " ▏▎▍▌▋▊▉█"

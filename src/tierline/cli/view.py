@@ -76,6 +76,8 @@ def summary(status: dict[str, Any]) -> str:
     ]
     width = max(map(len, urls), default=0)
     lines += [f"  {label:<{width}}  {url}" for label, url in urls.items()]
+    notes = [event for event in status.get("events", ()) if event["what"] == "note"]
+    lines += [f"{click.style('note', fg='yellow')}: {event['name']}: {event['text']}" for event in notes]
     lines.append("try  tierline trip / · tierline status · tierline logs --follow · tierline down")
     return "\n".join(lines)
 
@@ -120,6 +122,25 @@ def services(told: dict[str, Any], now: float) -> list[str]:
         lines += [
             f"    {'●' if one['well'] else '✗'} {one['what']}: {one['said']}" for one in season["warmed"]
         ]
+    return lines
+
+
+def clusters(told: dict[str, Any]) -> list[str]:
+    """Who leads among processes that hold the same data, who follows, and how far behind."""
+    lines = []
+    for each in told["clusters"]:
+        state = "" if each["leads"] else ", but doesn't answer"
+        safe = (
+            "each write is confirmed by a follower" if each["synchronous"] else "no follower confirms writes"
+        )
+        lines.append(f"  {each['name']}: {each['leader']} leads{state}; {safe}")
+        for one in each["followers"]:
+            behind = (
+                f"{one['behind_bytes']} bytes, {one['behind_ms']:g} ms behind"
+                if one["state"] != "away"
+                else ""
+            )
+            lines.append(f"    {one['name']:<24}{one['state']:<12}{behind}".rstrip())
     return lines
 
 

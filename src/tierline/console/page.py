@@ -37,6 +37,17 @@ def page(state: Path, counts: list[dict[str, Any]], traces: list[dict[str, Any]]
         f"<td class=n>{s['min']} to {s['max']}<td>{_pinned(s)}<td>{escape(s['reason'])}"
         for s in told.get("services", ())
     )
+    databases = "".join(
+        f"<tr><td>{escape(c['leader'])}<td class='{'ready' if c['leads'] else 'failed'}'>"
+        f"{'leads' if c['leads'] else 'leads, no answer'}<td>{'confirmed by a follower' if c['synchronous'] else 'alone'}"
+        "<td><td>"
+        + "".join(
+            f"<tr><td>{escape(f['name'])}<td class='{'failed' if f['state'] == 'away' else 'ready'}'>{escape(f['state'])}"
+            f"<td><td class=n>{f['behind_bytes']}<td class=n>{f['behind_ms']:g}"
+            for f in c["followers"]
+        )
+        for c in told.get("clusters", ())
+    )
     requests = "".join(
         f"<tr><td>{escape(c['tier'])}<td>{escape(c['system'])}<td>{escape(c['zone'])}<td class=n>{c['status']}"
         f"<td>{escape(c['verdict'])}<td class=n>{c['requests']}"
@@ -58,12 +69,20 @@ def page(state: Path, counts: list[dict[str, Any]], traces: list[dict[str, Any]]
 <p>{links}<p class=dim>{escape(", ".join(f"{slot} {system}" for slot, system in told["lineup"].items()))}
 <h2>Processes</h2><div class=scroll><table><tr><th>name<th>engine<th>place<th>state<th>pid<th>age<th>starts
 {processes}</table></div>
-<h2>Services</h2><div class=scroll><table><tr><th>name<th>instances by zone<th>allowed<th><th>last change
+{_databases(databases)}<h2>Services</h2><div class=scroll><table><tr><th>name<th>instances by zone<th>allowed<th><th>last change
 {services}</table></div>
 <h2>Last trips</h2><div class=scroll><table><tr><th>trace<th>request<th>status<th>time<th>hops<th>when
 {trips}</table></div>
 <h2>Requests</h2><div class=scroll><table><tr><th>tier<th>system<th>zone<th>status<th>verdict<th>requests
 {requests}</table></div></html>"""
+
+
+def _databases(rows: str) -> str:
+    """Nothing where no process holds the same data as another."""
+    if not rows:
+        return ""
+    head = "<tr><th>name<th>part<th>writes<th>bytes behind<th>ms behind"
+    return f"<h2>Databases</h2><div class=scroll><table>{head}{rows}</table></div>\n"
 
 
 def _pinned(service: dict[str, Any]) -> str:

@@ -56,6 +56,14 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     unprivileged: bool = False
 
 
+class Together(msgspec.Struct, frozen=True):
+    """Followers of which one confirms each write."""
+
+    names: frozenset[str]
+    files: dict[str, str]
+    """The leader's files (among `live`) that make it wait for one of them."""
+
+
 class Cluster(msgspec.Struct, frozen=True, kw_only=True):
     """Processes that hold the same data: one leads and takes the writes, the others follow it.
 
@@ -69,14 +77,23 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
     marker: str
     """A file with the name of the process that leads. Written before a follower is promoted."""
     following: tuple[str, ...]
-    """On the leader: prints the names of the processes that receive what it writes, a line each."""
+    """On the leader: a line for each process that receives what it writes: its name, `follows` or `catches-up`, the
+    bytes that aren't on its disk yet, and the ms until it shows a write."""
     position: tuple[str, ...]
     """On a follower: prints how far it has come, as a number."""
     promote: tuple[str, ...]
     """On a follower: makes it lead; returns when it takes writes. Does nothing on who leads already."""
+    confirm: tuple[str, ...]
+    """On the leader, once it has been told to go on together: ends when a follower has all that was acknowledged, and
+    no write is acknowledged any more without one."""
+    complete: tuple[str, ...]
+    """On a follower: ends with 0 when it has everything of a leader that was stopped in order."""
+    made: str
+    """A marker file of the process: without it a follower is made anew from the leader at its next start."""
     alone: dict[str, str]
-    together: dict[str, str]
-    """The leader's files (among `live`) without and with a follower that confirms each write."""
+    """The leader's files (among `live`) when no follower confirms what it writes."""
+    together: tuple[Together, ...]
+    """Those that may confirm it, the best first: in other zones, as one that stands with the leader falls with it."""
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,6 +147,8 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     """It asks those behind it whether they are well from its first moment, and so starts after them."""
     cluster: Cluster | None = None
     """Set when it is one of several that hold the same data."""
+    note: str = ""
+    """What the user is told when it starts for the first time."""
 
 
 class Engine(Protocol):

@@ -19,9 +19,10 @@ import msgspec
 from tierline.engines.base import Process
 from tierline.errors import EngineError, RunError
 from tierline.plan.model import Plan
-from tierline.run.addresses import choose
+from tierline.run.addresses import Addresses, choose
 from tierline.run.child import Child
 from tierline.run.context import LocalContext
+from tierline.run.handover import handed_over
 from tierline.run.succession import Refused, able, succeed
 
 if TYPE_CHECKING:
@@ -55,6 +56,24 @@ async def change(line: Line, plan: Plan, *, waits: bool = True) -> Changed:
     addresses = choose(plan, line.state, keep=line.addresses)
     context = LocalContext(plan, line.state, addresses)
     wanted = {process.name: process for process in ordered(plan, processes(plan, context))}
+    if away := await handed_over(line, plan):
+        wanted = {process.name: process for process in ordered(plan, processes(plan, context))}
+    try:
+        return await _change(line, plan, addresses, context, wanted, waits)
+    except BaseException:
+        for child in away:
+            child.release()
+        raise
+
+
+async def _change(
+    line: Line,
+    plan: Plan,
+    addresses: Addresses,
+    context: LocalContext,
+    wanted: dict[str, Process],
+    waits: bool,
+) -> Changed:
     added = [name for name in wanted if name not in line.children]
     removed = [name for name in line.children if name not in wanted]
     touched = [

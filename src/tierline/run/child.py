@@ -84,6 +84,8 @@ class Child(Program):
         crashes = 0
         while not self._stopping:
             await self.held.wait()
+            if self._stopping:
+                break
             self._asked.clear()
             try:
                 await self._start()
@@ -310,8 +312,14 @@ class Child(Program):
         if self._popen is not None:
             await self._exited.wait()
 
+    async def leave(self, within: float) -> None:
+        """End it in order and keep it away: what it has to do takes `within` seconds at most."""
+        self.held.clear()
+        self.ready.clear()
+        await self._end(within=within)
+
     def release(self) -> None:
-        """After `fence`: let it start again, also when it had failed."""
+        """After `fence` or `leave`: let it start again, also when it had failed."""
         self._asked.set()
         self.heal()
 

@@ -26,7 +26,7 @@ from tierline.run.addresses import Addresses, choose
 from tierline.run.child import Child
 from tierline.run.context import LocalContext
 from tierline.run.events import Events
-from tierline.run.failover import keep
+from tierline.run.failover import Keeper, keep
 from tierline.run.fetched import follow
 from tierline.run.isolation import Isolation
 from tierline.run.renewal import Renewal
@@ -148,6 +148,8 @@ class Line:
         """What a plan of the stack file is made into before it is applied."""
         self.refused: dict[str, str] = {}
         """What could not be applied, by what it is about."""
+        self.keepers: dict[str, Keeper] = {}
+        """Who looks after processes that hold the same data, by the cluster's name."""
         self.isolation = Isolation(self)
         self.hearers.append(self.isolation.heard)
         self.generation = ""
@@ -192,17 +194,19 @@ class Line:
         self.ready_in = time.time() - self.began
         self.phase = "ready"
         self._tasks.append(asyncio.create_task(follow(self)))
-        keeping = keep(self.children, self._described, self.events.tell, self.changing)
-        self._tasks.append(asyncio.create_task(keeping))
+        told = (self.events.tell, self.changing, self.changed, self.keepers)
+        self._tasks.append(asyncio.create_task(keep(self.children, self.described, *told)))
         self._save()
 
-    def _described(self) -> dict[str, Process]:
+    def described(self) -> dict[str, Process]:
         """The processes as their engines describe them now."""
         return {process.name: process for process in ordered(self.plan, processes(self.plan, self.context))}
 
     def launch(self, child: Child) -> None:
         """Keep a process running from now on, once those before it are ready."""
         child.heard, child.died = self._hear, self.isolation.died
+        if child.process.note:
+            self.events.tell("note", child.process.name, child.process.note)
         before = [self.children[name] for name in child.process.after]
         self._tasks.append(asyncio.create_task(child.run(before)))
 
@@ -298,6 +302,7 @@ class Line:
             "events": self.events.last(),
             "services": self.scaler.status() if self.scaler is not None else [],
             "seasons": self.scaler.seasons.status() if self.scaler is not None else [],
+            "clusters": [told for each in self.keepers.values() if (told := each.status()) is not None],
             "processes": [
                 {
                     "name": child.process.name,

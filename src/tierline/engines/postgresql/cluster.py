@@ -17,6 +17,8 @@ from pathlib import Path
 def main(recipe: str) -> int:
     plan = json.loads(Path(recipe).read_text())
     cluster = Path(plan["cluster"])
+    if cluster.is_dir() and not plan["standby"]:
+        return 0  # it took its place whole: nothing is ever made over data that led
     made = cluster.with_name(f"{cluster.name}.new")
     shutil.rmtree(made, ignore_errors=True)  # what an interrupted run left half made
     done = subprocess.run([*plan["argv"], "-D", str(made)], capture_output=True, text=True, check=False)

@@ -62,7 +62,7 @@ class PostgreSQL:
 
     def processes(self, unit: Unit, context: Context) -> list[Process]:
         member = clusters.member(unit, context)
-        leads, leader, primary = member.leads(unit), member.leader, _primary(unit, member)
+        leads, leader, primary = member.leads(unit), member.leader, member.primary
         host, port = context.address(unit.roles[0].id, "postgresql")
         leader_host, leader_port = context.address(leader.roles[0].id, "postgresql")
         folder, data = context.folder(unit.id), context.data(unit.id)
@@ -94,17 +94,24 @@ class PostgreSQL:
                 "standby": not leads,
             }
         )
-        group = clusters.cluster(unit, member, self.tool("psql"), mine, synchronous)
-        before_start = [
-            Step(
-                argv=(context.python, "-m", "tierline.engines.postgresql.cluster", str(recipe)),
-                about="makes the database cluster" if leads else "clones the primary",
-                unless=str(made),
-                creates=str(made),
-                rewinds=(str(cluster),),
-                unprivileged=True,
+        group = clusters.cluster(unit, member, self.tool("psql"), mine, synchronous, context)
+        before_start: list[Step] = []
+        inherits = first and member.heir != ""
+        if inherits:
+            before_start.append(
+                Step(
+                    argv=(
+                        context.python,
+                        "-m",
+                        "tierline.engines.postgresql.inherit",
+                        str(data),
+                        member.heir,
+                    ),
+                    about=f"takes over the data of {member.heir}, which led",
+                )
             )
-        ]
+        if first or not leads:  # any other that leads was made before it followed
+            before_start.append(self._make(leads, recipe, made, context))
         after_ready: list[Step] = []
         if not leads:
             before_start.append(
@@ -119,7 +126,7 @@ class PostgreSQL:
         else:
             # Who followed when the line ended, and is the only one in a smaller plan, must take writes, too.
             followed = (cluster / "standby.signal").exists()
-            if followed or (group is not None and not first):
+            if followed or inherits or (group is not None and not first):
                 promote = clusters.promoting(self.tool("psql"), mine)
                 after_ready.append(Step(argv=promote, about="leads from now on", timeout=15.0))
             provision = folder / "provision.json"
@@ -155,8 +162,18 @@ class PostgreSQL:
                 reload="HUP",
                 live=(str(upstream), str(synchronous)),
                 cluster=group,
+                note=member.note if first else "",
             )
         ]
+
+    def _make(self, leads: bool, recipe: Path, made: Path, context: Context) -> Step:
+        return Step(
+            argv=(context.python, "-m", "tierline.engines.postgresql.cluster", str(recipe)),
+            about="makes the database cluster" if leads else "clones the primary",
+            unless=str(made),
+            creates=str(made),
+            unprivileged=True,
+        )
 
     def _initdb(self, password: Path) -> list[str]:
         # Without --no-sync: skipping it saves 60 ms once, and a power cut in the first half minute could
@@ -214,12 +231,6 @@ class PostgreSQL:
                 for names in [attributes(role)]
             ],
         }
-
-
-def _primary(unit: Unit, member: clusters.Member) -> Unit:
-    """Which of the units has the primaries: it names all databases of the server."""
-    units = (unit, *member.others)
-    return next(each for each in units if each.roles[0].part in ("primary", ""))
 
 
 ENGINE = PostgreSQL()

@@ -10,6 +10,7 @@ import msgspec
 
 from tierline.engines.base import Binary, Probe, Process
 from tierline.engines.context import Context
+from tierline.engines.postgresql.engine import attributes
 from tierline.engines.python.config import App, Config, Journeys, Services
 from tierline.engines.telemetry.engine import EVENTS_KEY
 from tierline.plan.model import Role, Unit
@@ -39,12 +40,20 @@ class Python:
         folder = context.folder(unit.id)
         config, calls = folder / "apps.json", folder / "services.json"
         resources = {
-            f"{host}:{port}": (role.id, role.system)
-            # Where several databases are at one address, one that is read there gives it its name.
+            at: (role.id, role.system)
+            # Where several databases are at one address and a library doesn't say which, one that is read there counts.
             for role in sorted(context.plan.roles.values(), key=lambda r: not r.part.startswith("standby"))
             for endpoint in role.endpoints
             if endpoint.protocol in ("postgresql", "redis", "nats", "s3", "smtp")
             for host, port in [context.address(role.id, endpoint.name)]
+            for at in (
+                f"{host}:{port}",
+                *(
+                    [f"{host}:{port}/{attributes(role)['database']}"]
+                    if endpoint.protocol == "postgresql"
+                    else ()
+                ),
+            )
         }
         told = Config(
             unit=unit.id, region=unit.region, zone=unit.zone, project=str(context.project), stack=str(context.stack),

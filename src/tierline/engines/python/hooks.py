@@ -21,7 +21,7 @@ _resources: Mapping[str, tuple[str, str]] = {}
 
 
 def install(resources: Mapping[str, tuple[str, str]]) -> None:
-    """Watch the libraries from now on. `resources`: `host:port` → role and system."""
+    """Watch the libraries from now on. `resources`: `host:port`, or `host:port/database`, → role and system."""
     global _resources
     _resources = resources
     if any(isinstance(each, _AfterImport) for each in sys.meta_path):
@@ -60,7 +60,7 @@ class _AfterImport(importlib.abc.MetaPathFinder):
 def _wrapped(
     owner: Any, method: str, tier: str, system: str, describe: Callable[..., tuple[str, str]]
 ) -> None:
-    """Replace an async method by one that records a hop. `describe(self, *args)` gives (name, host:port)."""
+    """Replace an async method by one that records a hop. `describe(self, *args)` gives a name and host:port[/database]."""
     original = getattr(owner, method)
 
     @functools.wraps(original)
@@ -69,9 +69,10 @@ def _wrapped(
         if span is None or not span.sampled:
             return await original(self, *args, **named)
         name, address = describe(self, *args)
-        role, plays = _resources.get(address, ("", system))
+        server = address.partition("/")[0]
+        role, plays = _resources.get(address) or _resources.get(server, ("", system))
         with hop(tier, plays, name=name, verdict=role.partition(".")[2] or "ok") as h:
-            h.attributes = {"server.address": address, "tierline.role": role}
+            h.attributes = {"server.address": server, "tierline.role": role}
             return await original(self, *args, **named)
 
     setattr(owner, method, watched)
@@ -82,9 +83,12 @@ def _asyncpg(module: ModuleType) -> None:
 
     def describe(self: Any, query: Any, *_: Any) -> tuple[str, str]:
         address = self._addr
-        return _statement(str(query)), f"{address[0]}:{address[1]}" if isinstance(address, tuple) else str(
-            address
+        at = (
+            f"{address[0]}:{address[1]}/{self._params.database}"
+            if isinstance(address, tuple)
+            else str(address)
         )
+        return _statement(str(query)), at
 
     _wrapped(Connection, "_execute", "domain", "postgresql", describe)
 
@@ -94,7 +98,7 @@ def _psycopg(module: ModuleType) -> None:
 
     def describe(self: Any, query: Any, *_: Any) -> tuple[str, str]:
         info = self.connection.info
-        return _statement(str(query)), f"{info.host}:{info.port}"
+        return _statement(str(query)), f"{info.host}:{info.port}/{info.dbname}"
 
     _wrapped(AsyncCursor, "execute", "domain", "postgresql", describe)
 
