@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tierline.cli.part import part, watch_options, watched
+from tierline.cli.part import heal_with, part, watch_options, watched
 from tierline.cli.shared import running
 
 
@@ -18,7 +18,7 @@ def command(words: tuple[str, ...], jitter: str, watch: bool, rate: float, secon
     """Make a part slow. Whatever it is sent arrives TIME (200ms, 1.5s) later, until it is healed.
 
     New connections and those that are open already: of clients, other tiers, services; of databases, caches and
-    queues too. No connection is refused or cut when it begins or ends.
+    queues too; and datagrams (DNS, HTTP/3). No connection is refused or cut when it begins or ends.
     """
     from tierline.intent import duration
     from tierline.run import control
@@ -39,6 +39,8 @@ def command(words: tuple[str, ...], jitter: str, watch: bool, rate: float, secon
         watched(state, request, f"delayed by {shown}:", rate, seconds)
         return
     told = control.ask(state.root, request)
-    click.echo(f"delay {shown}: " + ", ".join(told["names"]))
+    click.echo(f"delay {shown}: {', '.join(told['names'])}; until {heal_with(what, name, stack)}")
+    for at in told["at"]:
+        click.echo(f"  {at}")
     for note in told["notes"]:
         click.echo(f"  {note}")

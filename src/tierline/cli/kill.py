@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tierline.cli.part import part, watch_options, watched, words
+from tierline.cli.part import heal_with, part, watch_options, watched, words
 from tierline.cli.shared import running
 
 
@@ -21,4 +21,5 @@ def command(words: tuple[str, ...], watch: bool, rate: float, seconds: float) ->
     if watch:
         watched(state, request, "killed", rate, seconds)
     else:
-        click.echo("kill: " + ", ".join(control.ask(state.root, request)["names"]))
+        names = control.ask(state.root, request)["names"]
+        click.echo(f"kill: {', '.join(names)}; until {heal_with(what, name, stack)}")

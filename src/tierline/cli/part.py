@@ -29,6 +29,12 @@ def part(words: tuple[str, ...], more: int = 0) -> tuple[str, str, tuple[str, ..
     return what, left[0], left[1 : 1 + more], stack
 
 
+def heal_with(what: str, name: str, stack: Path | None) -> str:
+    """The command that ends what was begun."""
+    words = [name] if what == "process" else [what, name]
+    return " ".join(["tierline heal", *words, *([str(stack)] if stack is not None else [])])
+
+
 def watched(state: Any, request: dict[str, Any], done: str, rate: float, seconds: float) -> None:
     """A steady load before, during and after: `request` at a third, healed at the end; print what users noticed."""
     from tierline.compare import load, watch, workload

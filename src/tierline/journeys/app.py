@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from types import CodeType
 from typing import Any
 
-from tierline.journeys import answer
+from tierline.journeys import answer, sampled
 from tierline.journeys.about import About, send_problem
 from tierline.journeys.answer import Choice
 from tierline.journeys.attendance import Attendance, Visit
@@ -310,7 +310,7 @@ class Experience:
         if run is not None:
             count = len(run.marks or ())
             verdict = f"{count} part{'' if count == 1 else 's'}"
-            critical = run.critical()
+            critical = sampled.critical(run)
             if critical:
                 verdict += f", critical: {' → '.join(critical)}"
                 attributes["tierline.critical"] = critical

@@ -31,6 +31,11 @@ else:
         return before
 
 
+async def awaited(value: Any) -> Any:
+    """Something else than a coroutine that can be waited for, as one."""
+    return await value
+
+
 class Eager:
     """`begin()` is True when the coroutine has finished; else `ended(self)` is called when it does.
 

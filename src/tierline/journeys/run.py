@@ -9,7 +9,8 @@ from contextvars import copy_context
 from types import CoroutineType
 from typing import Any
 
-from tierline.journeys.eager import Eager, swap
+from tierline.journeys import sampled
+from tierline.journeys.eager import Eager, awaited, swap
 from tierline.journeys.fault import DeadlineExceeded, JourneyError, WrongType
 from tierline.journeys.frame import Frame, frame
 from tierline.journeys.guard import guarded
@@ -17,12 +18,6 @@ from tierline.journeys.inputs import spoken
 from tierline.journeys.plan import Node, Plan
 from tierline.journeys.policy import MISSING
 from tierline.trips import record
-from tierline.trips.hop import Hop
-
-
-async def _awaited(value: Any) -> Any:
-    """Something else than a coroutine that can be waited for, as one."""
-    return await value
 
 
 class Failure:
@@ -125,7 +120,7 @@ class Run:
         if self.span is not None:
             for node in ready:
                 if self.left:
-                    self._traced(node, ready)
+                    sampled.start(self, node, ready)
             return
         values, loop, waiting, plain = self.values, self.loop, self.waiting, self.listener is None
         # Carries the coroutines, one after the other, until one has to wait and keeps it.
@@ -149,7 +144,7 @@ class Run:
                         continue
                     return
                 if kind is not CoroutineType and hasattr(value, "__await__"):
-                    value = _awaited(value)
+                    value = awaited(value)
                     kind = CoroutineType
                 if kind is CoroutineType:
                     if task is None or task.asked:
@@ -221,7 +216,7 @@ class Run:
             task.timer.cancel()
         ready: list[Node] = []
         if self.marks is not None and task.span is not None:
-            self._mark(task.node, task.span, task.error)
+            sampled.end(self, task.node, task.span, task.error)
         if task.error is not None:
             self._fail(task.node, task.error, ready)
         else:
@@ -243,7 +238,7 @@ class Run:
         self._abandon(task)
         error = DeadlineExceeded(f"part {node.name!r} took longer than {node.deadline * 1000:g} ms")
         if task.span is not None:
-            self._mark(node, task.span, error)
+            sampled.end(self, node, task.span, error)
         ready: list[Node] = []
         self._fail(node, error, ready)
         self._launch(ready)
@@ -259,7 +254,7 @@ class Run:
             node = task.node
             error = DeadlineExceeded(f"part {node.name!r} did not finish within the journey's deadline")
             if task.span is not None:
-                self._mark(node, task.span, error)
+                sampled.end(self, node, task.span, error)
             ready: list[Node] = []
             self._fail(node, error, ready)
             # Its dependants get no time at all: only those that never wait can still answer.
@@ -341,83 +336,3 @@ class Run:
                 self.skipped.add(other.name)
                 self.left -= 1
                 self._skip(other)
-
-    # Only when the request is sampled.
-
-    def _traced(self, node: Node, ready: list[Node]) -> None:
-        outer = self.span
-        assert outer is not None
-        context = copy_context()
-        mine = record.Span(outer.trace, record.span_id(), True)
-        began = time.time_ns()
-        context.run(record.current.set, mine)
-        degraded = len(self.degraded or ())
-        try:
-            value = context.run(node.invoke, self.values) if node.plain else guarded(node, self)
-        except Exception as error:
-            self._mark(node, (mine, began), error)
-            self._fail(node, error, ready)
-            return
-        if type(value) is not CoroutineType and hasattr(value, "__await__"):
-            value = _awaited(value)
-        if type(value) is CoroutineType:
-            task = Eager(self.loop, value, context)
-            if node.bounded:
-                self._bound(node, task)
-            task.span = (mine, began)
-            if not task.begin():
-                self._suspend(node, task)
-                return
-            self._mark(node, task.span, task.error)
-            if task.error is not None:
-                self._fail(node, task.error, ready)
-                return
-            value = task.value
-        elif degraded == len(self.degraded or ()):
-            self._mark(node, (mine, began), None)
-        self._settle(node, value, ready)
-
-    def _mark(self, node: Node, span: tuple[record.Span, int], error: BaseException | None) -> None:
-        mine, began = span
-        ended = time.time_ns()
-        assert self.marks is not None
-        assert self.span is not None
-        self.marks[node.name] = (began, ended)
-        verdict = ""
-        attributes: dict[str, Any] = {"tierline.journey": self.plan.journey.name}
-        if node.needs:
-            attributes["tierline.needs"] = list(node.needs)
-        if error is not None:
-            attributes["error.type"] = type(error).__name__
-            verdict = "degraded" if node.part.policy.fallback is not MISSING else "failed"
-        else:
-            verdict = self.frame.shared.pop(("verdict", node.name), "")
-        record.recorder.write(
-            Hop(
-                status=1 if error is not None else 0,
-                trace=mine.trace,
-                span=mine.span,
-                parent=self.span.span,
-                tier="experience",
-                system="journeys",
-                zone=self.engine.zone,
-                start_us=began // 1000,
-                duration_us=(ended - began) // 1000,
-                verdict=verdict,
-                name=node.name,
-                attributes=attributes,
-            )
-        )
-
-    def critical(self) -> list[str]:
-        """The chain of parts that the answer waited for, by when they ended. Only when sampled."""
-        marks = self.marks or {}
-        if not marks:
-            return []
-        needs = {node.name: node.needs for node in self.plan.nodes}
-        name = max(marks, key=lambda part: marks[part][1])
-        chain = [name]
-        while before := [part for part in needs[name] if part in marks]:
-            name = max(before, key=lambda part: marks[part][1])
-            chain.append(name)
-        return chain[::-1]

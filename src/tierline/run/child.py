@@ -54,6 +54,8 @@ class Child(Program):
         self.held = asyncio.Event()
         """Cleared: killed on purpose, not started again until healed."""
         self.held.set()
+        self.hung = False
+        """Stopped in its tracks on purpose."""
         self._popen: subprocess.Popen[bytes] | None = None
         self._stopping = False
         self._asked = asyncio.Event()
@@ -183,6 +185,7 @@ class Child(Program):
         self._popen = popen
         self._exited = asyncio.Event()
         self.pid = popen.pid
+        self.hung = False
         self.began = time.time()
         self._life = _Life(self._exited)
         asyncio.create_task(self._watch(popen, self._life))  # noqa: RUF006  it ends with the process
@@ -334,12 +337,16 @@ class Child(Program):
         """Let it run again."""
         if self._popen is not None and not self._exited.is_set():
             send(self._popen.pid, signal.SIGCONT)
+        self.hung = False
         self.held.set()
+        self.changed()
 
     def hang(self) -> None:
         """Stop it in its tracks (SIGSTOP): it keeps its sockets and answers nothing."""
-        if self._popen is not None:
+        if self._popen is not None and not self._exited.is_set():
             send(self._popen.pid, signal.SIGSTOP)
+            self.hung = True
+            self.changed()
 
     def _phase(self, phase: Phase) -> None:
         self.phase = phase

@@ -1,4 +1,4 @@
-"""A part that answers late: the supervisor's side. The connections themselves wait in run/detour.py.
+"""A part that answers late: the supervisor's side. The traffic itself waits in run/detour/.
 
 Only an ancestor may borrow a process's sockets on most machines (pidfd_getfd(2), ptrace(2)), so the supervisor
 finds the part's listening sockets and connections and hands them to the detour.
@@ -16,7 +16,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,9 @@ _PIDFD_GETFD = 438
 _PATIENCE = 5.0
 _PER_MESSAGE = 200
 """Sockets in one message: the kernel allows 253 (unix(7), SCM_RIGHTS)."""
-_LISTEN, _ESTABLISHED = "0A", "01"
+_OPEN = (("tcp", "0A"), ("udp", "07"))
+"""Sockets for whoever comes: transport and state in /proc/net (proc(5))."""
+_ESTABLISHED = ("tcp", "01")
 _LOOKS = (0.0, 0.05)
 """Seconds before each look for connections that the part has; some were on their way into it when the delay began."""
 _FOLLOW = 0.1
@@ -80,10 +82,10 @@ class Delay:
     async def enter(self, pid: int) -> None:
         """From now on: the part with this pid answers. Raises RunError when its sockets can't be borrowed."""
         with contextlib.ExitStack() as closing:
-            listeners = _borrowed(closing, pid, self.ports, _LISTEN)
+            listeners = _borrowed(closing, pid, self.ports, *_OPEN)
             if not listeners:
                 ports = ", ".join(str(port) for port in sorted(self.ports))
-                raise RunError(f"{self.name} doesn't listen on {ports} over TCP: it can't be delayed")
+                raise RunError(f"{self.name} listens on none of its ports ({ports}): it can't be delayed")
             await self._ask({"do": "enter", "pid": pid}, [each for each, _ in listeners])
         self._pid = pid
         for seconds in _LOOKS:
@@ -119,7 +121,7 @@ class Delay:
         if self._control is None:
             return
         with contextlib.ExitStack() as closing, contextlib.suppress(RunError):
-            listeners = _borrowed(closing, pid, self.ports, _LISTEN) if pid else []
+            listeners = _borrowed(closing, pid, self.ports, *_OPEN) if pid else []
             await self._ask({"do": do}, [each for each, _ in listeners])
 
     def close(self) -> None:
@@ -172,7 +174,7 @@ async def _spawned() -> tuple[socket.socket, asyncio.subprocess.Process]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-S", str(Path(detour.__file__)), stdin=theirs.fileno(), stdout=subprocess.DEVNULL,
+            sys.executable, "-I", "-S", str(Path(detour.__file__).parent), stdin=theirs.fileno(), stdout=subprocess.DEVNULL,
             start_new_session=True,
         )  # fmt: skip
     ours.setblocking(False)
@@ -180,11 +182,11 @@ async def _spawned() -> tuple[socket.socket, asyncio.subprocess.Process]:
 
 
 def _borrowed(
-    closing: contextlib.ExitStack, pid: int, ports: frozenset[int], state: str
+    closing: contextlib.ExitStack, pid: int, ports: frozenset[int], *states: tuple[str, str]
 ) -> list[tuple[int, tuple[str, str]]]:
-    """Second handles of a process tree's TCP sockets on these ports in a state of /proc/net/tcp, each with its
+    """Second handles of a process tree's sockets on these ports, of these transports and states, each with its
     place in the owner's table of files and what is there. Closed with `closing`."""
-    wanted = _inodes(pid, ports, state)
+    wanted = _inodes(pid, ports, states)
     found = {}
     for owner in _tree(pid):
         try:
@@ -217,15 +219,16 @@ def _files(pid: int) -> Iterator[tuple[str, str]]:
                 yield entry.path, os.readlink(entry.path)  # noqa: PTH115  many, and often
 
 
-def _inodes(pid: int, ports: frozenset[int], state: str) -> set[str]:
+def _inodes(pid: int, ports: frozenset[int], states: Iterable[tuple[str, str]]) -> set[str]:
     """What the sockets are called below /proc/<pid>/fd (proc(5))."""
     found = set()
-    for table in ("tcp", "tcp6"):
-        with contextlib.suppress(OSError):
-            for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
-                fields = line.split()
-                if fields[3] == state and int(fields[1].rpartition(":")[2], 16) in ports:
-                    found.add(f"socket:[{fields[9]}]")
+    for transport, state in states:
+        for table in (transport, f"{transport}6"):
+            with contextlib.suppress(OSError):
+                for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+                    fields = line.split()
+                    if fields[3] == state and int(fields[1].rpartition(":")[2], 16) in ports:
+                        found.add(f"socket:[{fields[9]}]")
     return found
 
 

@@ -20,24 +20,27 @@ class Late(msgspec.Struct):
 
     child: Child
     ports: frozenset[int]
+    at: list[str]
+    """What is slow of it, for people: `web.a/http 127.0.0.1:20101`."""
     notes: list[str]
 
 
 def delayed(line: Line, children: Sequence[Child], name: str) -> list[Late]:
     """The processes with the ports of the roles that are meant: all of them, or those that `name` names.
 
-    Raises RunError when nothing of them answers over TCP.
+    Raises RunError when nothing of them listens.
     """
     found, roles = [], line.plan.roles
     for child in children:
         mine = [roles[id] for id in child.process.roles if id in roles]
         meant = [role for role in mine if name in (role.id, role.name)] or mine
-        ports = frozenset(
-            line.addresses[(role.id, endpoint.name)][1]
+        open_to = {
+            f"{role.id}/{endpoint.name}": line.addresses[(role.id, endpoint.name)]
             for role in meant
             for endpoint in role.endpoints
-            if endpoint.protocol != "dns"  # asked over UDP
-        )
+        }
+        ports = frozenset(port for _, port in open_to.values())
+        at = [f"{what} {host}:{port}" for what, (host, port) in open_to.items()]
         inside = [
             f"calls from {role.name} to {other.name} stay inside {child.process.name} and aren't delayed: "
             "split them with fuse=False or --no-fusion"
@@ -48,9 +51,11 @@ def delayed(line: Line, children: Sequence[Child], name: str) -> list[Late]:
             and any(upstream.role == other.id for upstream in upstreams)
         ]  # fmt: skip
         if ports:
-            found.append(Late(child, ports, inside))
+            found.append(Late(child, ports, at, inside))
     if not found:
-        raise RunError(f"nothing of {name or 'that'} answers over TCP: only that can be delayed")
+        raise RunError(
+            f"nothing of {name or 'that'} listens anywhere: only what is asked by others can be delayed"
+        )
     return found
 
 

@@ -311,7 +311,7 @@ class Line:
                     "tiers": [roles[role].tier for role in child.process.roles if role in roles],
                     "zone": child.process.zone or child.process.region,
                     "pid": child.pid if child.phase in ("starting", "ready") else 0,
-                    "phase": child.phase,
+                    "phase": "hung" if child.hung and child.phase == "ready" else child.phase,
                     "began": child.began,
                     "restarts": max(0, child.restarts),
                     "ready_in": round(child.ready_after, 3),

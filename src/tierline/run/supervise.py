@@ -181,7 +181,7 @@ def _handler(line: Line, stop: asyncio.Event) -> control.Handler:
         found = delayed(line, chosen(request), request["name"] if request["what"] == "process" else "")
         for each in found:
             await slow(each.child, each.ports, float(request["seconds"]), float(request["jitter"]))
-        return {"names": [each.child.process.name for each in found],
+        return {"names": [each.child.process.name for each in found], "at": [at for each in found for at in each.at],
                 "notes": sorted({note for each in found for note in each.notes})}  # fmt: skip
 
     async def token(request: dict[str, Any]) -> dict[str, Any]:

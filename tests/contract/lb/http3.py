@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +44,20 @@ class _Client(QuicConnectionProtocol):
                     done.set_result((found[0], found[1]))
 
 
+@contextlib.asynccontextmanager
+async def session(host: str, port: int, name: str, authority: Path) -> AsyncIterator[Any]:
+    """One connection: `await .get(name, path)`."""
+    settings = QuicConfiguration(is_client=True, alpn_protocols=H3_ALPN, server_name=name)
+    settings.load_verify_locations(str(authority))
+    async with connect(host, port, configuration=settings, create_protocol=_Client) as client:
+        yield client
+
+
 def get(host: str, port: int, name: str, paths: list[str], authority: Path) -> list[tuple[int, bytes]]:
     """Status and body of each path."""
 
     async def ask() -> list[tuple[int, bytes]]:
-        settings = QuicConfiguration(is_client=True, alpn_protocols=H3_ALPN, server_name=name)
-        settings.load_verify_locations(str(authority))
-        async with (
-            asyncio.timeout(10),
-            connect(host, port, configuration=settings, create_protocol=_Client) as client,
-        ):
-            return list(await asyncio.gather(*(client.get(name, path) for path in paths)))  # type: ignore[attr-defined]
+        async with asyncio.timeout(10), session(host, port, name, authority) as client:
+            return list(await asyncio.gather(*(client.get(name, path) for path in paths)))
 
     return asyncio.run(ask())
