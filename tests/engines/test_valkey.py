@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -12,11 +13,13 @@ from redis.retry import Retry
 
 from tierline.engines.base import Engine
 from tierline.engines.valkey.engine import ENGINE, PASSWORD
+from tierline.engines.valkey.filling import filling
 from tierline.errors import EngineError
 from tierline.plan.model import Unit
 
 CACHE = make_role("answers", "core.cache", "valkey", ("redis",), settings={"database": 0, "memory": "8mb"})
 SESSIONS = make_role("session", "core.sessions", "valkey", ("redis",), settings={"database": 1})
+BASKETS = make_role("baskets", "core.sessions", "valkey", ("redis",), settings={"database": 0})
 
 
 def client(context: LocalContext, unit: Unit, database: int = 0) -> redis.Redis:
@@ -31,19 +34,20 @@ def test_it_is_an_engine() -> None:
 
 
 def test_sessions_survive_a_crash(line: Any) -> None:
-    unit = make_unit("valkey", CACHE, SESSIONS)
+    unit = make_unit("valkey", SESSIONS, BASKETS)
     runner: Runner = line(unit)
     (process,) = runner.start(ENGINE, unit)
     client(runner.context, unit, 1).set("token", "ada")
-    client(runner.context, unit, 0).set("page", "html", ex=60)
-    assert client(runner.context, unit).config_get("maxmemory-policy")["maxmemory-policy"] == "volatile-lru"
+    assert client(runner.context, unit).config_get("maxmemory-policy")["maxmemory-policy"] == "noeviction"
     assert memory(runner.running["valkey"].pid) < 20
     assert client(runner.context, unit).config_get("bind")["bind"] == "127.0.0.1"
     runner.kill("valkey")
     runner.context.move()
-    runner.start(ENGINE, unit)
+    (process,) = runner.start(ENGINE, unit)
     assert client(runner.context, unit, 1).get("token") == "ada"
     assert client(runner.context, unit, 0).get("token") is None
+    found = asyncio.run(filling(process))
+    assert found is not None and found.most == (128 + 128) << 20 and 0 < found.used < found.most
     assert runner.took["valkey"] < 3
     assert runner.stop(process) < 1
 

@@ -280,3 +280,79 @@ def test_sessions_are_shared_in_valkey(valkey: str) -> None:
             await each.stop()
 
     asyncio.run(main())
+
+
+def test_a_cache_that_is_full_still_gives_what_it_has(valkey: str) -> None:
+    """Refused to write, it isn't left alone: what it kept before is used."""
+    import redis as client
+
+    calls: list[Any] = []
+
+    async def main() -> None:
+        server = client.Redis.from_url(valkey)
+        application = build([counting(Cache("60s"), calls)], cache=valkey)
+        first = await get(application, "/film/71")
+        server.config_set("maxmemory-policy", "noeviction")
+        server.config_set("maxmemory", "1")
+        try:
+            for _ in range(3):
+                assert (await get(application, "/film/72")).status == 200
+                assert (await get(application, "/film/71")).body == first.body
+            assert calls == [71, 72, 72, 72]
+        finally:
+            server.config_set("maxmemory", "0")
+        await application.stop()
+
+    asyncio.run(main())
+
+
+def test_a_cache_that_goes_away_costs_no_answer() -> None:
+    """It hangs, then nobody listens: answers come, late by its timeout once, and then at once."""
+    calls: list[Any] = []
+
+    async def main() -> None:
+        silent = await asyncio.start_server(lambda *_: asyncio.sleep(3600), "127.0.0.1", 0)
+        port = silent.sockets[0].getsockname()[1]
+        application = build([counting(Cache("60s"), calls)], cache=f"redis://127.0.0.1:{port}")
+        began = time.monotonic()
+        for _ in range(20):
+            assert (await get(application, "/film/1")).status == 200
+        assert time.monotonic() - began < 0.9
+        silent.close()
+        assert (await get(application, "/film/1")).status == 200
+        await application.stop()
+
+    asyncio.run(main())
+
+
+def test_sessions_that_are_full_cost_a_step_and_no_answer(
+    valkey: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    import redis as client
+
+    page = Journey("page", "/page")
+
+    @page.part
+    def visits(session):
+        session["visits"] = session.get("visits", 0) + 1
+        return session["visits"]
+
+    async def main() -> None:
+        server = client.Redis.from_url(valkey)
+        application = build([page], session=valkey)
+        first = await get(application, "/page")
+        server.config_set("maxmemory-policy", "noeviction")
+        server.config_set("maxmemory", "1")
+        try:
+            for _ in range(5):
+                answer = await get(application, "/page")
+                assert answer.body == {"visits": 1} and "x-session" not in answer.headers
+                again = await get(application, "/page", x_session=first.headers["x-session"])
+                assert again.body == {"visits": 2}, "who has a session is still known"
+        finally:
+            server.config_set("maxmemory", "0")
+        await application.stop()
+
+    asyncio.run(main())
+    (said,) = [each.getMessage() for each in caplog.records if "could not be saved" in each.getMessage()]
+    assert "maxmemory" in said

@@ -28,6 +28,7 @@ log = logging.getLogger("cinema.ratings")
 # Members vote far less than the Internet did: five ratings make half of a score, the middle (5.5) the rest.
 BELIEVED, MIDDLE = 5, 5.5
 LEADERBOARD = "ratings:leaderboard"
+PLACE = "if redis.call('exists', KEYS[1]) == 1 then redis.call('zadd', KEYS[1], ARGV[1], ARGV[2]) end"
 KEPT = 3600
 SWEEP = 10.0
 
@@ -120,7 +121,8 @@ class Ratings:
             hot = f"ratings:hot:{at:%Y%m%d%H}"
             async with self.cache.pipeline(transaction=False) as all:
                 all.set(f"ratings:film:{film_id}", encode(summary), ex=KEPT)
-                all.zadd(LEADERBOARD, {str(film_id): summary["score"]})
+                # A leaderboard that was evicted is filled again as a whole: one film alone would be taken for it.
+                all.eval(PLACE, 1, LEADERBOARD, summary["score"], film_id)
                 all.zincrby(hot, 1, str(film_id))
                 all.expire(hot, 2 * KEPT)
                 await all.execute()

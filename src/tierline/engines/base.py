@@ -56,6 +56,14 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     unprivileged: bool = False
 
 
+class Filling(msgspec.Struct, frozen=True):
+    """How full a process is, in bytes, and what helps."""
+
+    used: int
+    most: int
+    advice: str
+
+
 class Together(msgspec.Struct, frozen=True):
     """Followers of which one confirms each write."""
 
@@ -147,6 +155,8 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     """It asks those behind it whether they are well from its first moment, and so starts after them."""
     cluster: Cluster | None = None
     """Set when it is one of several that hold the same data."""
+    fills: bool = False
+    """It refuses writes when it is full: engines/<engine>/filling.py tells how full it is."""
     note: str = ""
     """What the user is told when it starts for the first time."""
 

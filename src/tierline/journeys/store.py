@@ -61,7 +61,8 @@ class RedisStore:
     """Shared by all processes: Redis, Valkey, or anything that speaks their protocol.
 
     A store that is slow or gone counts as empty: a request never fails because of its cache. After a failure
-    it is left alone for `pause` seconds. `strict` raises instead, for sessions.
+    it is left alone for `pause` seconds; after a refusal (it is full, or only reads) it isn't: what it has is still
+    there. `strict` raises instead, for sessions.
     """
 
     def __init__(
@@ -96,10 +97,11 @@ class RedisStore:
         try:
             async with asyncio.timeout(self._timeout if not self._strict else self._timeout * 10):
                 return await getattr(self._redis(), word)(*values)
-        except Exception:
+        except Exception as error:
             if self._strict:
                 raise
-            self._quiet_until = time.monotonic() + self._pause
+            if not _refused(error):
+                self._quiet_until = time.monotonic() + self._pause
             return None
 
     async def get(self, key: str) -> bytes | None:
@@ -117,6 +119,15 @@ class RedisStore:
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
+
+
+def _refused(error: Exception) -> bool:
+    """Whether the store is well, and said no (RESP's `-OOM`, `-READONLY`, …)."""
+    import redis.exceptions
+
+    return isinstance(error, redis.exceptions.ResponseError) and not isinstance(
+        error, redis.exceptions.AuthenticationError
+    )
 
 
 def store(where: Any, *, strict: bool = False) -> Store:

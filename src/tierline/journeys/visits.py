@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +16,8 @@ from tierline.trips import record
 
 _WITHIN = 1.0
 """Seconds that a session store may take; then the answer goes out without its step."""
+_SAY = 10.0
+"""Seconds between two lines that say so."""
 CONTROL = 1
 """Where an answer's headers have its Cache-Control."""
 
@@ -24,6 +27,9 @@ class Visits:
 
     def __init__(self, engine: Engine, journeys: Iterable[Journey]) -> None:
         self._engine = engine
+        self.unsaved = 0
+        """Sessions that were lost because their store was full or away."""
+        self._say_at = 0.0
         self._funnels: dict[str, int] = {}
         """How many steps each funnel has."""
         for journey in journeys:
@@ -92,10 +98,23 @@ class Visits:
         try:
             async with asyncio.timeout(_WITHIN):
                 cookie = await self._engine.sessions.save(session)
-        except Exception:
-            log.exception("a session could not be saved")
+        except Exception as error:
+            self._unsaved(error)
             return
         self._tell(session, cookie, request, reply)
+
+    def _unsaved(self, error: Exception) -> None:
+        """A store that is full or away fails each request's session: one line in ten seconds says so."""
+        self.unsaved += 1
+        now = time.monotonic()
+        if now >= self._say_at:
+            self._say_at = now + _SAY
+            log.error(
+                "a session could not be saved (%d since the start): %s: %s",
+                self.unsaved,
+                type(error).__name__,
+                error,
+            )
 
     def _tell(self, session: Session, cookie: str, request: Request, reply: Headers) -> None:
         if not cookie or not reply:

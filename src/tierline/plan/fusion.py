@@ -31,7 +31,8 @@ def fuse(stack: Stack, roles: list[Role], *, fusion: bool = True) -> tuple[Unit,
         place = role.zone or role.region if role.part == "" or role.tier == "cdn" else role.part
         if plays.group == "server":
             place = place.replace("standby", "replica")
-            key = role.engine if place in ("primary", role.zone) else f"{role.engine}.{place}"
+            server = ".".join(filter(None, (role.engine, plays.servers.get(role.slot, ""))))
+            key = server if place in ("primary", role.zone) else f"{server}.{place}"
         elif role.tier in ("experience", "feature") and role.engine == "python":
             shared = (
                 fusion and stack.fuse and role.name not in alone and role.id == f"{role.name}.{role.zone}"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from tierline.engines.base import Process
+from tierline.engines.base import Filling, Process
 from tierline.errors import EngineError, RunError
 from tierline.run import probe
 from tierline.run.delay import Delay
@@ -66,6 +66,8 @@ class Child(Program):
         """Called for what the process says."""
         self.died: Callable[[Child, int, int], None] = lambda child, pid, code: None
         """Called with pid and exit code when the process ended by itself."""
+        self.filling: Filling | None = None
+        """How full it was when it was asked last."""
         self.notice: tuple[float, str] = (0.0, "")
         """Something to tell about it, and until when."""
         self.sources: frozenset[str] = frozenset()

@@ -21,7 +21,7 @@ import msgspec
 from tierline.engines.base import Engine, Process
 from tierline.errors import EngineError, RunError, choices, nearest
 from tierline.plan.model import Plan, Unit
-from tierline.run import guardian
+from tierline.run import filling, guardian
 from tierline.run.addresses import Addresses, choose
 from tierline.run.child import Child
 from tierline.run.context import LocalContext
@@ -196,6 +196,7 @@ class Line:
         self._tasks.append(asyncio.create_task(follow(self)))
         told = (self.events.tell, self.changing, self.changed, self.keepers)
         self._tasks.append(asyncio.create_task(keep(self.children, self.described, *told)))
+        self._tasks.append(asyncio.create_task(filling.watch(self)))
         self._save()
 
     def described(self) -> dict[str, Process]:
@@ -319,6 +320,7 @@ class Line:
                     "delay": max(
                         (each.told() for each in child.delays), key=lambda told: told["seconds"], default=None
                     ),
+                    "filling": child.filling and {"used": child.filling.used, "most": child.filling.most},
                     "notice": child.notice[1] if child.notice[0] > time.time() else "",
                 }
                 for child in self.children.values()

@@ -47,6 +47,8 @@ class System:
     """For a CDN that serves no files itself: the system of its tier that plays the assets origin."""
     group: ClassVar[str] = ""
     """Roles of one engine and place share a process only within a group; empty: with their neighbours."""
+    servers: ClassVar[Mapping[str, str]] = {}
+    """Of a group: slots whose roles have a server of their own, and what its name ends with."""
 
     measures: ClassVar[bool] = False
     """Its hops say who answered, and in what time: so that commands, whose requests nobody else counts, can scale."""

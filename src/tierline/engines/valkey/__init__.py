@@ -1,4 +1,4 @@
-"""Valkey: caches and sessions, one server with a numbered database for each."""
+"""Valkey: a server for all caches and one for all sessions, with a numbered database for each."""
 
 from tierline.engines.valkey.engine import ENGINE
 

@@ -1,4 +1,7 @@
-"""Valkey as an engine: caches (`core.cache`) and sessions (`core.sessions`) share one server.
+"""Valkey as an engine: all caches (`core.cache`) share one server, all sessions (`core.sessions`) another.
+
+How a full server makes room is its own policy, the same for all of its databases. A cache forgets what was used
+longest ago; where sessions are nothing is forgotten, and a write that doesn't fit is an error that is seen.
 
 Endpoint of the unit's first role: `redis`. Secret: `valkey.password`. Settings of a role: `database`
 (default: its position in the unit), `memory` (such as "64mb"), `raw` (lines of valkey.conf).
@@ -49,6 +52,7 @@ class Valkey:
                 files={str(config): configuration(unit, host, port, str(data), context.secret(PASSWORD))},
                 folders=(str(data),),
                 ready=Probe(kind="redis", target=f"{host}:{port}"),
+                fills=_lasting(unit),
             )
         ]
 
@@ -60,7 +64,7 @@ def database(role: Role, unit: Unit) -> int:
 
 def configuration(unit: Unit, host: str, port: int, data: str, password: str) -> str:
     """valkey.conf, whole."""
-    sessions = [role for role in unit.roles if role.slot == "core.sessions"]
+    lasting = _lasting(unit)
     lines = [
         f"bind {host}",
         f"port {port}",
@@ -70,14 +74,15 @@ def configuration(unit: Unit, host: str, port: int, data: str, password: str) ->
         f"databases {max(database(role, unit) for role in unit.roles) + 1}",
         "daemonize no",
         f"maxmemory {sum(_bytes(role) for role in unit.roles)}",
-        f"maxmemory-policy {_policy(len(sessions), len(unit.roles))}",
+        # Full of sessions is an error that is seen; a session that vanishes is a riddle.
+        f"maxmemory-policy {'noeviction' if lasting else 'allkeys-lru'}",
         # A large deletion does not hold up everybody else.
         "lazyfree-lazy-user-del yes",
         "lazyfree-lazy-eviction yes",
         # Idle servers stay idle.
         "activerehashing no",
     ]
-    if sessions:
+    if lasting:
         # Sessions survive a crash but for the last second; the snapshot in front keeps starts short.
         lines += ["appendonly yes", "appendfsync everysec", "aof-use-rdb-preamble yes", 'save ""']
     else:
@@ -87,14 +92,9 @@ def configuration(unit: Unit, host: str, port: int, data: str, password: str) ->
     return "\n".join(lines) + "\n"
 
 
-def _policy(sessions: int, roles: int) -> str:
-    if sessions == roles:
-        return "noeviction"  # full is an error that is seen; a session that vanishes is a riddle
-    if sessions:
-        # Only keys that were given an expiry may go, as cached answers are: what is kept without one
-        # (leaderboards, counters, lists) must outlive a full cache.
-        return "volatile-lru"
-    return "allkeys-lru"
+def _lasting(unit: Unit) -> bool:
+    """Whether it holds anything that must not be evicted."""
+    return any(role.slot != "core.cache" for role in unit.roles)
 
 
 def _bytes(role: Role) -> int:

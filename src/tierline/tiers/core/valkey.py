@@ -1,4 +1,4 @@
-"""Caches and sessions on Valkey."""
+"""Caches and sessions on Valkey: a server for all caches, another for all sessions."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ class Valkey(System):
     supports = frozenset({"cache", "sessions"})
     endpoints = {"redis": "redis"}
     group = "server"
+    # What a full cache forgets must never be a session, and eviction is a server's policy, not a database's.
+    servers = {"core.sessions": "sessions"}
 
     def shared(self, roles: Sequence[Role]) -> dict[str, Text]:
         at = roles[0].id
