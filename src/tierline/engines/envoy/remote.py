@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-import ssl
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from tierline.engines.authorities import bundle
 
 _TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 
@@ -45,7 +46,7 @@ def cluster(name: str, url: str, ca: Path | None) -> dict[str, Any]:
     if secure:
         kind = "IP_ADDRESS" if _literal(host) else "DNS"
         context = {
-            "trusted_ca": {"filename": str(ca or _system())},
+            "trusted_ca": {"filename": str(ca or bundle())},
             "match_typed_subject_alt_names": [{"san_type": kind, "matcher": {"exact": host}}],
         }
         found["transport_socket"] = {
@@ -65,10 +66,3 @@ def _literal(host: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _system() -> str:
-    """The system's bundle of authorities."""
-    paths = ssl.get_default_verify_paths()
-    usual = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
-    return next((p for p in (paths.cafile, *usual, paths.openssl_cafile) if p and Path(p).exists()), usual[0])

@@ -79,30 +79,47 @@ def cors(origins: list[str]) -> str:
 """
 
 
-def tokens(auth: dict[str, Any], jwks: str, match: str, folder: Path) -> tuple[str, dict[str, str]]:
-    """Rules that check tokens (needed where `match` is the path, elsewhere optional), and the files of keys."""
+def signatures(
+    keys: Sequence[tuple[str, str, str]], folder: Path, name: str, token: str, condition: str
+) -> tuple[str, dict[str, str]]:
+    """Rules that set `<name>_signed` to 1 when the token in the variable is signed with one of the keys, each for its
+    own algorithm; and files of keys (key id, algorithm, PEM)."""
+    lines = f"""\
+    http-request set-var(txn.{name}_alg) var(txn.{token}),jwt_header_query('$.alg') if {condition}
+    http-request set-var(txn.{name}_kid) var(txn.{token}),jwt_header_query('$.kid') if {condition}
+"""
+    files = {}
+    for index, (kid, algorithm, pem) in enumerate(keys):
+        path = folder / f"{name}-key-{index}.pem"
+        files[str(path)] = pem
+        named = f" {{ var(txn.{name}_kid) -m str '{kid}' }}" if kid else ""
+        lines += (
+            f'    http-request set-var(txn.{name}_signed) var(txn.{token}),jwt_verify("{algorithm}","{path}") '
+            f"if {condition} !{{ var(txn.{name}_signed) -m int eq 1 }} "
+            f"{{ var(txn.{name}_alg) -m str {algorithm} }}{named}\n"
+        )
+    return lines, files
+
+
+def tokens(
+    auth: dict[str, Any], jwks: str, match: str, folder: Path, login: bool = False
+) -> tuple[str, dict[str, str]]:
+    """Rules that check tokens (needed where `match` is the path, elsewhere optional), and the files of keys. login:
+    whether there are paths where a login will do as well."""
     skew = int(auth["clock_skew"])
     lines = """\
     acl has_token req.hdr(authorization) -m beg -i "bearer "
     http-request set-var(txn.bearer) http_auth_bearer if has_token
-    http-request set-var(txn.alg) var(txn.bearer),jwt_header_query('$.alg') if has_token
-    http-request set-var(txn.kid) var(txn.bearer),jwt_header_query('$.kid') if has_token
 """
-    files = {str(folder / "audience.lua"): library("json") + "\n" + _AUDIENCE.read_text()}
-    for index, (kid, algorithm, pem) in enumerate(_keys(jwks, auth["algorithms"])):
-        path = folder / f"key-{index}.pem"
-        files[str(path)] = pem
-        named = f" {{ var(txn.kid) -m str '{kid}' }}" if kid else ""
-        lines += (
-            f'    http-request set-var(txn.signed) var(txn.bearer),jwt_verify("{algorithm}","{path}") '
-            f"if has_token !{{ var(txn.signed) -m int eq 1 }} {{ var(txn.alg) -m str {algorithm} }}{named}\n"
-        )
+    checked, files = signatures(key_files(jwks, auth["algorithms"]), folder, "token", "bearer", "has_token")
+    lines += checked
+    files[str(folder / "audience.lua")] = library("json") + "\n" + _AUDIENCE.read_text()
     payload = "var(txn.bearer),jwt_payload_query"
     lines += f"""\
     http-request set-var(txn.now) date()
     http-request set-var(txn.exp) {payload}('$.exp','int') if has_token
     http-request set-var(txn.nbf) {payload}('$.nbf','int') if has_token
-    acl signed var(txn.signed) -m int eq 1
+    acl signed var(txn.token_signed) -m int eq 1
     acl issued {payload}('$.iss') -m str '{auth["issuer"]}'
     acl for_us {payload}('$.aud') -m str '{auth["audience"]}'
     # A list of audiences: the query knows single values only. Asked when the line before doesn't hold.
@@ -118,7 +135,12 @@ def tokens(auth: dict[str, Any], jwks: str, match: str, folder: Path) -> tuple[s
     http-request set-var(txn.private) bool(true) if needs_token
 """
     lines += refuse(401, "token", "has_token !good", ' hdr www-authenticate "Bearer error=invalid_token"')
-    lines += refuse(401, "no token", "needs_token !has_token", " hdr www-authenticate Bearer")
+    lines += refuse(
+        401,
+        "no token",
+        f"needs_token !has_token{' !needs_login' if login else ''}",
+        " hdr www-authenticate Bearer",
+    )
     lines += f"""\
     http-request set-header x-tierline-claims %[var(txn.bearer),word(2,.)] if good
     # Nothing that would end a header or a line of a log.
@@ -128,7 +150,7 @@ def tokens(auth: dict[str, Any], jwks: str, match: str, folder: Path) -> tuple[s
     return lines, files
 
 
-def _keys(jwks: str, algorithms: Sequence[str]) -> list[tuple[str, str, str]]:
+def key_files(jwks: str, algorithms: Sequence[str]) -> list[tuple[str, str, str]]:
     """Key id, algorithm and PEM of each usable key of a set."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -186,13 +208,6 @@ def certificates(consumers: dict[str, str], match: str, folder: Path) -> tuple[s
     http-request set-header x-tierline-consumer %[var(txn.consumer)] if { ssl_c_used } { var(txn.consumer) -m found }
 """
     return lines, {str(path): text}
-
-
-def closed(match: str, tokens: bool) -> str:
-    """Paths that need a login, which HAProxy can't do: closed, but for who has a token where those are good."""
-    return f"    acl needs_login path -m reg '^{match}$'\n" + refuse(
-        401, "login", "needs_login !needs_token" if tokens else "needs_login"
-    )
 
 
 def named(kind: str, number: int, paths: Sequence[str]) -> str:

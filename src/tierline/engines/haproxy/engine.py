@@ -21,6 +21,8 @@ class Fragment(msgspec.Struct, kw_only=True):
     """Those of `files` that are renewed while it runs."""
     counters: int = 0
     """Stick counters that one request needs."""
+    headroom: int = 0
+    """Bytes that its rules may add to the headers of an answer, beside what every role has."""
     peer: str = ""
     """What the unit is called among those that it shares tables with; its sections say with whom."""
 
@@ -76,6 +78,7 @@ class HAProxy:
 
 def document(unit: Unit, fragments: list[Fragment]) -> str:
     """haproxy.cfg, whole."""
+    headroom = max(fragment.headroom for fragment in fragments)
     return f"""\
 # Written by tierline for {unit.id}.
 global
@@ -89,7 +92,8 @@ global
     maxconn 8192
     # Hops go to standard output, which is the unit's hop file.
     log fd@1 format raw local0
-    tune.bufsize 32768
+    tune.bufsize {32768 + headroom}
+{f"    tune.maxrewrite {headroom}{chr(10)}" if headroom else ""}\
 {"".join(f"    lua-load {path}{chr(10)}" for each in fragments for path in each.files if path.endswith(".lua"))}\
     tune.stick-counters {max(3, sum(fragment.counters for fragment in fragments))}
 {"".join(f"    localpeer {fragment.peer}{chr(10)}" for fragment in fragments if fragment.peer)}\

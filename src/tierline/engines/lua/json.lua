@@ -126,4 +126,18 @@ local function scan(text, wanted)
   return found
 end
 
+-- Whether an array, as `scan` has found it, has this string in it.
+local function holds(raw, wanted)
+  local at = blank(raw, 2)
+  while raw:byte(at) ~= 93 do
+    if raw:byte(at) == 34 then
+      local last = closing(raw, at + 1)
+      if decoded(raw:sub(at + 1, last - 1)) == wanted then return true end
+    end
+    at = blank(raw, value(raw, at, nil, {}, 0))
+    if raw:byte(at) == 44 then at = blank(raw, at + 1) end
+  end
+  return false
+end
+
 local function why(problem) return type(problem) == "table" and problem.why or tostring(problem) end

@@ -7,13 +7,14 @@ import re
 from typing import Any
 
 from tierline.engines.context import Context
-from tierline.engines.haproxy import callers, limits
+from tierline.engines.haproxy import callers, limits, login
 from tierline.engines.haproxy.engine import Fragment, trace
 from tierline.engines.haproxy.parts import door, hosts, servers
 from tierline.engines.haproxy.serving import document
 from tierline.plan.model import Role
 from tierline.plan.scaling import measuring
 from tierline.tiers.base import System
+from tierline.tiers.gateway.common import haproxy_login as logins
 from tierline.tiers.gateway.common.routes import Routed, api_keys, limit_name, routes, token_paths, under
 from tierline.tiers.gateway.tier import FEATURES
 
@@ -26,11 +27,10 @@ class HAProxyGateway(System):
     engine = "haproxy"
     measures = True
     levels = frozenset({"runs"})
-    supports = frozenset(FEATURES) - {"mirror", "retry_budget", "login", "mtls_san", "transform_body"}
+    supports = frozenset(FEATURES) - {"mirror", "retry_budget", "mtls_san", "transform_body"}
     lacks = {
         "transform_body": "HAProxy passes bodies on as they are; use gateway=envoy",
         "mtls_san": "HAProxy 2.8 reads a certificate's subject only, not its alternative names; use gateway=envoy",
-        "login": "HAProxy has no OpenID Connect client; use gateway=envoy",
         "mirror": "HAProxy has no way to copy requests without a helper program; use gateway=envoy",
         "retry_budget": "retries are bounded per request only; use gateway=envoy",
     }
@@ -84,7 +84,8 @@ frontend {name}
             )
         shared = limits.peers(role.id, _others(role, context)) if counters else ""
         return Fragment(
-            sections=shared + frontend + tables,
+            sections=shared + frontend + tables + logins.sections(role, context),
+            headroom=login.HEADROOM if settings["login"] else 0,
             files=files,
             counters=counters,
             peer=role.id if counters else "",
@@ -142,22 +143,26 @@ def _policies(role: Role, context: Context) -> tuple[str, str, dict[str, str], i
         )
         rules, files = rules + made, {**files, **found}
         rules += _consumer_plans(keys)
+    if settings["login"]:
+        made, found = logins.known(role, context)
+        rules, files = rules + made, {**files, **found}
     if settings["auth"]:
         jwks = context.attribute_of(role.name, "jwks")
         match = under(token_paths({**settings, "version_by": "header"}), settings)
-        made, found = callers.tokens(settings["auth"], jwks, match, folder)
+        made, found = callers.tokens(settings["auth"], jwks, match, folder, bool(settings["login"]))
         rules, files = rules + made, {**files, **found}
+    if settings["login"]:
+        rules += login.needed(bool(settings["auth"]))
+    if settings["auth"] or settings["login"]:
         rules += (
             "    http-request set-var(txn.consumer) var(txn.subject) unless { var(txn.consumer) -m found }\n"
         )
-    if settings["login"]:
-        rules += callers.closed(under(settings["login"]["paths"], settings), bool(settings["auth"]))
     late = [rule for rule in access if rule not in early]
     rules += "".join(callers.access(rule, len(early) + number) for number, rule in enumerate(late))
     for each in after:
         more, table = limits.limit(counters, f"limit-{counters}", gateways, each)
         rules, tables, counters = rules + more, tables + table, counters + 1
-    rules += callers.PRIVATE if settings["keys"] or settings["auth"] or access else ""
+    rules += callers.PRIVATE if settings["keys"] or settings["auth"] or settings["login"] or access else ""
     return rules + (limits.LEFT if counters else ""), tables, files, counters
 
 

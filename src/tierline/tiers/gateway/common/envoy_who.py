@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from tierline.engines.context import Context
 from tierline.engines.envoy import callers, certificates, login, remote, tls
 from tierline.engines.envoy.listeners import Bind
-from tierline.engines.identity.engine import CLIENT
 from tierline.engines.keysets import pinned
-from tierline.errors import EngineError
 from tierline.plan.model import Role
+from tierline.tiers.gateway.common.provider import Provider, client_secret, provider, public
 from tierline.tiers.gateway.common.routes import api_keys, login_paths, token_paths, under
 
 _KEYS = "tierline.jwks"
@@ -43,15 +39,14 @@ def filters(role: Role, context: Context) -> list[dict[str, Any]]:
         if _remote(settings["auth"]):
             found.append(callers.algorithms(settings["auth"]["algorithms"]))
     if settings["login"]:
-        given = _login(role, context)
-        providers["login"] = given.provider
+        providers["login"], given = _login_provider(role, context)
         for path in login_paths(settings):
             # Where tokens are good too, either will do.
             needed.setdefault(path, []).append("login")
         own = [settings["login"]["callback"], settings["login"]["logout"]]
         match = f"({under(settings['login']['paths'], settings)}|{under(own, {**settings, 'versions': []})})"
         folder = context.folder(context.unit_of(role.id))
-        found.append(login.origin(_public(context), match))
+        found.append(login.origin(public(context), match))
         found.append(login.filter(settings["login"], given.endpoints, folder, match))
     if providers:
         found.append(callers.jwt(providers, needed))
@@ -87,7 +82,7 @@ def clusters(role: Role, context: Context) -> list[dict[str, Any]]:
     if auth and _remote(auth):
         found.append(remote.cluster(_KEYS, auth["jwks"], _file(auth["ca"], context)))
     if role.settings["login"]:
-        given, ca = _login(role, context), _file(role.settings["login"]["ca"], context)
+        given, ca = provider(role.settings["login"], context), _file(role.settings["login"]["ca"], context)
         found.append(remote.cluster(login.PROVIDER, given.endpoints["token"], ca))
         if "jwks" in given.endpoints:
             found.append(remote.cluster(_LOGIN_KEYS, given.endpoints["jwks"], ca))
@@ -99,66 +94,20 @@ def secrets(role: Role, context: Context) -> dict[str, list[dict[str, Any]]]:
     given = role.settings["login"]
     if not given:
         return {}
-    file = _file(given["client_secret"], context)
-    token = file.read_text().strip() if file else context.secret(CLIENT)
-    return login.secrets(context.folder(context.unit_of(role.id)), token, context.secret("login.hmac"))
+    folder, token = context.folder(context.unit_of(role.id)), client_secret(given, context)
+    return login.secrets(folder, token, context.secret("login.hmac"))
 
 
-class _Given(msgspec.Struct):
-    """A provider, as far as a gateway needs to know it."""
-
-    provider: dict[str, Any]
-    endpoints: dict[str, str]
-
-
-def _login(role: Role, context: Context) -> _Given:
+def _login_provider(role: Role, context: Context) -> tuple[dict[str, Any], Provider]:
+    """Whose ID tokens are good, as the filter knows it, and the provider itself."""
     given = role.settings["login"]
-    if given["issuer"] == "local":
-        host, port = context.address("identity", "http")
-        issuer = f"http://{host}:{port}"
-        keys: dict[str, Any] = {
-            "local_jwks": {"inline_string": context.attribute_of(role.name, "local_jwks")}
-        }
-        endpoints = {
-            "authorization": f"{issuer}/authorize", "token": f"{issuer}/token", "end_session": f"{issuer}/logout",
-        }  # fmt: skip
+    found = provider(given, context)
+    if "jwks" in found.endpoints:
+        keys = callers.keys_at(found.endpoints["jwks"], _LOGIN_KEYS, given["refresh"])
     else:
-        issuer = given["issuer"]
-        endpoints = _discovered(issuer, given, context)
-        keys = callers.keys_at(endpoints["jwks"], _LOGIN_KEYS, given["refresh"])
-    told = {"issuer": issuer, "audience": given["client_id"], "clock_skew": _LOGIN_SKEW}
-    return _Given(callers.provider(told, keys, login.ID_TOKEN), endpoints)
-
-
-def _discovered(issuer: str, given: dict[str, Any], context: Context) -> dict[str, str]:
-    """A provider's endpoints as it describes them (OpenID Connect Discovery 1.0, section 4)."""
-    url = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
-    said = msgspec.json.decode(context.document(url, given["ca"], given["refresh"]))
-    if said.get("issuer") != issuer:
-        raise EngineError(
-            f"{url} describes {said.get('issuer')!r}, not {issuer!r}: write the issuer as the provider does"
-        )
-    found = {}
-    for name, field, must in (
-        ("authorization", "authorization_endpoint", True), ("token", "token_endpoint", True),
-        ("jwks", "jwks_uri", True), ("end_session", "end_session_endpoint", False),
-    ):  # fmt: skip
-        value = said.get(field)
-        if isinstance(value, str):
-            found[name] = value
-        elif must:
-            raise EngineError(f"{url} has no {field}: it is no OpenID provider's description")
-    return found
-
-
-def _public(context: Context) -> dict[str, int]:
-    """The ports that browsers reach the line at, by scheme."""
-    found = {}
-    for role in context.plan.entry:
-        for scheme in ("http", "https"):
-            with contextlib.suppress(KeyError):
-                found[scheme] = context.address(role, scheme)[1]
-    return found
+        keys = {"local_jwks": {"inline_string": context.attribute_of(role.name, "local_jwks")}}
+    told = {"issuer": found.issuer, "audience": given["client_id"], "clock_skew": _LOGIN_SKEW}
+    return callers.provider(told, keys, login.ID_TOKEN), found
 
 
 def _keys(role: Role, context: Context) -> dict[str, Any]:
