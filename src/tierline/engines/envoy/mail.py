@@ -43,7 +43,8 @@ def mail(
                 common_lb_config={"healthy_panic_threshold": {"value": 0}},
             )
         )
-        proxy = {"@type": _PROXY, "stat_prefix": name, "cluster": name, "idle_timeout": "300s"}
+        # Longer than the inbox waits itself: half an hour over IMAP (RFC 3501, 5.4).
+        proxy = {"@type": _PROXY, "stat_prefix": name, "cluster": name, "idle_timeout": "1860s"}
         filters = [{"name": "envoy.filters.network.tcp_proxy", "typed_config": proxy}]
         listeners.append(
             {

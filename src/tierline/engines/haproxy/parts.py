@@ -105,12 +105,13 @@ frontend {name}
     bind {host}:{port} ssl crt {crt}
     maxconn {role.settings["max_connections"]}
     no log
-    timeout client 5m
+    # Longer than the inbox waits itself: half an hour over IMAP (RFC 3501, 5.4).
+    timeout client 31m
     default_backend {name}
 
 backend {name}
     mode tcp
-    timeout server 5m
+    timeout server 31m
     {check}
     server {inbox.role} {behind}:{behind_port} check inter {int(role.settings["health_interval"] * 1000)}ms fall 2 rise 1
 

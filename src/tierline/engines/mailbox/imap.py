@@ -17,12 +17,16 @@ from email import message_from_bytes
 from email.message import Message
 from typing import Any
 
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, Protocol
 from twisted.mail import imap4
 from zope.interface import implementer
 
+from tierline.engines.mailbox.doors import Doors
 from tierline.engines.mailbox.store import Store, summary
 
+_GOODBYE = 5.0
+_LOGIN = 60.0
+"""Seconds of silence before somebody is logged in."""
 _FLAGS = ("\\Seen", "\\Answered", "\\Flagged", "\\Deleted", "\\Draft")
 
 
@@ -75,15 +79,41 @@ class _Sessions(Factory):  # type: ignore[misc]
 
     def __init__(self, house: _House) -> None:
         self._house = house
+        self._doors = Doors("imap", house.config)
 
-    def buildProtocol(self, _: Any) -> _Session:
-        return _Session(self._house)
+    def buildProtocol(self, address: Any) -> Protocol:
+        refusal = self._doors.refuses(address.host)
+        return _Refusal(refusal) if refusal else _Session(self._house, self._doors, address.host)
+
+
+class _Refusal(Protocol):  # type: ignore[misc]
+    """A greeting that is a goodbye (RFC 3501, 7.1.5): not now (RFC 5530, UNAVAILABLE)."""
+
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    def connectionMade(self) -> None:
+        self.transport.write(f"* BYE [UNAVAILABLE] {self._why}\r\n".encode())
+        self.transport.loseConnection()
 
 
 class _Session(imap4.IMAP4Server):  # type: ignore[misc]
-    def __init__(self, house: _House) -> None:
+    def __init__(self, house: _House, doors: Doors, address: str) -> None:
         super().__init__()
-        self._house = house
+        self._house, self._doors, self._address = house, doors, address
+        self.POSTAUTH_TIMEOUT = doors.idle
+        self.timeOut = min(_LOGIN, doors.idle)
+
+    def connectionLost(self, reason: Any) -> None:
+        self._doors.leave(self._address)
+        super().connectionLost(reason)
+
+    def timeoutConnection(self) -> None:
+        from twisted.internet import reactor
+
+        super().timeoutConnection()
+        # A goodbye that nobody reads isn't waited for.
+        reactor.callLater(_GOODBYE, lambda: self.transport.connected and self.transport.abortConnection())
 
     def authenticateLogin(self, user: bytes, password: bytes) -> Any:
         who, config = user.decode("utf-8", "replace"), self._house.config

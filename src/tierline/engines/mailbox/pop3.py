@@ -11,22 +11,41 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from tierline.engines.mailbox.doors import Doors
 from tierline.engines.mailbox.store import Store, summary
 
-_PATIENCE = 600.0
-"""Seconds of silence after which a session ends; the RFC asks for ten minutes at least."""
 _LINE = 512
 _TRIES = 3
-_CAPABILITIES = ("USER", "TOP", "UIDL", "RESP-CODES", "PIPELINING", "IMPLEMENTATION tierline")
+_CAPABILITIES = (
+    "USER",
+    "TOP",
+    "UIDL",
+    "RESP-CODES",
+    "AUTH-RESP-CODE",
+    "PIPELINING",
+    "IMPLEMENTATION tierline",
+)
 
 
 async def serve(store: Store, config: dict[str, Any]) -> asyncio.Server:
     host, port = config["pop3"]
+    doors = Doors("pop3", config)
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
-            await _Session(store, config, reader, writer).run()
-        writer.close()
+        address = writer.get_extra_info("peername")[0]
+        if refusal := doors.refuses(address):
+            # For now (RFC 3206, section 4): mail programs try again without asking for the password.
+            writer.write(f"-ERR [SYS/TEMP] {refusal}\r\n".encode())
+            writer.close()
+            return
+        try:
+            with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
+                await _Session(store, config, reader, writer).run(doors.idle)
+        finally:
+            doors.leave(address)
+            if writer.transport.get_write_buffer_size():
+                writer.transport.abort()  # it doesn't read: waiting for it would keep what it was sent
+            writer.close()
 
     return await asyncio.start_server(connected, host, port, limit=_LINE)
 
@@ -49,11 +68,12 @@ class _Session:
         self._deleted: set[int] = set()
         self._failed = 0
 
-    async def run(self) -> None:
+    async def run(self, idle: float) -> None:
+        """Until it quits or is silent for `idle` seconds; then nothing is deleted (RFC 1939, section 3)."""
         self._say("+OK tierline")
         while True:
-            await self._writer.drain()
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(idle):
+                await self._writer.drain()
                 line = (await self._reader.readuntil(b"\n")).decode("utf-8", "replace").strip()
             word, *words = line.split(" ")
             command = word.upper()

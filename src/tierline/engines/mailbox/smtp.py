@@ -8,7 +8,41 @@ from typing import Any
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from tierline.engines.mailbox.doors import Doors
 from tierline.engines.mailbox.store import Store
+
+
+class _Session(SMTP):
+    """A connection, as long as there is room for one more."""
+
+    def __init__(self, doors: Doors, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named, timeout=doors.idle)
+        self._doors = doors
+        self._address: str | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        address = transport.get_extra_info("peername")[0]
+        refusal = self._doors.refuses(address)
+        if refusal:
+            # RFC 5321, 3.8, and RFC 3463, 3.4: not now, and the client keeps its mail.
+            assert isinstance(transport, asyncio.Transport)
+            transport.write(f"421 4.3.2 {refusal}\r\n".encode())
+            transport.close()
+            return
+        self._address = address
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._address is not None:
+            super().data_received(data)
+
+    def eof_received(self) -> bool | None:
+        return super().eof_received() if self._address is not None else None
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._address is not None:
+            self._doors.leave(self._address)
+            super().connection_lost(error)
 
 
 class Handler:
@@ -28,7 +62,7 @@ class Handler:
 
 async def serve(store: Store, config: dict[str, Any]) -> asyncio.Server:
     host, port = config["smtp"]
-    handler = Handler(store)
+    handler, doors = Handler(store), Doors("smtp", config)
     user: str | None = config["user"]
 
     def authenticate(
@@ -43,7 +77,8 @@ async def serve(store: Store, config: dict[str, Any]) -> asyncio.Server:
         return AuthResult(success=known, handled=known)
 
     def protocol() -> SMTP:
-        return SMTP(
+        return _Session(
+            doors,
             handler,
             hostname="localhost",
             ident="tierline",
@@ -52,7 +87,6 @@ async def serve(store: Store, config: dict[str, Any]) -> asyncio.Server:
             authenticator=authenticate,
             auth_required=user is not None,
             auth_require_tls=False,  # loopback alone: there is no wire to listen on
-            timeout=60,
         )
 
     return await asyncio.get_running_loop().create_server(protocol, host, port)
