@@ -118,11 +118,12 @@ def test_restart_of_what_can_not_start_tells_its_log(one: Bench) -> None:
 def test_restart_of_what_is_not_there_names_the_nearest(one: Bench) -> None:
     done = run("restart", "helo.a", str(one.folder))
     assert done.returncode == 2
-    assert "no process 'helo.a', did you mean 'hello.a'? there are: hello.a, telemetry" in done.stderr
+    assert "no part 'helo.a', did you mean 'hello.a'? there are: hello, hello.a, telemetry" in done.stderr
 
 
 def test_what_is_killed_on_purpose_stays_away_until_it_is_healed(one: Bench) -> None:
-    assert run("kill", "zone", "a", str(one.folder)).stdout == "kill: hello.a\n"
+    said = run("kill", "zone", "a", str(one.folder)).stdout
+    assert said == f"kill: hello.a; until tierline heal zone a {one.folder}\n"
     assert eventually(lambda: one.process("hello.a")["phase"] == "killed")
     time.sleep(0.5)
     assert not answers(one)
@@ -131,7 +132,7 @@ def test_what_is_killed_on_purpose_stays_away_until_it_is_healed(one: Bench) -> 
     assert answers(one)
     assert one.process("hello.a")["restarts"] == 0
     done = run("kill", "zone", "x", str(one.folder))
-    assert (done.returncode, done.stderr) == (2, "error: no process is in zone 'x'\n")
+    assert (done.returncode, done.stderr) == (2, "error: no process is in zone 'x'; there are: a\n")
 
 
 def test_what_hangs_answers_nothing_until_it_is_healed(one: Bench) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import click
 
-from tierline.errors import PlanError
+from tierline.errors import PlanError, choices
 
 
 @click.command()
-@click.argument("lineups", nargs=-1, required=True, metavar="LINEUP LINEUP …")
+@click.argument("lineups", nargs=-1, metavar="LINEUP LINEUP …")
 @click.option("--stack", type=click.Path(path_type=Path), help="The stack; default: the current folder.")
 @click.option(
     "--use", "uses", multiple=True, metavar="SLOT=SYSTEM", help="For the last lineup: another system."
@@ -36,11 +36,13 @@ def command(
     """
     from tierline.compare import report, workload
     from tierline.compare.rounds import Beside, compare
-    from tierline.lineups import choose
+    from tierline.lineups import LINEUPS, choose
     from tierline.stack import load
 
-    if len(lineups) == 1 and not uses:
-        raise PlanError("name two lineups, or one and --use SLOT=SYSTEM for the other")
+    if not lineups or (len(lineups) == 1 and not uses):
+        raise PlanError(
+            f"name two lineups, or one and --use SLOT=SYSTEM for the other; there are: {choices(LINEUPS)}"
+        )
     loaded, path = load(stack)
     visits = workload.of_file(file) if file else workload.of_stack(loaded)
     wanted: list[tuple[str, tuple[str, ...]]] = [(name, ("--lineup", name)) for name in lineups]

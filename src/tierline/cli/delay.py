@@ -6,10 +6,11 @@ import click
 
 from tierline.cli.part import heal_with, part, watch_options, watched
 from tierline.cli.shared import running
+from tierline.errors import RunError
 
 
 @click.command()
-@click.argument("words", nargs=-1, required=True, metavar="[process|zone|region] NAME TIME [STACK]")
+@click.argument("words", nargs=-1, metavar="[process|zone|region] NAME TIME [STACK]")
 @click.option(
     "--jitter", default="0ms", show_default=True, help="Each delay is longer or shorter by up to this."
 )
@@ -23,14 +24,20 @@ def command(words: tuple[str, ...], jitter: str, watch: bool, rate: float, secon
     from tierline.intent import duration
     from tierline.run import control
 
-    what, name, (wanted,), stack = part(words, more=1)
+    what, name, (wanted,), stack = part("delay", words, more=1)
     try:
         late, give = duration(wanted), duration(jitter)
     except ValueError as error:
-        raise click.UsageError(f"delay {wanted!r}, jitter {jitter!r}: {error}") from None
-    if not 0 < late <= 60 or give > late:
-        raise click.UsageError(
-            f"delay {wanted!r}, jitter {jitter!r}: up to 60s, and no more jitter than delay"
+        raise RunError(
+            f"delay {name} {wanted}, --jitter {jitter}: TIME and jitter are each {error}; NAME comes first"
+        ) from None
+    if not 0 < late <= 60:
+        raise RunError(
+            f"delay {name} {wanted}: that is {late:g} s; more than 0 and up to 60s are allowed, such as 200ms"
+        )
+    if give > late:
+        raise RunError(
+            f"delay {name} {wanted}, --jitter {jitter}: no more jitter than delay, at most {wanted}"
         )
     state = running(stack)
     request = {"do": "delay", "what": what, "name": name, "seconds": late, "jitter": give}

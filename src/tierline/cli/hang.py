@@ -12,14 +12,19 @@ from tierline.cli.shared import running
 @words
 @watch_options
 def command(words: tuple[str, ...], watch: bool, rate: float, seconds: float) -> None:
-    """Stop a part in its tracks. It gets SIGSTOP, keeps its sockets and answers nothing."""
+    """Stop a part in its tracks. It gets SIGSTOP, keeps its sockets and answers nothing.
+
+    Without NAME: what there is.
+    """
     from tierline.run import control
 
-    what, name, _, stack = part(words)
+    what, name, _, stack = part("hang", words)
     state = running(stack)
     request = {"do": "hang", "what": what, "name": name}
     if watch:
         watched(state, request, "hung", rate, seconds)
     else:
-        names = control.ask(state.root, request)["names"]
-        click.echo(f"hang: {', '.join(names)}; until {heal_with(what, name, stack)}")
+        told = control.ask(state.root, request)
+        click.echo(f"hang: {', '.join(told['names'])}; until {heal_with(what, name, stack)}")
+        for note in told["notes"]:
+            click.echo(f"  {note}")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
+from tierline.cli.named import broken, is_stack, status
 from tierline.cli.part import part, words
 from tierline.cli.shared import running
 
@@ -11,9 +14,19 @@ from tierline.cli.shared import running
 @click.command()
 @words
 def command(words: tuple[str, ...]) -> None:
-    """Bring back what was killed, hung or delayed."""
+    """Bring back what was killed, hung or delayed.
+
+    Without NAME: what is.
+    """
     from tierline.run import control
 
-    what, name, _, stack = part(words)
+    if not words or (len(words) == 1 and is_stack(words[0])):
+        lines = broken(status(Path(words[0]) if words else None))
+        click.echo("\n".join(lines) or "nothing is killed, hung or delayed")
+        return
+    what, name, _, stack = part("heal", words)
     told = control.ask(running(stack).root, {"do": "heal", "what": what, "name": name})
-    click.echo("heal: " + ", ".join(told["names"]))
+    if told["names"]:
+        click.echo("heal: " + ", ".join(told["names"]))
+    else:
+        click.echo(f"nothing of {name} was killed, hung or delayed: {', '.join(told['well'])}")

@@ -7,24 +7,29 @@ from typing import Any
 
 import click
 
+from tierline.cli.named import is_stack
 from tierline.errors import StackError, choices, nearest
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", required=False)
 @click.argument("stack", required=False, type=click.Path(path_type=Path))
 @click.option("--explain", is_flag=True, help="The schedule in words (the default).")
 @click.option("--svg", is_flag=True, help="The schedule as a picture.")
 @click.option(
     "--trip", "trace", help="A trace id as `tierline trip` prints it: which parts its answer waited for."
 )
-def command(name: str, stack: Path | None, explain: bool, svg: bool, trace: str | None) -> None:
+def command(name: str | None, stack: Path | None, explain: bool, svg: bool, trace: str | None) -> None:
     """The schedule of the journey NAME. What waits for what, deadlines, fallbacks."""
     from tierline.journeys import explaining
     from tierline.stack import load
 
+    if name is not None and stack is None and is_stack(name):
+        stack, name = Path(name), None
     loaded, _ = load(stack)
     found = {journey.name: journey for journey in loaded.journeys}
+    if name is None:
+        raise StackError(f"journey: which one? there are: {choices(found)}")
     if name not in found:
         raise StackError(f"no journey {name!r}{nearest(name, found)} there are: {choices(found)}")
     if svg:

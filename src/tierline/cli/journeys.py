@@ -37,3 +37,5 @@ def command(stack: Path | None, openapi: bool, schema: str | None, client: str) 
         for journey in loaded.journeys:
             parts = ", ".join(journey.parts)
             click.echo(f"{journey.name:<14}{', '.join(journey.methods):<13}{journey.path:<24}{parts}")
+        if not loaded.journeys:
+            click.echo("this stack has no journeys: Stack(journeys=[Journey(…)]) adds them", err=True)

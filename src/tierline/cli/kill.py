@@ -12,14 +12,19 @@ from tierline.cli.shared import running
 @words
 @watch_options
 def command(words: tuple[str, ...], watch: bool, rate: float, seconds: float) -> None:
-    """Take a part away. It is killed, and stays away until it is healed."""
+    """Take a part away. It is killed, and stays away until it is healed.
+
+    Without NAME: what there is.
+    """
     from tierline.run import control
 
-    what, name, _, stack = part(words)
+    what, name, _, stack = part("kill", words)
     state = running(stack)
     request = {"do": "kill", "what": what, "name": name}
     if watch:
         watched(state, request, "killed", rate, seconds)
     else:
-        names = control.ask(state.root, request)["names"]
-        click.echo(f"kill: {', '.join(names)}; until {heal_with(what, name, stack)}")
+        told = control.ask(state.root, request)
+        click.echo(f"kill: {', '.join(told['names'])}; until {heal_with(what, name, stack)}")
+        for note in told["notes"]:
+            click.echo(f"  {note}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -24,6 +25,11 @@ def command(names: tuple[str, ...], stack: Path | None, follow: bool, lines: int
         stack, names = Path(names[0]), names[1:]
     folder = State(find(stack)).root / "logs"
     there = {path.stem: path for path in sorted(folder.glob("*.log"))} if folder.is_dir() else {}
+    if not there:
+        raise RunError(
+            f"this stack has written no logs yet: start it with tierline up {stack or ''}".rstrip()
+        )
+    names = tuple(log for name in names for log in ([name] if name in there else _of(name, stack) or [name]))
     for name in names:
         if name not in there:
             raise RunError(f"no log of {name!r}{nearest(name, there)} there are: {choices(there)}")
@@ -45,3 +51,16 @@ def command(names: tuple[str, ...], stack: Path | None, follow: bool, lines: int
             for line in more[:whole].decode(errors="replace").splitlines():
                 click.echo(f"{name:<{width}} │ {line}")
         time.sleep(0.1)
+
+
+def _of(name: str, stack: Path | None) -> list[str]:
+    """The processes of a line that is up which play a role, service or resource of this name."""
+    from tierline.cli.named import status
+
+    with contextlib.suppress(RunError):
+        return [
+            process["name"]
+            for process in status(stack)["processes"]
+            if name in {word for role in process["roles"] for word in (role, role.partition(".")[0])}
+        ]
+    return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import sys
 
@@ -21,18 +22,17 @@ _ORDER = (
 )  # fmt: skip
 
 
+HELPERS = {"main", "named", "part", "shared", "view"}
+"""Files that are no commands."""
+
+
 class Commands(click.Group):
     """Finds `cli/<name>.py` for a command; help lists them without importing them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         import tierline.cli
 
-        names = {module.name for module in pkgutil.iter_modules(tierline.cli.__path__)} - {
-            "main",
-            "part",
-            "shared",
-            "view",
-        }
+        names = {module.name for module in pkgutil.iter_modules(tierline.cli.__path__)} - HELPERS
         return sorted(names, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
@@ -54,7 +54,11 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+_COLOUR = False if os.environ.get("NO_COLOR") else None
+"""no-color.org; None: where the output is a terminal."""
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "color": _COLOUR})
 @click.version_option(package_name="tierline")
 def tierline() -> None:
     """The whole line of tiers of a web product, from one Python file.
@@ -64,18 +68,30 @@ def tierline() -> None:
 
 
 def main() -> None:
-    """Entry point. A TierlineError is one message on standard error and exit code 2."""
+    """Entry point. A TierlineError, or what click can't understand, is one message on standard error and exit code 2."""
     try:
-        tierline.main(standalone_mode=False)
+        tierline.main(prog_name="tierline", standalone_mode=False)
     except TierlineError as error:
-        click.echo(f"{click.style('error', fg='red', bold=True)}: {error}", err=True)
+        _tell(str(error))
         sys.exit(error.code)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        sys.exit(2)
+    except click.UsageError as error:
+        _tell(error.format_message())
+        if error.ctx is not None:
+            click.echo(f"{error.ctx.get_usage()}\nhelp   {error.ctx.command_path} --help", err=True)
+        sys.exit(2)
     except click.ClickException as error:
-        error.show()
+        _tell(error.format_message())
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)
+
+
+def _tell(message: str) -> None:
+    click.echo(f"{click.style('error', fg='red', bold=True)}: {message}", err=True, color=_COLOUR)

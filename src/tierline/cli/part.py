@@ -9,18 +9,30 @@ from typing import Any
 
 import click
 
+from tierline.cli.named import is_stack, parts, status
+from tierline.errors import RunError
+
 WHATS = ("process", "zone", "region")
 
 
-def part(words: tuple[str, ...], more: int = 0) -> tuple[str, str, tuple[str, ...], Path | None]:
+def part(verb: str, words: tuple[str, ...], more: int = 0) -> tuple[str, str, tuple[str, ...], Path | None]:
     """What, its name, `more` words that the command wants after it, and the stack.
 
-    Raises UsageError when words are missing or left over.
+    Raises RunError, which lists what has a name, when the name is missing; UsageError when other words are, or are
+    left over.
     """
     what, left = (words[0], words[1:]) if words and words[0] in WHATS else ("process", words)
-    if not 1 + more <= len(left) <= 2 + more:
-        raise click.UsageError("name a part: NAME (as tierline status lists it, or a tier, service or resource), zone Z "
-                               "or region R; STACK may follow")  # fmt: skip
+    if not left or (len(left) == 1 and is_stack(left[0])):
+        told = status(Path(left[0]) if left else None)
+        raise RunError(
+            f"{verb} what? name a process, tier, service or resource; zone Z; or region R:\n{parts(told)}"
+        )
+    if len(left) < 1 + more:
+        raise click.UsageError(f"{verb} {' '.join(words)}: how long? tierline {verb} {' '.join(words)} 200ms")
+    if len(left) > 2 + more:
+        raise click.UsageError(
+            f"{verb} {' '.join(words)}: too many words; name a part (NAME, zone Z or region R), STACK may follow"
+        )
     stack = Path(left[1 + more]) if len(left) > 1 + more else None
     if what == "process" and words[0] not in WHATS and stack is not None and not stack.exists():
         raise click.UsageError(
@@ -92,6 +104,4 @@ def watch_options(command: Any) -> Any:
 
 def words(command: Any) -> Any:
     """The arguments that `part` reads."""
-    return click.argument("words", nargs=-1, required=True, metavar="[process|zone|region] NAME [STACK]")(
-        command
-    )
+    return click.argument("words", nargs=-1, metavar="[process|zone|region] NAME [STACK]")(command)

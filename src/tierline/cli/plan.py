@@ -27,7 +27,10 @@ def command(
 
         click.echo(msgspec.json.format(msgspec.json.encode(plan), indent=1).decode())
         return
-    told = State(path).read() or {}
+    state = State(path)
+    told = (state.read() if state.held() else None) or {}
+    if told.get("lineup") != dict(plan.lineup):  # another one runs: its addresses say nothing of this one
+        told = {}
     if svg:
         click.echo(picture(plan))
         return

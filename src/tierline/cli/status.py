@@ -28,10 +28,11 @@ def command(stack: Path | None, as_json: bool) -> None:
     from tierline.cli.view import clusters, services
 
     click.echo(f"{told['stack']}  {told['phase']}  supervisor {told['pid']}")
+    width = max(map(len, [*told["urls"], "certificate"]))
     for label, url in told["urls"].items():
-        click.echo(f"  {label:<18} {url}")
+        click.echo(f"  {label:<{width}} {url}")
     if told.get("certificate"):
-        click.echo(f"  {'certificate':<18} {_certificate(told['certificate'])}")
+        click.echo(f"  {'certificate':<{width}} {_certificate(told['certificate'])}")
     if lines := services(told, time.time()):
         click.echo("\n" + "\n".join(lines))
     click.echo(f"\n  {'process':<26}{'zone':<16}{'state':<12}{'pid':>7}{'age':>8}{'starts':>7}{'memory':>9}")

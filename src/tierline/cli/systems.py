@@ -8,16 +8,19 @@ import click
 
 
 @click.command()
+@click.argument("tier", required=False)
 @click.option("--json", "as_json", is_flag=True, help="As data.")
-def command(as_json: bool) -> None:
-    """Every system of every tier. Its levels, what it supports, and the binary that would run."""
+def command(tier: str | None, as_json: bool) -> None:
+    """Every system of every tier, or of TIER. Its levels, what it supports, and the binary that would run."""
     from tierline.engines import binaries
-    from tierline.errors import EngineError
+    from tierline.errors import EngineError, PlanError, choices, nearest
     from tierline.run.line import engine
     from tierline.tiers.base import every
 
     rows = []
-    for tier, name, system in every():
+    for slot, name, system in every():
+        if tier is not None and tier not in (slot, f"{slot}.{name}"):
+            continue
         path = version = digest = ""
         if system is not None and system.engine:
             try:
@@ -29,7 +32,7 @@ def command(as_json: bool) -> None:
                 path = str(error)
         rows.append(
             {
-                "system": f"{tier}.{name}",
+                "system": f"{slot}.{name}",
                 "levels": sorted(system.levels) if system else [],
                 "supports": sorted(system.supports) if system else [],
                 "stand_in": system.stand_in if system else "",
@@ -38,6 +41,9 @@ def command(as_json: bool) -> None:
                 "sha256": digest,
             }
         )
+    if not rows and tier is not None:
+        tiers = {slot for slot, _, _ in every()}
+        raise PlanError(f"no tier {tier!r}{nearest(tier, tiers)} there are: {choices(tiers)}")
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return

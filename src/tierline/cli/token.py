@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from tierline.cli.shared import running, stack_argument
+from tierline.errors import RunError
 
 
 @click.command()
@@ -20,6 +21,9 @@ def command(stack: Path | None, sub: str, claims: tuple[str, ...], lifetime: flo
     """A signed token that the line's gateway accepts."""
     from tierline.run import control
 
+    for each in claims:
+        if not each.partition("=")[1]:
+            raise RunError(f"--claim {each!r}: write NAME=VALUE, such as --claim scope=admin")
     more = dict(each.partition("=")[::2] for each in claims)
     told = control.ask(
         running(stack).root, {"do": "token", "claims": {"sub": sub, **more}, "lifetime": lifetime}

@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
+from tierline.cli.named import where
 from tierline.cli.shared import running
 from tierline.errors import RunError
 
 
 @click.command()
-@click.argument("words", nargs=-1, required=True, metavar="[STACK] PATH")
+@click.argument("words", nargs=-1, metavar="[STACK] PATH")
 @click.option(
     "--as", "client", default="web", show_default=True, type=click.Choice(["web", "mobile", "affiliate"])
 )
@@ -34,10 +35,8 @@ def command(
     from tierline.trips.client import Client
     from tierline.trips.trip import document, ordered
 
-    *before, path = words
-    if len(before) > 1 or not path.startswith("/"):
-        raise RunError(f"trip {' '.join(words)}: write an optional STACK and a path that begins with /")
-    state = running(Path(before[0]) if before else None)
+    path, stack = where(words, "trip")
+    state = running(stack)
     told = control.ask(state.root, {"do": "status"})
     sent = identity(told, client)
     for each in headers:

@@ -111,18 +111,21 @@ def services(told: dict[str, Any], now: float) -> list[str]:
             lines.append(f"    {each['waiting']} waiting")
         if each["reason"]:
             lines.append(f"    {now - each['reason_at']:.0f} s ago  {each['reason']}")
-    for season in told["seasons"]:
-        if season["on"]:
-            state = f"on for {now - season['since']:.0f} s"
-        elif season["begins"] and season["begins"] > now:
-            state = f"from {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(season['begins']))}"
-        else:
-            state = "not on"
-        lines.append(f"  season {season['name']}: {state}, at least {season['min']} in each zone")
-        lines += [
-            f"    {'●' if one['well'] else '✗'} {one['what']}: {one['said']}" for one in season["warmed"]
-        ]
+    for each in told["seasons"]:
+        lines.append(f"  season {season(each, now)}")
+        lines += [f"    {'●' if one['well'] else '✗'} {one['what']}: {one['said']}" for one in each["warmed"]]
     return lines
+
+
+def season(told: dict[str, Any], now: float) -> str:
+    """One season, its state and what it asks for."""
+    if told["on"]:
+        state = f"on for {now - told['since']:.0f} s"
+    elif told["begins"] and told["begins"] > now:
+        state = f"from {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(told['begins']))}"
+    else:
+        state = "not on"
+    return f"{told['name']}: {state}, at least {told['min']} in each zone"
 
 
 def clusters(told: dict[str, Any]) -> list[str]:

@@ -22,7 +22,8 @@ class Late(msgspec.Struct):
     ports: frozenset[int]
     at: list[str]
     """What is slow of it, for people: `web.a/http 127.0.0.1:20101`."""
-    notes: list[str]
+    callers: list[str]
+    """Who calls it from inside the same process, and is not delayed."""
 
 
 def delayed(line: Line, children: Sequence[Child], name: str) -> list[Late]:
@@ -42,8 +43,7 @@ def delayed(line: Line, children: Sequence[Child], name: str) -> list[Late]:
         ports = frozenset(port for _, port in open_to.values())
         at = [f"{what} {host}:{port}" for what, (host, port) in open_to.items()]
         inside = [
-            f"calls from {role.name} to {other.name} stay inside {child.process.name} and aren't delayed: "
-            "split them with fuse=False or --no-fusion"
+            role.name
             for role in mine
             for name_behind, upstreams in role.upstreams.items()
             for other in meant
@@ -57,6 +57,18 @@ def delayed(line: Line, children: Sequence[Child], name: str) -> list[Late]:
             f"nothing of {name or 'that'} listens anywhere: only what is asked by others can be delayed"
         )
     return found
+
+
+def notes(found: Sequence[Late], name: str) -> list[str]:
+    """What isn't delayed although one might think so."""
+    callers = sorted({caller for each in found for caller in each.callers})
+    if not callers:
+        return []
+    where = ", ".join(each.child.process.name for each in found if each.callers)
+    return [
+        f"calls from {', '.join(callers)} to {name or 'it'} stay inside {where} and aren't delayed: split them with "
+        "fuse=False or --no-fusion"
+    ]
 
 
 async def slow(child: Child, ports: frozenset[int], seconds: float, jitter: float) -> None:

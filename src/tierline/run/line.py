@@ -268,18 +268,18 @@ class Line:
     def named(self, name: str) -> list[Child]:
         """The process of this name, or those that play the role (`catalog.a`), service or resource (`catalog`).
 
-        Raises RunError when there is none.
+        A service comes before a queue that is called the same. Raises RunError when there is none.
         """
         if name in self.children:
             return [self.children[name]]
-        roles = {role.id for role in self.plan.roles.values() if name in (role.id, role.name)}
+        meant = [role for role in self.plan.roles.values() if name in (role.id, role.name)]
+        services = [role for role in meant if role.slot in ("feature.service", "feature.function")]
+        roles = {role.id for role in services or meant}
         found = [child for child in self.children.values() if roles.intersection(child.process.roles)]
         if not found:
-            names = {
-                *self.children,
-                *(word for role in self.plan.roles.values() for word in (role.id, role.name)),
-            }
-            raise RunError(f"no process {name!r}{nearest(name, names)} there are: {choices(self.children)}")
+            named = {*self.children, *(role.name for role in self.plan.roles.values())}
+            names = {*named, *self.plan.roles}
+            raise RunError(f"no part {name!r}{nearest(name, names)} there are: {choices(named)}")
         return found
 
     def status(self) -> dict[str, Any]:
@@ -289,6 +289,8 @@ class Line:
             "stack": self.plan.stack,
             "domain": self.plan.domain,
             "region": self.plan.region,
+            "zones": list(self.plan.zones),
+            "places": list(self.plan.places),
             "pid": os.getpid(),
             "started": guardian.start_time(os.getpid()),
             "phase": self.phase,

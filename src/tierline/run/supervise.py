@@ -11,12 +11,12 @@ from typing import Any
 
 import msgspec
 
-from tierline.errors import RunError
+from tierline.errors import RunError, choices, nearest
 from tierline.plan.model import Plan
 from tierline.run import control
 from tierline.run.change import change
 from tierline.run.child import Child
-from tierline.run.delayed import delayed, prompt, slow
+from tierline.run.delayed import delayed, notes, prompt, slow
 from tierline.run.development import development
 from tierline.run.line import Line, sweep
 from tierline.run.reload import Reload
@@ -148,7 +148,10 @@ def _handler(line: Line, stop: asyncio.Event) -> control.Handler:
         if what == "process":
             return line.named(name)
         if what == "zone":
-            found = [child for child in line.children.values() if child.process.zone == name]
+            found, there = (
+                [child for child in line.children.values() if child.process.zone == name],
+                line.plan.zones,
+            )
         else:
             # A region of clients is its place: the point of presence that stands there.
             places = {
@@ -157,32 +160,51 @@ def _handler(line: Line, stop: asyncio.Event) -> control.Handler:
                 if role.slot == "cdn" and role.region == name and not role.zone
             }
             found = [child for child in line.children.values() if places.intersection(child.process.roles)]
+            there = line.plan.places
         if not found:
-            raise RunError(f"no process is in {what} {name!r}")
+            raise RunError(
+                f"no process is in {what} {name!r}{nearest(name, there)} there are: {choices(there)}"
+            )
         return found
+
+    def too(request: dict[str, Any], children: list[Child]) -> list[str]:
+        """Who shares the processes with what was named, and goes with it."""
+        roles, name = line.plan.roles, request["name"]
+        if request["what"] != "process" or any(child.process.name == name for child in children):
+            return []
+        others = {
+            roles[id].name for child in children for id in child.process.roles
+            if id in roles and name not in (id, roles[id].name)
+        }  # fmt: skip
+        where = ", ".join(child.process.name for child in children)
+        return [f"in the same process: {', '.join(sorted(others))} ({where})"] if others else []
 
     async def kill(request: dict[str, Any]) -> dict[str, Any]:
         for child in (children := chosen(request)):
             child.kill(hold=bool(request.get("hold", True)))
-        return {"names": [child.process.name for child in children]}
+        return {"names": [child.process.name for child in children], "notes": too(request, children)}
 
     async def heal(request: dict[str, Any]) -> dict[str, Any]:
-        for child in (children := chosen(request)):
+        names: list[str] = []
+        well: list[str] = []
+        for child in chosen(request):
+            broken = bool(child.hung or child.delays or not child.held.is_set())
+            (names if broken else well).append(child.process.name)
             child.heal()
             await prompt(child)
-        return {"names": [child.process.name for child in children]}
+        return {"names": names, "well": well}
 
     async def hang(request: dict[str, Any]) -> dict[str, Any]:
         for child in (children := chosen(request)):
             child.hang()
-        return {"names": [child.process.name for child in children]}
+        return {"names": [child.process.name for child in children], "notes": too(request, children)}
 
     async def delay(request: dict[str, Any]) -> dict[str, Any]:
         found = delayed(line, chosen(request), request["name"] if request["what"] == "process" else "")
         for each in found:
             await slow(each.child, each.ports, float(request["seconds"]), float(request["jitter"]))
         return {"names": [each.child.process.name for each in found], "at": [at for each in found for at in each.at],
-                "notes": sorted({note for each in found for note in each.notes})}  # fmt: skip
+                "notes": notes(found, request["name"])}  # fmt: skip
 
     async def token(request: dict[str, Any]) -> dict[str, Any]:
         roles = [role for role in line.plan.roles.values() if role.name == "gateway"]

@@ -10,17 +10,23 @@ TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 def page(counts: Iterable[Mapping[str, Any]], callers: Iterable[Mapping[str, Any]]) -> str:
     """Every tier's requests, and the gateway's by route and consumer."""
-    return _family("tierline_requests_total", "Requests by tier.", counts) + _family(
-        "tierline_gateway_requests_total", "Requests at the gateway by route and consumer.", callers
-    )
+    return _family(
+        "tierline_requests_total", "Requests by tier; of databases and caches the sampled ones.", counts
+    ) + _family("tierline_gateway_requests_total", "Requests at the gateway by route and consumer.", callers)
 
 
 def _family(name: str, about: str, rows: Iterable[Mapping[str, Any]]) -> str:
     lines = [f"# HELP {name} {about}", f"# TYPE {name} counter"]
     for row in rows:
-        labels = ",".join(f'{key}="{_escaped(value)}"' for key, value in row.items() if key != "requests")
+        said = {**row, "status": _status(row["status"])}
+        labels = ",".join(f'{key}="{_escaped(value)}"' for key, value in said.items() if key != "requests")
         lines.append(f"{name}{{{labels}}} {row['requests']}")
     return "\n".join(lines) + "\n"
+
+
+def _status(status: int) -> str:
+    """HTTP's status code; ok or error of what isn't HTTP."""
+    return str(status) if status >= 100 else "error" if status else "ok"
 
 
 def _escaped(value: object) -> str:

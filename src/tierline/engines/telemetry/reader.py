@@ -88,7 +88,8 @@ class Reader:
                 continue
             if each.flags == "01" or each.status >= 500:
                 found.append(each)
-            self._counts[_counted(each)] += 1
+            if not _within(each):
+                self._counts[_counted(each)] += 1
         return at + whole
 
     def _lighter(self, line: bytes) -> bytes:
@@ -143,6 +144,11 @@ class Reader:
             else:
                 self._known.add(consumer)
         self._callers[(each.zone, route, consumer, each.status, each.verdict)] += number
+
+
+def _within(each: Hop) -> bool:
+    """A journey's part: no request of its own, and only there when its request is sampled."""
+    return each.status < 100 and "tierline.journey" in each.attributes
 
 
 def _counted(each: Hop) -> bytes:
