@@ -25,6 +25,7 @@ EMBEDDED: Mapping[str, str] = {
     "feature.bucket": "seaweedfs",
     "feature.mail": "mailbox",
     "feature.identity": "identity",
+    "feature.limits": "counter",
     "core.cache": "valkey",
     "core.sessions": "valkey",
     "domain.relational": "postgresql",

@@ -106,6 +106,7 @@ class Stack(Intent):
             "assets",
             "telemetry",
             "identity",
+            "limits",
         } & {name for _, name in seen}
         for taken in sorted(reserved):
             raise self.wrong("services", taken, "a name that is not a tier's own")

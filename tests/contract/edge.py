@@ -35,6 +35,9 @@ from tierline.stack import Stack
 from tierline.trips.hop import Hop
 from tierline.trips.normalise import hop as normalised
 
+OURS = ("mailbox", "counter")
+"""Engines behind a tier that run as they are."""
+
 
 class Line:
     """The units of one tier of a stack, running; everything behind it is an `Upstreams`."""
@@ -56,7 +59,11 @@ class Line:
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> Line:
-        behind = [role for role in self.plan.roles.values() if role.tier in ("feature", "experience")]
+        behind = [
+            role
+            for role in self.plan.roles.values()
+            if role.tier in ("feature", "experience") and role.engine not in OURS
+        ]
         mine = [role for role in self.plan.roles.values() if role.tier == self.tier]
         if self.tier not in ("gateway",):
             behind = [
@@ -66,7 +73,7 @@ class Line:
             if role.slot != "feature.mail":
                 self.upstreams.start(role.id, *self.addresses[(role.id, "http")])
         for unit in self.plan.units:
-            if unit.engine == "mailbox":  # the real one: there is no tiny one
+            if unit.engine in OURS:  # the real one: there is no tiny one
                 for process in engine(unit.engine).processes(unit, self.context):
                     self.processes[process.name] = process
                     self._start(process)

@@ -54,6 +54,7 @@ def place(stack: Stack, line: Line) -> list[Role]:
         *_apps(stack, line),
         *_resources(stack, line),
         *_identity(stack, line),
+        *_limits(stack, line),
         _analytics(stack, line),
     ]
     return [_connected(stack, line, role, roles) for role in roles]
@@ -123,6 +124,16 @@ def _identity(stack: Stack, line: Line) -> Iterable[Role]:
     yield _role(line, "feature.identity", "identity", login.data(), region=stack.region)
 
 
+def _limits(stack: Stack, line: Line) -> Iterable[Role]:
+    """The counter of limits and quotas, where the gateway has some and counts them with one."""
+    gateway = stack.gateway
+    if gateway is None or not (gateway.limits or (gateway.keys and gateway.keys.plans)):
+        return
+    slot = line.system("gateway").counter
+    if slot in line.lineup:
+        yield _role(line, slot, "limits", {}, region=stack.region)
+
+
 def _analytics(stack: Stack, line: Line) -> Role:
     return _role(line, "analytics", "telemetry", stack.telemetry.data(), region=stack.region)
 
@@ -173,6 +184,8 @@ def _connected(stack: Stack, line: Line, role: Role, roles: list[Role]) -> Role:
         )
     for resource in _uses(stack, role):
         needs += [other.id for other in roles if other.name == resource.name and other.slot == resource.slot]
+    if role.slot == "gateway" and (slot := line.system("gateway").counter):
+        needs += [other.id for other in roles if other.slot == slot]
     return msgspec.structs.replace(role, upstreams=following, needs=tuple(needs))
 
 

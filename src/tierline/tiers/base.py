@@ -45,6 +45,8 @@ class System:
     """The local system that plays its part under `up`, when it can't run here."""
     origin: ClassVar[str] = ""
     """For a CDN that serves no files itself: the system of its tier that plays the assets origin."""
+    counter: ClassVar[str] = ""
+    """The slot of the service that counts for all its roles together; where the lineup has none, each counts alone."""
     group: ClassVar[str] = ""
     """Roles of one engine and place share a process only within a group; empty: with their neighbours."""
     servers: ClassVar[Mapping[str, str]] = {}

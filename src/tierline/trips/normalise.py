@@ -32,6 +32,9 @@ _DETAILS = (
 )
 """Envoy's response code details, by their beginning, in the words of a trip."""
 
+_SCRIPTS = {401: "refused: certificate", 403: "refused: certificate", 429: "refused: rate limit"}
+"""What a script of Envoy's has refused, by the status."""
+
 _CACHE = {
     "MISS": "miss", "HIT": "hit", "EXPIRED": "expired", "STALE": "stale", "UPDATING": "stale", "BYPASS": "bypass",
     "REVALIDATED": "revalidated", "pass": "pass",
@@ -100,7 +103,7 @@ def _hop(raw: dict[str, Any]) -> Hop:
     elif raw.get("y") == "envoy":
         verdict = next((word for begin, word in _DETAILS if verdict.startswith(begin)), verdict)
         if verdict == "lua_response":
-            verdict = "refused: certificate" if raw["s"] in (401, 403) else "refused: body"
+            verdict = _SCRIPTS.get(raw["s"], "refused: body")
     elif raw.get("y") == "nginx":
         verdict = _CACHE.get(verdict, verdict)
     elif raw.get("y") == "haproxy":

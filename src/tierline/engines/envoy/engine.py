@@ -79,6 +79,9 @@ class Envoy:
                 certificates=tuple(path for fragment in fragments for path in fragment.certificates),
                 folders=(str(folder), *(each for fragment in fragments for each in fragment.folders)),
                 writes=tuple(str(context.hops(role.id)) for role in unit.roles),
+                after=tuple(
+                    dict.fromkeys(context.unit_of(need) for role in unit.roles for need in role.needs)
+                ),
                 unprivileged=True,
                 check=(context.python, "-I", "-S", check.__file__, program, str(config)),
                 ready=Probe(kind="tcp", target=f"{host}:{port}"),

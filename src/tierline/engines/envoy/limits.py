@@ -1,4 +1,5 @@
-"""Rate limits and quotas as Envoy's local rate limit filters: one filter per interval, a descriptor per limit."""
+"""Rate limits and quotas that this Envoy counts by itself: one filter per interval, a descriptor per limit. Where the
+line has a counter they are counted for the whole line (shared_limits.py)."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tierline.engines.context import Context
-from tierline.engines.envoy import bodies, callers, limits
+from tierline.engines.envoy import bodies, callers, limits, shared_limits
 from tierline.engines.envoy.clusters import cluster, targets, thresholds
 from tierline.engines.envoy.listeners import Fragment
 from tierline.engines.envoy.replies import PROBLEMS
@@ -15,7 +15,7 @@ from tierline.engines.envoy.routing import changes, document, matching, retry
 from tierline.plan.model import Role
 from tierline.tiers.base import System
 from tierline.tiers.gateway.common import envoy_who as who
-from tierline.tiers.gateway.common.routes import Routed, limit_name, routes, under
+from tierline.tiers.gateway.common.routes import Routed, every_version, limit_name, routes, under
 from tierline.tiers.gateway.tier import FEATURES
 
 _FILTER = "type.googleapis.com/envoy.extensions.filters.http."
@@ -29,6 +29,7 @@ class EnvoyGateway(System):
     supports = frozenset(FEATURES) - {"shared_limits"}
     lacks = {"shared_limits": "each zone's Envoy counts by itself; use gateway=haproxy"}
     endpoints = {"http": "http", "mtls": "https"}
+    counter = "feature.limits"
 
     def contribute(self, role: Role, context: Context) -> Fragment:
         settings, told = role.settings, role.settings.get("document")
@@ -42,7 +43,8 @@ class EnvoyGateway(System):
                 cluster(name, targets(upstreams, context), circuit_breakers={"thresholds": [breaker]})
                 for name, upstreams in role.upstreams.items()
             ]
-            + who.clusters(role, context),
+            + who.clusters(role, context)
+            + [shared_limits.cluster(context.address(each, "http")) for each in _counter(role, context)],
             secrets=who.secrets(role, context),
             binds=who.binds(role, context),
             local_reply=PROBLEMS,
@@ -161,10 +163,15 @@ def _filters(settings: dict[str, Any], role: Role, context: Context) -> list[dic
     ]
     early = [each for each in counted if each["key"] in ("", "address")]
     late = [each for each in counted if each not in early] + _quotas(settings["keys"])
-    filters += limits.limit_filters(early, role.id, "tierline.limits")
-    filters += limits.limit_filters(late, role.id, "tierline.quotas")
-    if counted or late:
-        filters.append(limits.header_filter(any(each["match"] is None for each in early)))
+    if _counter(role, context):
+        token = context.secret(shared_limits.CREDENTIAL)
+        filters += shared_limits.filter(early, "tierline.limits", token)
+        filters += shared_limits.filter(late, "tierline.quotas", token)
+    else:
+        filters += limits.limit_filters(early, role.id, "tierline.limits")
+        filters += limits.limit_filters(late, role.id, "tierline.quotas")
+        if counted or late:
+            filters.append(limits.header_filter(any(each["match"] is None for each in early)))
     if any(_shapes(route) for route in routes(role, context.plan)):
         filters.append(bodies.filter())
     if settings["raw"]:
@@ -188,6 +195,11 @@ def _access(settings: dict[str, Any]) -> list[dict[str, Any]]:
     return found + ([callers.access(late, "envoy.filters.http.rbac")] if late else [])
 
 
+def _counter(role: Role, context: Context) -> list[str]:
+    """The role that counts for all gateways of the line, if the line has one."""
+    return [each for each in role.needs if each == shared_limits.ROLE and each in context.plan.roles]
+
+
 def _limit(limit: dict[str, Any], settings: dict[str, Any], number: int) -> list[dict[str, Any]]:
     """A limit by what it counts; a consumer is known by a key or by the subject of a token."""
     if limit["by"] == "consumer":
@@ -196,7 +208,9 @@ def _limit(limit: dict[str, Any], settings: dict[str, Any], number: int) -> list
     else:
         keys = ["address" if limit["by"] == "client" else ""]
     match = under(limit["paths"], settings) if limit["paths"] else None
-    return [{**limit, "key": key, "match": match, "policy": limit_name(limit, number)} for key in keys]
+    prefixes = every_version(limit["paths"], settings) if limit["paths"] else None
+    more = {"match": match, "prefixes": prefixes, "policy": limit_name(limit, number)}
+    return [{**limit, **more, "key": key} for key in keys]
 
 
 def _quotas(keys: dict[str, Any] | None) -> list[dict[str, Any]]:
@@ -211,6 +225,8 @@ def _quotas(keys: dict[str, Any] | None) -> list[dict[str, Any]]:
             "key": callers.CONSUMER,
             "who": consumer,
             "match": None,
+            "prefixes": None,
+            "kind": "window",
             "policy": f"quota:{plan}",
         }
         for consumer, plan in keys["consumers"].items()
@@ -224,7 +240,7 @@ def _cors(origins: list[str]) -> dict[str, Any]:
         "allow_origin_string_match": [{"exact": origin} for origin in origins],
         "allow_methods": "GET, HEAD, POST, PUT, PATCH, DELETE",
         "allow_headers": "authorization, content-type, x-client, x-app-version, idempotency-key, api-version",
-        "expose_headers": "deprecation, link, ratelimit, ratelimit-limit, ratelimit-remaining, ratelimit-reset, "
-        "retry-after, sunset",
+        "expose_headers": "deprecation, link, ratelimit, ratelimit-limit, ratelimit-policy, ratelimit-remaining, "
+        "ratelimit-reset, retry-after, sunset",
         "max_age": "600",
     }

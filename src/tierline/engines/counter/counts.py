@@ -1,0 +1,115 @@
+"""What is counted: buckets that fill evenly (rates), and windows that begin with the first request (quotas).
+
+A request to the counter is a line per key, fields separated by tabs:
+
+    name  kind  requests  per (s)  most  key  spent  age (ms)  want
+
+`spent` were let in on the gateway's own word, the last of them `age` ago: they are taken whatever is left, and a bucket
+may owe as many as it holds. Then all lines that want one get it, or none does. Limits come with every line, so the
+counter needs no configuration, and a changed limit applies with the next request.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+
+_MOST = 200_000
+"""Buckets and windows at once, each; the longest unused is forgotten."""
+
+Keep = Callable[[bytes, float, int], None]
+"""Told of a window's key, its end (seconds since the epoch) and what was used."""
+
+
+class Counts:
+    """The counts of a line. kept: windows from before, by key: (end, used)."""
+
+    def __init__(self, kept: dict[bytes, tuple[float, int]], keep: Keep) -> None:
+        self._buckets: OrderedDict[bytes, list[float]] = OrderedDict()
+        self._windows: OrderedDict[bytes, list[float]] = OrderedDict(
+            (key, [end, float(used)]) for key, (end, used) in kept.items()
+        )
+        self._keep = keep
+
+    def take(self, lines: Iterable[bytes]) -> bytes:
+        """`+` or `-` for those that want one, then a line for each: what is left, and the milliseconds until a
+        window ends (of a bucket: 0). Raises ValueError for what is no line."""
+        found = [self._found(line.split(b"\t")) for line in lines]
+        granted = all(each.left >= 1 for each in found if each.wants)
+        for each in found:
+            each.settle(granted)
+        answers = b"".join(b"%.3f %d\n" % (each.left, each.ends) for each in found)
+        return (b"+" if granted else b"-") + answers
+
+    def _found(self, fields: list[bytes]) -> _Bucket | _Window:
+        name, kind, requests, per, most, who, spent, age, want = fields
+        key = name + b"\t" + who
+        if kind == b"window":
+            return _Window(
+                self._window(key, float(per)), key, int(most), int(spent), want == b"1", self._keep
+            )
+        state = self._buckets.get(key)
+        now = time.monotonic()
+        if state is None:
+            state = self._buckets[key] = [float(most), now - 3600.0]
+            if len(self._buckets) > _MOST:
+                self._buckets.popitem(last=False)
+        self._buckets.move_to_end(key)
+        rate = float(requests) / float(per)
+        return _Bucket(state, rate, float(most), float(spent), now - int(age) / 1000, now, want == b"1")
+
+    def _window(self, key: bytes, per: float) -> list[float]:
+        now, state = time.time(), self._windows.get(key)
+        # A window that ends later than one that begins now would: the plan's interval is shorter than it was.
+        if state is None or not now < state[0] <= now + per:
+            state = self._windows[key] = [now + per, 0.0]
+            if len(self._windows) > _MOST:
+                self._windows.popitem(last=False)
+        self._windows.move_to_end(key)
+        return state
+
+
+class _Bucket:
+    ends = 0
+
+    def __init__(
+        self, state: list[float], rate: float, most: float, spent: float, at: float, now: float, wants: bool
+    ) -> None:
+        self.wants, self._state = wants, state
+        tokens, since = state
+        if spent:
+            # It filled up again since, as far as nobody else has taken from it.
+            if at > since:
+                tokens, since = min(most, tokens + (at - since) * rate), at
+            tokens = max(-most, tokens - spent)
+        self.left = min(most, tokens + max(0.0, now - since) * rate)
+        state[:] = self.left, now
+
+    def settle(self, granted: bool) -> None:
+        if self.wants and granted:
+            self.left -= 1
+            self._state[0] = self.left
+
+
+class _Window:
+    def __init__(
+        self, state: list[float], key: bytes, most: int, spent: int, wants: bool, keep: Keep
+    ) -> None:
+        self.wants, self._state, self._key, self._most, self._keep = wants, state, key, most, keep
+        self._changed = bool(spent)
+        state[1] += spent
+
+    @property
+    def left(self) -> float:
+        return self._most - self._state[1]
+
+    @property
+    def ends(self) -> int:
+        return max(1, int((self._state[0] - time.time()) * 1000))
+
+    def settle(self, granted: bool) -> None:
+        if self.wants and granted:
+            self._state[1] += 1
+        if self._changed or (self.wants and granted):
+            self._keep(self._key, self._state[0], int(self._state[1]))

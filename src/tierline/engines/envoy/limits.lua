@@ -1,0 +1,185 @@
+-- Rate limits and quotas of the whole line. Known: LIMITS, what is counted (limits.py); CLUSTER, the line's counter;
+-- TOKEN, which it asks for.
+--
+-- The counter (engines/counter) has the truth. A request asks it when the limit is a quota, when this gateway has let
+-- in an eighth of what is left without asking, or when nobody has asked for ten milliseconds; all others are let in by
+-- what was told last, and are reported by who asks next. So small limits and quotas are exact, and a busy gateway
+-- asks a hundred times a second whatever its load. Without an answer it counts alone until the counter is back.
+--
+-- All of this is the worker's own memory, and there is one worker.
+local SLICE, EVERY, DEADLINE, PAUSE = 8, 10, 50, 500 -- a part, and milliseconds
+local MOST = 20000 -- keys remembered; the longest unseen are forgotten
+local ASK = { [":method"] = "POST", [":path"] = "/take", [":authority"] = "limits", authorization = TOKEN }
+local asked, away, dirty = 0, 0, {}
+for number, limit in ipairs(LIMITS) do limit.number, limit.keys, limit.before, limit.count = number, {}, {}, 0 end
+
+-- How many are left of what an entry knows.
+local function left(entry, limit, now)
+  if limit.window then
+    if now >= entry.resets then entry.tokens, entry.resets = limit.most, now + limit.per end
+    return entry.tokens
+  end
+  local tokens = entry.tokens + (now - entry.at) * limit.rate
+  if tokens > limit.most then tokens = limit.most end
+  entry.tokens, entry.at = tokens, now
+  return tokens
+end
+
+-- Milliseconds until one more is let in, and until all are there again.
+local function waits(limit, entry, now)
+  if limit.window then return entry.resets - now, entry.resets - now end
+  return (1 - entry.tokens) / limit.rate, (limit.most - entry.tokens) / limit.rate
+end
+
+local function entry_of(limit, who, now)
+  local entry = limit.keys[who]
+  if entry then return entry end
+  entry = limit.before[who]
+  if not entry then
+    local name = who:gsub("%c", function(c) return string.format("%%%02X", c:byte()) end)
+    entry = { limit = limit, tokens = limit.most, at = now, resets = now + limit.per, spent = 0, last = now,
+              head = limit.head .. name .. "\t" }
+  end
+  if limit.count >= MOST then limit.before, limit.keys, limit.count = limit.keys, {}, 0 end
+  limit.keys[who], limit.count = entry, limit.count + 1
+  return entry
+end
+
+local function below(path, prefixes)
+  for i = 1, #prefixes do
+    local prefix = prefixes[i]
+    local next = path:byte(#prefix + 1)
+    -- By whole segments, whatever the query says: "/" or "?" or the end.
+    if (next == nil or next == 47 or next == 63) and path:sub(1, #prefix) == prefix then return true end
+  end
+  return false
+end
+
+-- Who is counted by a limit; nil: this request isn't.
+local function who_of(limit, handle, headers)
+  if limit.by == "" then return "" end
+  if limit.by ~= "address" then
+    local who = headers:get(limit.by)
+    if who == nil or (limit.members and not limit.members[who]) then return nil end
+    return who
+  end
+  local address = handle:streamInfo():downstreamRemoteAddress()
+  return address:match("^(.*):%d+$") or address
+end
+
+local function fields(limit, entry, now)
+  local _, reset = waits(limit, entry, now)
+  local remaining = math.max(0, math.floor(entry.tokens))
+  local seconds = math.max(0, math.ceil(reset / 1000))
+  return remaining, seconds
+end
+
+local function refuse(handle, entry, now)
+  local limit = entry.limit
+  local wait = waits(limit, entry, now)
+  local remaining, seconds = fields(limit, entry, now)
+  handle:respond({
+    [":status"] = "429", ["retry-after"] = tostring(math.max(1, math.ceil(wait / 1000))),
+    ["x-tierline-policy"] = limit.name, ["ratelimit-limit"] = limit.said, ["ratelimit-policy"] = limit.policy,
+    ["ratelimit-remaining"] = tostring(remaining), ["ratelimit-reset"] = tostring(seconds),
+    ["ratelimit"] = limit.quoted .. ";r=" .. remaining .. ";t=" .. seconds,
+  }, "at most " .. limit.requests .. " in " .. limit.per / 1000 .. " s")
+end
+
+local function spend(entry, now)
+  entry.tokens, entry.spent, entry.last = entry.tokens - 1, entry.spent + 1, now
+  dirty[entry] = true
+end
+
+-- Ask for one of each, and report what was let in before. True or false as the counter says; nil: it doesn't answer.
+local function ask(handle, mine, count, now)
+  local entries, spent, lines = {}, {}, {}
+  local function line(entry, want)
+    local n = #entries + 1
+    entries[n], spent[n] = entry, entry.spent
+    lines[n] = entry.head .. entry.spent .. "\t" .. math.floor(now - entry.last) .. "\t" .. want
+    entry.spent, dirty[entry] = 0, nil
+  end
+  for i = 1, count do line(mine[i], "1") end
+  for entry in pairs(dirty) do
+    line(entry, "0")
+    if #lines == 500 then break end
+  end
+  asked = now
+  local got, body = handle:httpCall(CLUSTER, ASK, table.concat(lines, "\n"), { timeout_ms = DEADLINE, send_xff = false })
+  now = handle:timestamp()
+  if not got or got[":status"] ~= "200" or not body then
+    if away == 0 then handle:logErr("tierline limits: the counter is away (" .. CLUSTER .. "), this gateway counts alone") end
+    away = now + PAUSE
+    for n, entry in ipairs(entries) do
+      -- What a bucket has given is in its tokens; a quota's uses are told when the counter is back.
+      if entry.limit.window and spent[n] > 0 then entry.spent, dirty[entry] = entry.spent + spent[n], true end
+    end
+    return nil, now
+  end
+  if away ~= 0 then handle:logErr("tierline limits: the counter is back") end
+  away = 0
+  local n = 0
+  for tokens, reset in body:gmatch("([%-%d%.]+) (%d+)\n") do
+    n = n + 1
+    local entry = entries[n]
+    entry.tokens, entry.at, entry.resets = tonumber(tokens) - entry.spent, now, now + tonumber(reset)
+  end
+  return body:byte(1) == 43, now -- "+"
+end
+
+function envoy_on_request(handle)
+  local headers, path, mine, count = handle:headers(), nil, nil, 0
+  for i = 1, #LIMITS do
+    local limit = LIMITS[i]
+    if limit.paths and not path then path = headers:get(":path") end
+    if not limit.paths or below(path, limit.paths) then
+      local who = who_of(limit, handle, headers)
+      if who then
+        mine, count = mine or {}, count + 1
+        mine[count] = entry_of(limit, who, handle:timestamp())
+      end
+    end
+  end
+  if count == 0 then return end
+  local now = handle:timestamp()
+  local must = now >= asked + EVERY
+  for i = 1, count do
+    local entry = mine[i]
+    local tokens = left(entry, entry.limit, now)
+    if tokens < 1 then return refuse(handle, entry, now) end
+    must = must or entry.limit.window or (entry.spent + 1) * SLICE > tokens + entry.spent
+  end
+  local allowed = nil
+  if must and now >= away then allowed, now = ask(handle, mine, count, now) end
+  local least, part = nil, 2
+  for i = 1, count do
+    local entry = mine[i]
+    local tokens = left(entry, entry.limit, now)
+    if tokens < 1 and allowed ~= true then return refuse(handle, entry, now) end
+    if tokens / entry.limit.most < part then least, part = entry, tokens / entry.limit.most end
+  end
+  if allowed == false then return refuse(handle, least, now) end
+  if allowed == nil then
+    for i = 1, count do spend(mine[i], now) end
+  end
+  -- Told on the way back. A text in the request's metadata, as memory that lives on costs more than all else here.
+  local remaining, seconds = fields(least.limit, least, now)
+  handle:streamInfo():dynamicMetadata():set(NAME, "left", least.limit.number .. " " .. remaining .. " " .. seconds)
+end
+
+function envoy_on_response(handle)
+  local said = handle:streamInfo():dynamicMetadata():get(NAME)
+  if said == nil then return end
+  local number, remaining, seconds = said.left:match("(%d+) (%d+) (%d+)")
+  local limit, headers = LIMITS[tonumber(number)], handle:headers()
+  -- Of a limit and a quota the tighter one is told.
+  local other, of = headers:get("ratelimit-remaining"), headers:get("ratelimit-limit")
+  other, of = tonumber(other or ""), tonumber(of or "")
+  if other and of and other * limit.most < remaining * of then return end
+  headers:replace("ratelimit-limit", limit.said)
+  headers:replace("ratelimit-remaining", remaining)
+  headers:replace("ratelimit-reset", seconds)
+  headers:replace("ratelimit-policy", limit.policy)
+  headers:replace("ratelimit", limit.quoted .. ";r=" .. remaining .. ";t=" .. seconds)
+end
