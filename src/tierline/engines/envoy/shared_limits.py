@@ -15,12 +15,12 @@ CLUSTER = "tierline.counter"
 `upstream_rq_timeout`."""
 
 
-def filter(limits: list[dict[str, Any]], name: str, token: str) -> list[dict[str, Any]]:
+def filter(limits: list[dict[str, Any]], name: str, token: str, last: bool = False) -> list[dict[str, Any]]:
     """The filter for limits of `{requests, per, burst, key, prefixes, who, policy}`, or none for none.
 
     key: see limits.limit_filters. prefixes: paths, or None for all. who: the only one that it is for. kind: `window`
     when the interval begins with the first request and the whole of it comes back at its end, else a bucket that
-    fills evenly.
+    fills evenly. last: another such filter stands behind, and answers pass it first.
     """
     if not limits:
         return []
@@ -32,6 +32,7 @@ def filter(limits: list[dict[str, Any]], name: str, token: str) -> list[dict[str
     told = ",\n".join(_limit(limit, members) for limit, members in grouped.values())
     known = (
         f"local NAME, CLUSTER, TOKEN = {json.dumps(name)}, {json.dumps(CLUSTER)}, {json.dumps(token)}\n"
+        f"local LAST = {str(last).lower()}\n"
         f"local LIMITS = {{\n{told}\n}}\n"
     )
     return [

@@ -26,8 +26,7 @@ class EnvoyGateway(System):
     engine = "envoy"
     measures = True
     levels = frozenset({"runs"})
-    supports = frozenset(FEATURES) - {"shared_limits"}
-    lacks = {"shared_limits": "each zone's Envoy counts by itself; use gateway=haproxy"}
+    supports = frozenset(FEATURES)
     endpoints = {"http": "http", "mtls": "https"}
     counter = "feature.limits"
 
@@ -165,7 +164,7 @@ def _filters(settings: dict[str, Any], role: Role, context: Context) -> list[dic
     late = [each for each in counted if each not in early] + _quotas(settings["keys"])
     if _counter(role, context):
         token = context.secret(shared_limits.CREDENTIAL)
-        filters += shared_limits.filter(early, "tierline.limits", token)
+        filters += shared_limits.filter(early, "tierline.limits", token, last=bool(late))
         filters += shared_limits.filter(late, "tierline.quotas", token)
     else:
         filters += limits.limit_filters(early, role.id, "tierline.limits")

@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 class EnvoyOnEC2(EnvoyGateway):
     title = "Envoy on EC2"
     levels = frozenset({"deploys"})
-    supports = EnvoyGateway.supports - {"mtls", "mtls_san"}
+    supports = EnvoyGateway.supports - {"mtls", "mtls_san", "shared_limits"}
     lacks = {
-        name: "the balancer in front ends TLS, and the listener for certificates has none of its own yet"
-        for name in ("mtls", "mtls_san")
-    } | EnvoyGateway.lacks
+        "shared_limits": "no counter is deployed yet: each instance counts by itself",
+        **{
+            name: "the balancer in front ends TLS, and the listener for certificates has none of its own yet"
+            for name in ("mtls", "mtls_san")
+        },
+    }
     stand_in = "envoy"
 
     def deploy(self, roles: Sequence[Role], template: Template) -> None:

@@ -22,7 +22,7 @@ _LACKS = {
     "mtls_san": "nginx tells a certificate's subject only, not its alternative names; use gateway=envoy",
     "transform_body": "nginx passes bodies on as they are; use gateway=envoy",
     "login": "nginx has no OpenID Connect client; use gateway=envoy",
-    "shared_limits": "each zone's nginx counts by itself; use gateway=haproxy",
+    "shared_limits": "each zone's nginx counts by itself; use gateway=envoy or gateway=haproxy",
     "retry_budget": "retries are bounded per request only; use gateway=envoy",
     "live_upstreams": "only by a reload, which closes idle connections; use gateway=haproxy or gateway=envoy",
 }

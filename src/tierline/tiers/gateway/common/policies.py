@@ -9,7 +9,7 @@ from tierline.tiers.gateway.common import words
 
 
 class RateLimit(Intent):
-    """At most `requests` in `per`, with bursts. Counted in each zone's gateway on its own."""
+    """At most `requests` in `per`, with bursts. Counted for the whole line, where the gateway can."""
 
     requests: int = setting("Requests allowed in each interval.", above=1)
     per: Duration = setting("The interval.", default="1s", above=0.05)

@@ -1,0 +1,165 @@
+"""What is behind limits of the whole line on Envoy: the counter, when it is away, slow or new; and both ways of one
+Envoy that plays three tiers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
+
+import httpx
+import jwt
+import pytest
+from edge import Line
+from feature_suite import Contract
+from gateway_suite import KEYS, jwks
+
+from tierline import JWT, APIKeys, Gateway, HTTPCache, LoadBalancer, Quota, RateLimit, Service, Stack
+
+PATHS = ["/away", "/hung", "/back", "/open"]
+
+
+class TestCounter(Contract):
+    """Limits are far apart in time, so that nothing fills up while a test looks."""
+
+    system = "envoy"
+    zones: ClassVar[str] = "ab"
+
+    @classmethod
+    def stack(cls) -> Stack:
+        return Stack(
+            "edge",
+            gateway=Gateway(
+                limits=[
+                    RateLimit(1000 if path == "/open" else 6, per="10m", by="all", paths=[path]) for path in PATHS
+                ],
+                keys=APIKeys(
+                    consumers={name: "small" for name in ("ann", "bob", "eve", "zoe")}, paths=["/keyed"],
+                    plans=[Quota("small", 50, "1d")],
+                ),
+            ),
+            services=[Service("echo", "app:app", expose=[*PATHS, "/keyed"])],
+            zones=["a", "b"],
+        )  # fmt: skip
+
+    def key(self, name: str) -> dict[str, str]:
+        return {"x-api-key": self.line.context.secret(f"apikey.{name}")}
+
+    def passed(self, zones: str, path: str, **headers: str) -> int:
+        asked = (httpx.get(self.line.url(each) + path, headers=headers, trust_env=False) for each in zones)
+        return sum(answer.status_code == 200 for answer in asked)
+
+    def until_back(self) -> None:
+        """Until each gateway asks the counter again."""
+        until = time.monotonic() + 3
+        for zone in "ab":
+            log = self.line.root / f"gateway.{zone}.log"
+            while log.read_text().count("is back") < log.read_text().count("is away"):
+                assert time.monotonic() < until
+                self.passed(zone, "/open")
+                self.passed(zone, "/keyed", **self.key("zoe"))
+                time.sleep(0.1)
+
+    def test_a_quota_is_exact_whoever_asks_at_once(self) -> None:
+        with ThreadPoolExecutor(8) as pool:
+            found = sum(pool.map(lambda zone: self.passed(zone * 10, "/keyed", **self.key("ann")), "ab" * 4))
+        assert found == 50
+
+    def test_a_quota_outlives_every_process(self) -> None:
+        assert self.passed("ab" * 10, "/keyed", **self.key("bob")) == 20
+        for name in ("gateway.a", "gateway.b", "limits"):
+            self.line.kill(name)
+        for name in ("limits", "gateway.a", "gateway.b"):
+            self.line.again(name)
+        assert self.passed("ab" * 20, "/keyed", **self.key("bob")) == 30
+
+    def test_without_the_counter_each_gateway_counts_alone_and_says_so(self) -> None:
+        assert self.passed("ab", "/away") == 2
+        self.line.kill("limits")
+        try:
+            # What was told last still holds.
+            assert self.passed("a" * 8, "/away") <= 5
+            assert self.passed("b" * 8, "/away") <= 5
+            assert "tierline.limits: the counter is away" in self.line.log("gateway.a")
+            transport = httpx.HTTPTransport(uds=str(self.line.folder() / "admin.sock"))
+            with httpx.Client(transport=transport) as admin:
+                told = admin.get("http://admin/stats?filter=tierline.counter.upstream_cx_connect_fail").text
+            assert int(told.rpartition(":")[2]) > 0
+        finally:
+            self.line.again("limits")
+        self.until_back()
+        assert self.passed("ab" * 6, "/back") == 6
+
+    def test_a_quota_used_meanwhile_is_told_later(self) -> None:
+        self.line.kill("limits")
+        try:
+            before = self.passed("aaaaa", "/keyed", **self.key("eve"))
+        finally:
+            self.line.again("limits")
+        assert before == 5
+        self.until_back()
+        left = [
+            int(
+                httpx.get(self.line.url(zone) + "/keyed", headers=self.key("eve"), trust_env=False).headers[
+                    "ratelimit-remaining"
+                ]
+            )
+            for zone in "ab"
+        ]
+        assert left[1] == left[0] - 1 and left[0] <= 50 - 5 - 1
+
+    def test_nobody_waits_for_a_counter_that_hangs(self) -> None:
+        os.kill(self.line.running["limits"].pid, signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            assert self.passed("a" * 8, "/hung") == 6
+            assert time.monotonic() - began < 1.0, "each waited"
+        finally:
+            os.kill(self.line.running["limits"].pid, signal.SIGCONT)
+        self.until_back()
+
+    def test_strangers_are_told_nothing(self) -> None:
+        host, port = self.line.addresses[("limits", "http")]
+        line = "quota:small:x\twindow\t50\t86400\t50\tann\t1000\t0\t0"
+        for token in ({}, {"authorization": "guess"}):
+            assert httpx.post(f"http://{host}:{port}/take", content=line, headers=token).status_code == 403
+
+
+class TestCounterFused:
+    """Balancer, cache and gateway in one Envoy: what skips the way to the gateway is counted with what doesn't."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def line(cls) -> Iterator[Line]:
+        stack = Stack(
+            "edge",
+            lb=LoadBalancer(),
+            cache=HTTPCache(),
+            gateway=Gateway(
+                auth=JWT(issuer="issuer", audience="us", paths=["/private"], jwks="keys.json"),
+                limits=[RateLimit(10, per="10m", by="all")],
+            ),
+            services=[Service("echo", "app:app", expose=["/"])],
+            zones=["a"],
+        )
+        line = Line(stack, "gateway", {name: "envoy" for name in ("lb", "cache", "gateway")})
+        (line.root / "keys.json").write_text(jwks("one"))
+        try:
+            yield line.start()
+        finally:
+            line.close()
+
+    def test_both_ways_count_together(self, line: Line) -> None:
+        assert "envoy.a" in line.running
+        host, port = line.addresses[("lb.a", "http")]
+        claims = {"iss": "issuer", "aud": "us", "sub": "u", "exp": int(time.time()) + 600}
+        signed = jwt.encode(claims, KEYS["one"], "ES256", headers={"kid": "one"})
+        statuses = []
+        for number in range(16):
+            headers = {"authorization": f"Bearer {signed}"} if number % 2 else {}
+            url = f"http://{host}:{port}/echo{number}"
+            statuses.append(httpx.get(url, headers=headers, trust_env=False).status_code)
+        assert statuses == [200] * 10 + [429] * 6

@@ -1,0 +1,91 @@
+"""The line's counter: what it gives, what it remembers."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tierline.engines.counter.counts import Counts
+from tierline.engines.counter.store import Store
+
+
+def line(
+    kind: str, requests: int, per: float, *, who: str = "x", spent: int = 0, age: int = 0, want: int = 1
+) -> bytes:
+    return f"limit\t{kind}\t{requests}\t{per}\t{requests}\t{who}\t{spent}\t{age}\t{want}".encode()
+
+
+def counts(path: Path) -> Counts:
+    store = Store(path)
+    return Counts(store.kept(), store.keep)
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Counts:
+    return counts(tmp_path / "quotas.sqlite")
+
+
+@pytest.mark.parametrize("kind", ["bucket", "window"])
+def test_so_many_and_no_more(fresh: Counts, kind: str) -> None:
+    assert [fresh.take([line(kind, 3, 600)])[:1] for _ in range(5)] == [b"+"] * 3 + [b"-"] * 2
+    assert fresh.take([line(kind, 3, 600, who="y")])[:1] == b"+"
+
+
+def test_all_limits_give_or_none_does(fresh: Counts) -> None:
+    both = [line("bucket", 1, 600, who="a"), line("bucket", 9, 600, who="b")]
+    assert fresh.take(both).startswith(b"+0.")
+    assert fresh.take(both)[:1] == b"-"
+    assert fresh.take(both[1:]).startswith(b"+7."), "who was refused took nothing of the other limit"
+
+
+def test_a_bucket_fills_evenly(fresh: Counts) -> None:
+    assert [fresh.take([line("bucket", 2, 0.2)])[:1] for _ in range(3)] == [b"+", b"+", b"-"]
+    time.sleep(0.11)
+    assert fresh.take([line("bucket", 2, 0.2)])[:1] == b"+"
+
+
+def test_a_window_comes_back_whole(fresh: Counts) -> None:
+    assert [fresh.take([line("window", 2, 0.2)])[:1] for _ in range(3)] == [b"+", b"+", b"-"]
+    time.sleep(0.21)
+    assert [fresh.take([line("window", 2, 0.2)])[:1] for _ in range(3)] == [b"+", b"+", b"-"]
+
+
+def test_what_was_given_on_a_gateways_own_word_is_owed(fresh: Counts) -> None:
+    fresh.take([line("bucket", 10, 600, spent=14, want=0)])
+    assert fresh.take([line("bucket", 10, 600)]).startswith(b"--")
+    # Long ago: it has filled up since.
+    fresh.take([line("bucket", 10, 1, who="y", spent=10, age=5000, want=0)])
+    assert fresh.take([line("bucket", 10, 1, who="y")]).startswith(b"+9")
+
+
+def test_quotas_outlive_it(tmp_path: Path) -> None:
+    path = tmp_path / "quotas.sqlite"
+    first = counts(path)
+    first.take([line("window", 5, 600), line("bucket", 5, 600)])
+    first.take([line("window", 5, 600, spent=2)])
+    assert counts(path).take([line("window", 5, 600)]).startswith(b"+0.")
+
+
+def test_a_changed_limit_applies_at_once(fresh: Counts) -> None:
+    fresh.take([line("window", 5, 86400)])
+    assert fresh.take([line("window", 9, 86400)]).startswith(b"+7.")
+    # A day that became a minute isn't waited for.
+    _, _, ends = fresh.take([line("window", 9, 60)]).partition(b" ")
+    assert int(ends) <= 60_000
+
+
+def test_a_broken_file_is_put_aside(tmp_path: Path) -> None:
+    path = tmp_path / "quotas.sqlite"
+    path.write_bytes(b"no database" * 100)
+    assert counts(path).take([line("window", 5, 600)])[:1] == b"+"
+    assert path.with_suffix(".broken").exists()
+
+
+@pytest.mark.parametrize(
+    "bad", [b"", b"x", b"a\tb", line("bucket", 1, 1) + b"\tmore", line("window", 1, 1)[:-4]]
+)
+def test_nonsense_is_refused(fresh: Counts, bad: bytes) -> None:
+    with pytest.raises(ValueError):
+        fresh.take([bad])
