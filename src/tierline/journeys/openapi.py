@@ -27,7 +27,7 @@ PROBLEM: Schema = {
         "instance": {"type": "string"},
         "journey": {"type": "string"},
         "part": {"type": "string"},
-        "trace_id": {"type": "string"},
+        "trace_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
         "errors": {
             "type": "array",
             "items": {

@@ -14,6 +14,11 @@ _LIMITS = {
     "ratelimit-reset": {"description": "Seconds until there are more", "schema": {"type": "string"}},
     "retry-after": {"description": "Seconds to wait", "schema": {"type": "string"}},
 }
+TRACE_ID = {
+    "description": "The trace (W3C Trace Context) that the request is a part of, as `tierline trip` names it.",
+    "type": "string",
+    "pattern": "^[0-9a-f]{32}$",
+}
 PROBLEM = {
     "title": "Refusal",
     "description": "A problem document (RFC 9457).",
@@ -23,7 +28,7 @@ PROBLEM = {
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string"},
-        "trace": {"type": "string"},
+        "trace_id": TRACE_ID,
     },
     "required": ["type", "title", "status"],
 }

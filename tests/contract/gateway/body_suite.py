@@ -184,6 +184,7 @@ class BodyContract(Contract):
         assert answer.status_code == 502
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.json()["status"] == 502 and "JSON" in answer.json()["title"]
+        assert len(answer.json()["trace_id"]) == 32
         assert answer.headers["cache-control"] == "no-store"
 
     def test_an_answer_that_is_too_large_is_told(self) -> None:

@@ -3,6 +3,7 @@ refusals told apart."""
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -77,4 +78,5 @@ class Contract:
         assert answer.headers["content-type"].partition(";")[0] == "application/problem+json"
         found: dict[str, Any] = answer.json()
         assert found["status"] == status and found["title"] and found["type"]
+        assert re.fullmatch("[0-9a-f]{32}", found["trace_id"])
         return found

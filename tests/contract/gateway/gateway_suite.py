@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import socket
 import sys
 import tempfile
@@ -193,6 +194,7 @@ class GatewayContract:
             found = answer.json()
             assert found["status"] == status
             assert found["title"] and found["type"]
+            assert re.fullmatch("[0-9a-f]{32}", found["trace_id"]), found
         return found
 
     def settle(self) -> None:

@@ -154,7 +154,7 @@ class TestNginxWithoutKeys(Contract):
 
     def test_keys_that_come_later_let_people_in(self) -> None:
         told = self.refused(self.get("/private", **bearer(token())), 401)
-        assert told["trace"]
+        assert told["trace_id"]
         self.refused(self.get("/private"), 401)
         self.arrived(self.get("/open"))
         (self.line.root / "keys.json").write_text(jwks("one"))

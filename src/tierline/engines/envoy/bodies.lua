@@ -25,6 +25,12 @@ local function asked(shape, headers)
   return found
 end
 
+-- The trace, for an answer that has to be refused.
+local function remember(handle)
+  local trace = (handle:headers():get("traceparent") or ""):match("^00%-(%x+)%-")
+  if trace then handle:streamInfo():dynamicMetadata():set("tierline.bodies", "trace", trace) end
+end
+
 local function on_request(handle, shape)
   local headers = handle:headers()
   local method = headers:get(":method")
@@ -74,7 +80,9 @@ local function on_response(handle, shape)
     headers:replace("cache-control", "no-store")
     headers:remove("etag")
     made = '{"type":"about:blank","status":502,"title":"The service gave no JSON","detail":"'
-      .. escaped(why(made)) .. '"}'
+      .. escaped(why(made)) .. '"'
+    local told = handle:streamInfo():dynamicMetadata():get("tierline.bodies")
+    made = made .. (told and ',"trace_id":"' .. told.trace .. '"' or "") .. "}"
   end
   body:setBytes(made)
   headers:replace("content-length", tostring(#made))

@@ -22,9 +22,13 @@ def filter() -> dict[str, Any]:
 def of_route(request: Any, response: Any, path: str) -> dict[str, Any]:
     """What a route's templates come to: the filter's configuration for it. path: a template of the address."""
     text = _library()
+    asked = ""
     if request is not None:
         text += f"\nlocal request = {shape(request, path)}\n"
-        text += "function envoy_on_request(handle) on_request(handle, request) end\n"
+        asked = "on_request(handle, request)"
+    if response is not None:
+        asked = f"remember(handle) {asked}"
+    text += f"function envoy_on_request(handle) {asked} end\n"
     if response is not None:
         text += f"\nlocal response = {shape(response, '')}\n"
         text += "function envoy_on_response(handle) on_response(handle, response) end\n"

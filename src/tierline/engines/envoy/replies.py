@@ -12,12 +12,26 @@ TITLES = {
 }  # fmt: skip
 
 
+_CEL = {
+    "name": "envoy.formatter.cel",
+    "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.formatter.cel.v3.Cel",
+        "cel_config": {"enable_string_functions": True},
+    },
+}
+_TRACE_ID = "%CEL(request.headers['traceparent'].substring(3, 35))%"
+"""Envoy's own `%TRACE_ID%` is empty unless its tracing is on."""
+
+
 def _problem(title: str) -> dict[str, Any]:
     return {
         "content_type": "application/problem+json",
+        "formatters": [_CEL],
+        # What comes before a trace could begin, such as a request that is none, has none.
+        "omit_empty_values": True,
         "json_format": {
             "type": "about:blank", "status": "%RESPONSE_CODE%", "title": title, "detail": "%LOCAL_REPLY_BODY%",
-            "code": "%RESPONSE_CODE_DETAILS%", "trace": "%REQ(traceparent)%",
+            "code": "%RESPONSE_CODE_DETAILS%", "trace_id": _TRACE_ID,
         },
     }  # fmt: skip
 

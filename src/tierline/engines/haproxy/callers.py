@@ -36,9 +36,7 @@ TITLES = {
 def problem(status: int, detail: str = "") -> str:
     """A problem document (RFC 9457) as a log-format string, in quotes."""
     told = f',"detail":"{detail}"' if detail else ""
-    body = (
-        f'"type":"about:blank","status":{status},"title":"{TITLES[status]}"{told},"trace":"%[var(txn.trace)]"'
-    )
+    body = f'"type":"about:blank","status":{status},"title":"{TITLES[status]}"{told},"trace_id":"%[var(txn.trace)]"'
     return f"'{{{body}}}'"
 
 

@@ -78,7 +78,7 @@ def own(max_body: int, jwks: str, skew: int) -> str:
     problem = (
         "            default_type application/problem+json;\n            js_header_filter gateway.answer;\n"
         '            return 200 \'{"type":"about:blank","status":$status,"title":"$gw_title","detail":"$gw_detail",'
-        '"trace":"$tl_trace"}\\n\';\n'
+        '"trace_id":"$tl_trace"}\\n\';\n'
     )
     told = 'if ($gw_verdict = "") { set $gw_verdict $gw_own; }'
     refusals = "".join(

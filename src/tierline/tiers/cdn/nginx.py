@@ -90,7 +90,7 @@ class NginxCDN(System):
         location @{name}_refused {{
             types {{ }}
             default_type application/problem+json;
-            return 403 '{{"type":"about:blank","status":403,"title":"Forbidden","detail":"$tl_why","trace":"$tl_trace"}}';
+            return 403 '{{"type":"about:blank","status":403,"title":"Forbidden","detail":"$tl_why","trace_id":"$tl_trace"}}';
         }}
 {"".join(caching.direct(each, told + (tls if each is store else "")) for each in stores)}\
 {settings["raw"] or ""}
