@@ -5,6 +5,7 @@ from __future__ import annotations
 import smtplib
 import socket
 from email.message import EmailMessage
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,6 +14,7 @@ from harness import LocalContext, Runner, make_role, make_unit, memory
 
 from tierline.engines.base import Engine
 from tierline.engines.mailbox.engine import ENGINE, PASSWORD, TOKEN, USER
+from tierline.engines.mailbox.store import Store
 
 UNIT = make_unit(
     "mailbox", make_role("receipts", "feature.mail", "mailbox", ("smtp", "pop3", "imap", "http"))
@@ -123,3 +125,13 @@ def test_without_a_password_and_a_short_memory(line: Any) -> None:
     with web(runner.context) as client:
         subjects = [mail["subject"] for mail in client.get("/api/mails").json()["mails"]]
     assert subjects == ["number 2", "number 1"]
+
+
+def test_the_oldest_mails_go_when_they_are_too_many_or_too_much(tmp_path: Path) -> None:
+    store = Store(tmp_path, keep=3, most=2500)
+    names = [store.add("a@example.com", ["b@example.com"], b"x" * size) for size in (10, 10, 10, 10)]
+    assert store.names() == names[1:]
+    large = store.add("a@example.com", ["b@example.com"], b"x" * 2400)
+    assert store.names() == [large]
+    larger = store.add("a@example.com", ["b@example.com"], b"x" * 9000)
+    assert store.names() == [larger], "the newest is there whatever its size"

@@ -15,6 +15,7 @@ from harness import LocalContext, Runner, StepFailed, make_role, make_unit, memo
 from tierline.engines import unprivileged
 from tierline.engines.base import Engine
 from tierline.engines.postgresql import ENGINE, attributes
+from tierline.engines.postgresql.engine import SUPERUSER_PASSWORD
 from tierline.plan.model import Role, Unit
 
 LOAD = """
@@ -191,3 +192,42 @@ def test_no_password_on_a_command_line(line: Any) -> None:
         words += [*process.env.values(), *(word for step in process.after_ready for word in step.argv)]
         for name in ("films.password", "postgresql.superuser.password"):
             assert not any(runner.context.secret(name) in word for word in words)
+
+
+def test_a_slot_whose_reader_is_gone_does_not_fill_the_disk(line: Any) -> None:
+    """Change data capture that nobody stopped: the server gives it up instead of keeping all that it hasn't read."""
+    raw = "max_slot_wal_keep_size = '64MB'\nwal_keep_size = '32MB'\nmax_wal_size = '64MB'"
+    unit = make_unit("postgresql", films(raw=raw))
+    runner: Runner = line(unit)
+    runner.start(ENGINE, unit)
+    host, port = runner.context.address(unit.roles[0].id, "postgresql")
+
+    async def capture() -> tuple[str, str, int]:
+        connection = await asyncpg.connect(
+            host=host, port=port, user="postgres", password=runner.context.secret(SUPERUSER_PASSWORD)
+        )
+        try:
+            await connection.execute("select pg_create_physical_replication_slot('gone', true)")
+            for _ in range(10):
+                await connection.execute("select pg_logical_emit_message(false, 'x', 'y')")
+                await connection.execute("select pg_switch_wal()")
+            await connection.execute("checkpoint")
+            return (
+                await connection.fetchval("select wal_status from pg_replication_slots"),
+                await connection.fetchval(
+                    "select boot_val from pg_settings where name = 'max_slot_wal_keep_size'"
+                ),
+                int(await connection.fetchval("select sum(size) from pg_ls_waldir()")),
+            )
+        finally:
+            await connection.close()
+
+    status, unbounded, kept = asyncio.run(capture())
+    assert (status, unbounded) == ("lost", "-1")
+    assert kept < 160 << 20
+    own = next(
+        text
+        for path, text in ENGINE.processes(unit, runner.context)[0].files.items()
+        if "postgresql.conf" in path
+    )
+    assert "max_slot_wal_keep_size = '1GB'" in own

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from tierline.engines.telemetry import events as happenings
-from tierline.engines.telemetry import otlp
+from tierline.engines.telemetry import keeping, otlp
 from tierline.engines.telemetry import reader as reading
 from tierline.engines.telemetry.__main__ import Telemetry
 from tierline.engines.telemetry.funnel import funnels
@@ -159,6 +159,22 @@ def test_details_are_forgotten_after_their_time_and_counts_are_not(told: dict[st
     telemetry._store.forget(hops=3600, counts=86400, events=86400)
     assert telemetry._store.rows("select count(*) from hops") == [(0,)]
     assert requests(telemetry) == 1
+    telemetry.close()
+
+
+def test_errors_without_end_and_one_trace_for_everything_have_a_bound(told: dict[str, Any]) -> None:
+    telemetry = Telemetry(told)
+    file = Path(told["hops"]) / "edge.jsonl"
+    file.write_text("".join(line(1, b=number, v=f"verdict {number}") for number in range(1, 7001)))
+    poll(telemetry)
+    telemetry.land()
+    assert len(telemetry._trip(f"{1:032x}")) == 1000
+    assert requests(telemetry) == 7000, "each is counted, the many kinds together"
+    assert len(telemetry._counts()) <= 5001
+    keeping.trim(telemetry._store._db, most=100)
+    assert telemetry._store.rows("select count(*), min(epoch_us(time)), max(epoch_us(time)) from hops") == [
+        (90, 6911, 7000)
+    ]
     telemetry.close()
 
 

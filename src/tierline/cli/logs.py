@@ -44,6 +44,8 @@ def command(names: tuple[str, ...], stack: Path | None, follow: bool, lines: int
     while follow:
         for name, path in chosen.items():
             with path.open("rb") as file:
+                if path.stat().st_size < at[name]:  # it was large, and began anew
+                    at[name] = 0
                 file.seek(at[name])
                 more = file.read()
             whole = more.rfind(b"\n") + 1

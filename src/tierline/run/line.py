@@ -21,7 +21,7 @@ import msgspec
 from tierline.engines.base import Engine, Process
 from tierline.errors import EngineError, RunError, choices, nearest
 from tierline.plan.model import Plan, Unit
-from tierline.run import filling, guardian
+from tierline.run import filling, growth, guardian
 from tierline.run.addresses import Addresses, choose
 from tierline.run.child import Child
 from tierline.run.context import LocalContext
@@ -196,7 +196,7 @@ class Line:
         self._tasks.append(asyncio.create_task(follow(self)))
         told = (self.events.tell, self.changing, self.changed, self.keepers)
         self._tasks.append(asyncio.create_task(keep(self.children, self.described, *told)))
-        self._tasks.append(asyncio.create_task(filling.watch(self)))
+        self._tasks += [asyncio.create_task(each.watch(self)) for each in (filling, growth)]
         self._save()
 
     def described(self) -> dict[str, Process]:
@@ -209,6 +209,7 @@ class Line:
         if child.process.note:
             self.events.tell("note", child.process.name, child.process.note)
         before = [self.children[name] for name in child.process.after]
+        self._tasks = [task for task in self._tasks if not task.done()]  # instances come and go for months
         self._tasks.append(asyncio.create_task(child.run(before)))
 
     def _hear(self, child: Child, message: dict[str, Any]) -> None:

@@ -55,6 +55,10 @@ class _House:
 
     def uid(self, name: str) -> int:
         if name not in self._uids:
+            if len(self._uids) > 2 * self.store.keep:  # mails that are gone never come back
+                there = set(self.store.names())
+                self._uids = {each: uid for each, uid in self._uids.items() if each in there}
+                self._flags = {each: flags for each, flags in self._flags.items() if each in there}
             self._uids[name] = self.next
             self.next += 1
         return self._uids[name]

@@ -11,6 +11,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
@@ -20,11 +21,12 @@ _NAME = re.compile(r"\d{19}-\d{6}")
 
 
 class Store:
-    """The inbox's folder."""
+    """The inbox's folder. keep: mails, most: bytes of all; the newest always stays."""
 
-    def __init__(self, folder: Path, *, keep: int) -> None:
+    def __init__(self, folder: Path, *, keep: int, most: int = 512 << 20) -> None:
         self.folder = folder
         self.keep = keep
+        self.most = most
         self._counter = itertools.count()
         folder.mkdir(parents=True, exist_ok=True)
         for half in folder.glob("*.part"):  # what a kill interrupted was never acknowledged
@@ -40,9 +42,20 @@ class Store:
             file.flush()
             os.fsync(file.fileno())
         part.rename(path)
-        for old in self.names()[: -self.keep]:
-            self.remove(old)
+        self._bound()
         return name
+
+    def _bound(self) -> None:
+        """The oldest go: those that are too many, and those that are too much."""
+        names = self.names()
+        for old in names[: -self.keep]:
+            self.remove(old)
+        size = 0
+        for each in reversed(names[-self.keep :]):
+            with suppress(FileNotFoundError):
+                size += (self.folder / f"{each}.eml").stat().st_size
+            if size > self.most and each != names[-1]:
+                self.remove(each)
 
     def names(self) -> list[str]:
         """All mails, the oldest first."""

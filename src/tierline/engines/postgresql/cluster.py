@@ -17,7 +17,7 @@ from pathlib import Path
 def main(recipe: str) -> int:
     plan = json.loads(Path(recipe).read_text())
     cluster = Path(plan["cluster"])
-    if cluster.is_dir() and not plan["standby"]:
+    if (cluster / "global" / "pg_control").is_file() and not plan["standby"]:
         return 0  # it took its place whole: nothing is ever made over data that led
     made = cluster.with_name(f"{cluster.name}.new")
     shutil.rmtree(made, ignore_errors=True)  # what an interrupted run left half made

@@ -30,6 +30,10 @@ def server(unit: Unit, host: str, port: int, hba: Path, included: Sequence[Path]
         # How far a replica may fall behind and still catch up without being cloned anew. A replication
         # slot would promise more, and fill the disk for a replica that never comes back.
         "wal_keep_size": "256MB",
+        # Slots are somebody else's (change data capture): one whose reader is gone must not fill the disk.
+        "max_slot_wal_keep_size": "1GB",
+        # Neither must one session with a sort or join that doesn't end.
+        "temp_file_limit": "4GB",
         # pg_rewind of an old primary needs one of the two that make changed pages known.
         "wal_log_hints": "on",
         "hot_standby": "on",

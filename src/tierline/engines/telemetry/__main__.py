@@ -39,6 +39,9 @@ _POLL = 0.02
 _LAND = 1.0
 _RECENT = 5000
 """Traces kept in memory, so that a trip is shown before its hops have landed."""
+_LONGEST = 1000
+"""Hops of one of them: a client may use one trace for all that it does."""
+_TRIM = 60.0
 
 
 class Telemetry:
@@ -64,6 +67,7 @@ class Telemetry:
         loop = asyncio.get_running_loop()
         land_at = loop.time() + _LAND
         forget_at = loop.time()
+        trim_at = forget_at + _TRIM
         while True:
             for hop in self._reader.poll():
                 self._keep(hop)
@@ -73,6 +77,9 @@ class Telemetry:
             if loop.time() >= forget_at:
                 self._store.forget(**{what: float(age) for what, age in self._told["retention"].items()})
                 forget_at = loop.time() + 3600
+            if loop.time() >= trim_at:
+                self._store.trim()
+                trim_at = loop.time() + _TRIM
             await asyncio.sleep(_POLL)
 
     def _keep(self, hop: Hop) -> None:
@@ -82,7 +89,8 @@ class Telemetry:
             hops = self._recent[hop.trace] = []
             if len(self._recent) > _RECENT:
                 self._recent.popitem(last=False)
-        hops.append(hop)
+        if len(hops) < _LONGEST:
+            hops.append(hop)
 
     def land(self) -> None:
         """Write what was read since the last time."""

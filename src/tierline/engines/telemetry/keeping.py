@@ -7,6 +7,8 @@ from typing import Any
 
 _COARSE = ((3600, "1 minute"), (2 * 86400, "1 hour"))
 """Counts that are older than so many seconds are summed up by that."""
+HOPS = 1_000_000
+"""Rows of hops: about 200 MB."""
 _SUMMED = {
     "counts": "tier, system, zone, status, verdict",
     "callers": "zone, route, consumer, status, verdict",
@@ -31,6 +33,18 @@ def forget(database: Any, *, hops: float, counts: float, events: float) -> None:
             database.execute(f"insert into {table} select * from summed")  # noqa: S608
             database.execute("drop table summed")
     database.execute("commit")
+
+
+def trim(database: Any, most: int = HOPS) -> None:
+    """Keep no more than so many hops. Hops of errors are all kept in detail, and a line may have nothing else."""
+    ((number,),) = database.execute("select count(*) from hops").fetchall()
+    if number > most:
+        # A tenth more than needed: not a few at each look.
+        keep = most - most // 10
+        database.execute(
+            "delete from hops where time <= (select time from hops order by time desc limit 1 offset ?)",
+            (keep,),
+        )
 
 
 def _ago(seconds: float) -> int:

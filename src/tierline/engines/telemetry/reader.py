@@ -20,6 +20,8 @@ _CHUNK = 4 << 20
 _CONSUMERS = 1000
 """Consumers that are counted by name: a token's subject may be anybody, and there may be millions."""
 _INSTANCES = 1000
+_KINDS = 5000
+"""Kinds of requests (tier, system, zone, status, verdict) that are counted apart: a verdict may be an application's."""
 _MANY = re.compile(rb'"c":(\d+)')
 _CARRIED = re.compile(rb',"h":"([^"]*)","l":"([^"]*)"')
 OTHERS = "(others)"
@@ -34,6 +36,7 @@ class Reader:
         self._counts: Counter[bytes] = Counter()
         self._callers: Counter[tuple[str, str, str, int, str]] = Counter()
         self._known: set[str] = set()
+        self._kinds: set[tuple[str, str, str, int, str]] = set()
         self._events: list[Row] = []
         self.carried: dict[str, tuple[int, int]] = {}
         """What stood behind a tier and answered, by address or role: requests, and microseconds of all."""
@@ -121,8 +124,16 @@ class Reader:
                 )  # a line that stands for several requests says how many
                 number *= int(many[1]) if many else 1
                 self._called(each, number)
-                merged[(each.tier, each.system, each.zone, each.status, each.verdict)] += number
+                merged[self._kind(each)] += number
         return [(*key, number) for key, number in sorted(merged.items())]
+
+    def _kind(self, each: Hop) -> tuple[str, str, str, int, str]:
+        kind = (each.tier, each.system, each.zone, each.status, each.verdict)
+        if kind not in self._kinds:
+            if len(self._kinds) >= _KINDS:
+                return (each.tier, OTHERS, each.zone, 0, OTHERS)
+            self._kinds.add(kind)
+        return kind
 
     def events(self) -> list[Row]:
         """Events since the last call."""

@@ -119,6 +119,10 @@ class Store:
         """Remove what is older than so many seconds, and sum up older counts."""
         keeping.forget(self._db, hops=hops, counts=counts, events=events)
 
+    def trim(self) -> None:
+        """Remove the oldest hops when there are too many, whatever their age."""
+        keeping.trim(self._db)
+
     def close(self) -> None:
         self._db.close()
 
