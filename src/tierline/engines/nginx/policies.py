@@ -21,20 +21,22 @@ METRICS_SOCKET = "metrics.sock"
 TITLES = {
     400: "Bad request", 401: "Valid credentials are needed", 403: "Forbidden", 404: "No such route",
     405: "Method not allowed", 408: "Request timeout", 413: "The request is too large",
-    414: "The address is too long", 429: "Too many requests", 431: "The headers are too large",
+    414: "The address is too long", 415: "JSON is needed", 429: "Too many requests", 431: "The headers are too large",
     500: "Internal error", 502: "The service broke off", 503: "Nobody behind answers",
     504: "The service took too long",
 }  # fmt: skip
 
 _VARIABLES = (
     "verdict", "detail", "policy", "challenge", "origin", "most", "left", "reset", "retry", "private", "consumer",
-    "known", "subject", "claims", "key", "route", "up", "target", "share", "next",
+    "known", "subject", "claims", "key", "route", "up", "target", "share", "next", "cookies", "location",
 )  # fmt: skip
 
 
-def script() -> str:
-    """gateway.js, written beside nginx.conf."""
-    return (resources.files(__package__) / "gateway.js").read_text()
+def scripts(*names: str) -> dict[str, str]:
+    """The programs of a gateway, written beside nginx.conf: those that every one has, and more by name."""
+    folder = resources.files(__package__) / "gateway"
+    every = ("gateway", "words", "limits", "routes", "counts", *names)
+    return {f"{name}.js": (folder / f"{name}.js").read_text() for name in every}
 
 
 def named(kind: str, number: int, paths: Sequence[str]) -> str:
@@ -47,11 +49,12 @@ def http() -> str:
     titles = "".join(f' {status} "{title}";' for status, title in TITLES.items())
     return f"""\
     js_import gateway from gateway.js;
+    js_import counts from counts.js;
     js_preload_object policies from policies.json;
     js_shared_dict_zone zone=gateway_limits:4m type=number timeout=2d evict;
     js_shared_dict_zone zone=gateway_counts:1m type=number;
     js_set $gw_early gateway.early;
-    js_set $gw_tell gateway.tell;
+    js_set $gw_tell counts.tell;
 {"".join(f"    js_var $gw_{name};{chr(10)}" for name in _VARIABLES)}\
     map $status $gw_title {{ default "Error";{titles} }}
     # What nginx refuses by itself, or what came of the service.
@@ -63,7 +66,7 @@ def http() -> str:
     map $gw_verdict $gw_final {{ "" allowed; default $gw_verdict; }}
     server {{
         listen unix:{METRICS_SOCKET};
-        location = /metrics {{ js_content gateway.metrics; }}
+        location = /metrics {{ js_content counts.metrics; }}
         location / {{ return 404; }}
     }}
 """
@@ -83,7 +86,7 @@ def own(max_body: int, jwks: str, skew: int) -> str:
     told = 'if ($gw_verdict = "") { set $gw_verdict $gw_own; }'
     refusals = "".join(
         f"        location @gw_refuse_{status} {{ return {status}; }}\n"
-        for status in (400, 401, 403, 404, 429)
+        for status in (400, 401, 403, 404, 413, 415, 429, 500)
     )
     token = f"""\
         location @gw_token {{
@@ -104,7 +107,7 @@ def own(max_body: int, jwks: str, skew: int) -> str:
         client_body_buffer_size 64k;
         recursive_error_pages on;
         error_page 418 = @$gw_next;
-        error_page 401 403 404 405 413 429 500 502 503 504 @gw_problem;
+        error_page 401 403 404 405 413 415 429 500 502 503 504 @gw_problem;
         # These have no address yet that a named location could be entered with.
         error_page 400 408 414 /-/malformed;
         error_page 494 =431 /-/malformed;

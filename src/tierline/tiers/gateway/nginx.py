@@ -8,11 +8,12 @@ from typing import Any
 
 from tierline.engines.context import Context
 from tierline.engines.keysets import usable
-from tierline.engines.nginx import policies
+from tierline.engines.nginx import logins, policies
 from tierline.engines.nginx.config import ANSWERED, TLS, Fragment, hop_format, hop_log, ident, upstream
 from tierline.plan.model import Role
 from tierline.plan.scaling import measuring
 from tierline.tiers.base import System
+from tierline.tiers.gateway.common import nginx_login
 from tierline.tiers.gateway.common.nginx_policies import told
 from tierline.tiers.gateway.common.nginx_routes import Passing, up
 from tierline.tiers.gateway.common.routes import routes
@@ -21,7 +22,6 @@ from tierline.tiers.gateway.tier import FEATURES
 _LACKS = {
     "mtls_san": "nginx tells a certificate's subject only, not its alternative names; use gateway=envoy",
     "transform_body": "nginx passes bodies on as they are; use gateway=envoy",
-    "login": "nginx has no OpenID Connect client; use gateway=envoy",
     "shared_limits": "each zone's nginx counts by itself; use gateway=envoy or gateway=haproxy",
     "retry_budget": "retries are bounded per request only; use gateway=envoy",
     "live_upstreams": "only by a reload, which closes idle connections; use gateway=haproxy or gateway=envoy",
@@ -45,13 +45,16 @@ class NginxGateway(System):
         folder = str(context.folder(context.unit_of(role.id)))
         table = routes(role, context.plan)
         keys: list[dict[str, Any]] = []
-        files = {"gateway.js": policies.script()}
+        secrets, login = nginx_login.given(role, context)
+        files = policies.scripts(*(("login", "sessions", "tokens") if login else ()))
         if auth:
             keys = usable(context.attribute_of(role.name, "jwks"), auth["algorithms"])
             files[_KEYS] = json.dumps({"keys": keys})
         if settings.get("document"):
             files[_DOCUMENT] = settings["document"]
         files["policies.json"] = json.dumps(told(role, context, keys, table), indent=1)
+        if login:
+            files[logins.SECRETS] = secrets
         passing = Passing(role)
         skew = math.ceil(auth["clock_skew"]) if auth else 0
         servers = f"""\
@@ -62,6 +65,7 @@ class NginxGateway(System):
         access_log /dev/null tl_{ident(role)}_count if=$gw_tell;
 {policies.own(settings["max_body"], _KEYS if keys else "", skew)}\
 {policies.PREFLIGHT if settings["cors"] else ""}\
+{logins.LOCATIONS if login else ""}\
 {policies.document(folder, _DOCUMENT) if settings.get("document") else ""}\
 {passing.common()}\
 {"".join(passing.route(number, each) for number, each in enumerate(table))}\
@@ -70,12 +74,12 @@ class NginxGateway(System):
 """
         more = _MORE + ANSWERED * measuring(role, context.plan)
         http = hop_format(role, "$gw_final", "gateway", more, "$gw_consumer")
-        http += policies.http() + _client(role, context)
+        http += policies.http() + login + _client(role, context)
         for name, targets in role.upstreams.items():
             http += upstream(up(role, name), targets, context)
         if settings["concurrency"]:
             http += "    limit_conn_zone $gw_up zone=gateway_concurrency:1m;\n    limit_conn_status 503;\n"
-        sockets = (policies.METRICS_SOCKET,)
+        sockets = (policies.METRICS_SOCKET, *((logins.SOCKET,) if login else ()))
         return Fragment(http=http, servers=servers, beside=files, sockets=sockets)
 
 

@@ -8,8 +8,9 @@ from typing import Any
 from tierline.engines.context import Context
 from tierline.engines.nginx import policies
 from tierline.plan.model import Role
+from tierline.tiers.gateway.common import nginx_login
 from tierline.tiers.gateway.common.nginx_routes import up
-from tierline.tiers.gateway.common.routes import Routed, api_keys, every_version, login_paths, token_paths
+from tierline.tiers.gateway.common.routes import Routed, api_keys, every_version, token_paths
 
 
 def told(role: Role, context: Context, keys: list[dict[str, Any]], table: list[Routed]) -> dict[str, Any]:
@@ -17,7 +18,6 @@ def told(role: Role, context: Context, keys: list[dict[str, Any]], table: list[R
     settings = role.settings
     rules = [_access(rule, number, settings) for number, rule in enumerate(settings["access"])]
     limits = [_limit(limit, number, settings) for number, limit in enumerate(settings["limits"])]
-    login = login_paths(settings) if settings["login"] else None
     return {
         "prefix": up(role, ""),
         "cors": settings["cors"],
@@ -29,7 +29,7 @@ def told(role: Role, context: Context, keys: list[dict[str, Any]], table: list[R
         "keys": _consumers(settings, context),
         "mtls": _certificates(settings),
         "auth": _auth(settings, keys),
-        "login": _prefixes(login) if login else None,
+        "login": nginx_login.told(role, context),
         "routes": _table(role, table),
     }
 

@@ -18,12 +18,14 @@ class Provider(msgspec.Struct, frozen=True):
     issuer: str
     endpoints: dict[str, str]
     """`authorization`, `token` and perhaps `end_session`; `jwks` of one that isn't the line's own."""
+    post: bool = True
+    """Whether it takes the client's secret in the form, not in Authorization alone (RFC 6749, section 2.3.1)."""
 
 
 def provider(login: dict[str, Any], context: Context) -> Provider:
     """The provider of a login. Raises EngineError when its description is of none, RunError when there is none."""
     if login["issuer"] != "local":
-        return Provider(login["issuer"], _discovered(login["issuer"], login, context))
+        return _discovered(login["issuer"], login, context)
     host, port = context.address("identity", "http")
     issuer = f"http://{host}:{port}"
     paths = {"authorization": "authorize", "token": "token", "end_session": "logout"}
@@ -36,8 +38,8 @@ def client_secret(login: dict[str, Any], context: Context) -> str:
     return (context.project / given).read_text().strip() if given else context.secret(CLIENT)
 
 
-def _discovered(issuer: str, given: dict[str, Any], context: Context) -> dict[str, str]:
-    """A provider's endpoints as it describes them (OpenID Connect Discovery 1.0, section 4)."""
+def _discovered(issuer: str, given: dict[str, Any], context: Context) -> Provider:
+    """A provider as it describes itself (OpenID Connect Discovery 1.0, section 4)."""
     url = f"{issuer.rstrip('/')}/.well-known/openid-configuration"
     said = msgspec.json.decode(context.document(url, given["ca"], given["refresh"]))
     if said.get("issuer") != issuer:
@@ -54,7 +56,8 @@ def _discovered(issuer: str, given: dict[str, Any], context: Context) -> dict[st
             found[name] = value
         elif must:
             raise EngineError(f"{url} has no {field}: it is no OpenID provider's description")
-    return found
+    post = "client_secret_post" in (said.get("token_endpoint_auth_methods_supported") or ())
+    return Provider(issuer, found, post)
 
 
 def public(context: Context) -> dict[str, int]:
