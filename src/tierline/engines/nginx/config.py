@@ -139,11 +139,13 @@ ANSWERED = ',"h":"$upstream_addr","l":"$upstream_response_time"'
 """Who answered a tier and in what time, as more of a hop: where a command is behind it."""
 
 
-def hop_format(role: Role, verdict: str, tier: str, more: str = "", who: str = "") -> str:
+def hop_format(
+    role: Role, verdict: str, tier: str, more: str = "", who: str = "", served: str = "$upstream_addr"
+) -> str:
     """The two log formats that `hop_log` uses (trips/hop.py). nginx's clock moves in steps of 1 ms.
 
     more: members of both that only this tier has, with a comma before them. who: the variable that says who asks;
-    nginx escapes it, so it needn't come last.
+    nginx escapes it, so it needn't come last. served: the variable that says which server has answered.
     """
     named = f',"enduser.id":"{who}"' if who else ""
     called = f',"a":{{"enduser.id":"{who}"}}' if who else ""
@@ -152,7 +154,7 @@ def hop_format(role: Role, verdict: str, tier: str, more: str = "", who: str = "
     log_format tl_{ident(role)} escape=json '{{"f":"$tl_flags","s":$status,"t":"$tl_trace","i":"$tl_span",'
         '"p":"$tl_parent","T":"{tier}","y":"nginx","z":"{place}","E":$msec,"D":$request_time,"q":1000,'
         '"v":"{verdict}","n":"$request_method $uri","a":{{"http.response.body.size":$body_bytes_sent,'
-        '"network.protocol.version":"$server_protocol","server.address":"$upstream_addr",'
+        '"network.protocol.version":"$server_protocol","server.address":"{served}",'
         '"http.response.age":"$sent_http_age"{named}}}{more}}}';
     log_format tl_{ident(role)}_count escape=json '{{"f":"00","s":$status,"T":"{tier}","y":"nginx",'
         '"z":"{place}","v":"{verdict}"{more}{called}}}';

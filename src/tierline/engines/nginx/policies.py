@@ -29,6 +29,7 @@ TITLES = {
 _VARIABLES = (
     "verdict", "detail", "policy", "challenge", "origin", "most", "left", "reset", "retry", "private", "consumer",
     "known", "subject", "claims", "key", "route", "up", "target", "share", "next", "cookies", "location",
+    "body", "shape", "via", "served", "took", "over",
 )  # fmt: skip
 
 
@@ -44,12 +45,13 @@ def named(kind: str, number: int, paths: Sequence[str]) -> str:
     return re.sub(r"[^A-Za-z0-9/:._-]", "-", f"{kind}-{number}:{paths[0] if paths else '/'}")
 
 
-def http() -> str:
-    """Lines of the http block, once in a unit."""
+def http(shapes: bool) -> str:
+    """Lines of the http block, once in a unit. shapes: whether bodies are shaped."""
     titles = "".join(f' {status} "{title}";' for status, title in TITLES.items())
     return f"""\
     js_import gateway from gateway.js;
     js_import counts from counts.js;
+{"    js_import bodies from bodies.js;" + chr(10) if shapes else ""}\
     js_preload_object policies from policies.json;
     js_shared_dict_zone zone=gateway_limits:4m type=number timeout=2d evict;
     js_shared_dict_zone zone=gateway_counts:1m type=number;
@@ -63,6 +65,9 @@ def http() -> str:
         "~^408" "refused: too slow"; "~^4" "refused: malformed"; "~^502" "upstream failed";
         "~^503" "nobody behind"; "~^504" "upstream too slow"; default "failed";
     }}
+    # An answer that is shaped comes by a request of its own.
+    map $gw_served $gw_server {{ "" $upstream_addr; default $gw_served; }}
+    map $gw_took $gw_time {{ "" $upstream_response_time; default $gw_took; }}
     map $gw_verdict $gw_final {{ "" allowed; default $gw_verdict; }}
     server {{
         listen unix:{METRICS_SOCKET};

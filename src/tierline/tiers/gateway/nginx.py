@@ -21,7 +21,6 @@ from tierline.tiers.gateway.tier import FEATURES
 
 _LACKS = {
     "mtls_san": "nginx tells a certificate's subject only, not its alternative names; use gateway=envoy",
-    "transform_body": "nginx passes bodies on as they are; use gateway=envoy",
     "shared_limits": "each zone's nginx counts by itself; use gateway=envoy or gateway=haproxy",
     "retry_budget": "retries are bounded per request only; use gateway=envoy",
     "live_upstreams": "only by a reload, which closes idle connections; use gateway=haproxy or gateway=envoy",
@@ -46,7 +45,9 @@ class NginxGateway(System):
         table = routes(role, context.plan)
         keys: list[dict[str, Any]] = []
         secrets, login = nginx_login.given(role, context)
-        files = policies.scripts(*(("login", "sessions", "tokens") if login else ()))
+        shapes = any(not (each.request_body is None and each.response_body is None) for each in table)
+        programs = ("login", "sessions", "tokens") * bool(login) + ("bodies", "json") * shapes
+        files = policies.scripts(*programs)
         if auth:
             keys = usable(context.attribute_of(role.name, "jwks"), auth["algorithms"])
             files[_KEYS] = json.dumps({"keys": keys})
@@ -72,9 +73,12 @@ class NginxGateway(System):
 {settings["raw"] or ""}
     }}
 """
-        more = _MORE + ANSWERED * measuring(role, context.plan)
-        http = hop_format(role, "$gw_final", "gateway", more, "$gw_consumer")
-        http += policies.http() + login + _client(role, context)
+        answered = ANSWERED.replace("$upstream_addr", "$gw_server").replace(
+            "$upstream_response_time", "$gw_time"
+        )
+        more = _MORE + answered * measuring(role, context.plan)
+        http = hop_format(role, "$gw_final", "gateway", more, "$gw_consumer", "$gw_server")
+        http += policies.http(shapes) + login + _client(role, context)
         for name, targets in role.upstreams.items():
             http += upstream(up(role, name), targets, context)
         if settings["concurrency"]:

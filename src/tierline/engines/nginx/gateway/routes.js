@@ -47,7 +47,12 @@ function chosen(r, path, found) {
     }
     if (found.cut !== null) v.gw_target = rewritten(v.request_uri, path, found);
     v.gw_share = Math.random() * 100 < found.mirror ? '1' : '';
-    return found.at + (found.again && !RETRIED[r.method] ? '_once' : '');
+    const body = found.request && SHAPED[r.method] ? '_body' : '', once = found.again && !RETRIED[r.method] ? '_once' : '';
+    if (!found.response && !body) return found.at + once;
+    v.gw_shape = found.at.slice('gw_r'.length);
+    if (!found.response) return found.at + body + once;
+    v.gw_via = found.at + body + once;
+    return found.at + (r.method == 'HEAD' ? '_head' : '_shape' + body);
 }
 
 /* The prefix `cut` replaced by `behind`. A path is passed on as it was written, as far as that can be. */

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any
 
+from tierline.engines import templates
 from tierline.engines.context import Context
-from tierline.engines.nginx import policies
+from tierline.engines.nginx import bodies, policies
 from tierline.plan.model import Role
 from tierline.tiers.gateway.common import nginx_login
 from tierline.tiers.gateway.common.nginx_routes import up
@@ -31,6 +33,7 @@ def told(role: Role, context: Context, keys: list[dict[str, Any]], table: list[R
         "auth": _auth(settings, keys),
         "login": nginx_login.told(role, context),
         "routes": _table(role, table),
+        "largest": min(settings["max_body"], bodies.LARGEST),
     }
 
 
@@ -141,4 +144,26 @@ def _routed(role: Role, number: int, route: Routed) -> dict[str, Any]:
         "behind": "" if route.match == "template" else route.rewrite,
         "mirror": route.mirror["percent"] if route.mirror else 0,
         "again": route.retries > 0,
+        "request": _shape(route.request_body, route),
+        "response": _shape(route.response_body, None),
+    }
+
+
+def _shape(template: Any, route: Routed | None) -> dict[str, Any] | None:
+    """What json.js and bodies.js need of a template. route: whose address its names may be parts of."""
+    if template is None:
+        return None
+    path = route.path if route and route.match == "template" else ""
+    fields = templates.fields(template, path)
+    pieces = re.split(r"\{[^}/]+\}", path)
+    return {
+        "parts": [
+            part if isinstance(part, str) else {"name": part[0], "whole": part[1]}
+            for part in templates.parts(template)
+        ],
+        "wanted": templates.tree(fields),
+        "needs": bool(fields),
+        "headers": templates.headers(template),
+        "path": f"^{'([^/]+)'.join(re.escape(piece) for piece in pieces)}/?$" if path else "",
+        "params": templates.params(path),
     }

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tierline.engines.nginx import bodies
 from tierline.engines.nginx.config import ident
 from tierline.plan.model import Role
 from tierline.tiers.gateway.common.routes import Routed
@@ -30,6 +31,8 @@ _HEADERS = {
         "",
     ),
 }  # fmt: skip
+
+_NEVER = "            proxy_next_upstream off;\n"
 
 
 def up(role: Role, service: str) -> str:
@@ -70,42 +73,67 @@ class Passing:
 
     def route(self, number: int, route: Routed) -> str:
         """The locations of one route."""
-        name = f"gw_r{number}"
-        body = self._body(route, name)
+        name, found = f"gw_r{number}", ""
+        for shaped in (False, True)[: 1 + (route.request_body is not None)]:
+            way = name + "_body" * shaped
+            found += self._ways(route, way, shaped)
+            if route.mirror:
+                found += self._mirror(route, way, shaped)
+            if route.response_body is not None:
+                found += self._ways(route, way, shaped, via=True)
+                entry = self._reads(shaped) + self._mirrored(route, way) + bodies.ANSWER
+                found += _location(f"@{name}_shape{'_body' * shaped}", entry)
+        if route.response_body is not None:
+            found += _location(f"@{name}_head", self._passed(route, name, "bodies.head") + _NEVER)
+        return found
+
+    def _ways(self, route: Routed, name: str, shaped: bool, via: bool = False) -> str:
+        """The locations that pass a request on. shaped: with a body that has been shaped; via: for bodies.js, which
+        has mirrored it already and adds headers to the answer itself."""
         tried = f"""\
             # Only what nobody has seen, or a method that changes nothing, is tried again.
             proxy_next_upstream error timeout http_503;
             proxy_next_upstream_tries {route.retries + 1};
             proxy_next_upstream_timeout {_milliseconds(route.timeout)};
 """
-        never = "            proxy_next_upstream off;\n"
-        found = _location(f"@{name}", body + (tried if route.retries else never))
+        at, again = (f"= /-/via/{name}", f"{name}_via_again") if via else (f"@{name}", f"{name}_again")
+        body = (
+            self._passed(route, "" if via else name, "" if via else "gateway.answer") + bodies.SENT * shaped
+        )
+        first = bodies.FETCHED if via else self._reads(shaped)
+        found = _location(at, first + body + (tried if route.retries else _NEVER))
         if route.retries:
-            once = f"            error_page 502 = @{name}_again;\n            error_page 418 = @$gw_next;\n"
+            once = f"            error_page 502 = @{again};\n            error_page 418 = @$gw_next;\n"
             once += "            error_page 500 503 504 @gw_problem;\n"
-            again = '            if ($upstream_bytes_sent !~ "^0?$") { return 502; }\n'
-            found += _location(f"@{name}_once", once + body + never)
-            found += _location(f"@{name}_again", again + body + never)
-        return found + (self._mirror(route, name) if route.mirror else "")
+            unseen = '            if ($upstream_bytes_sent !~ "^0?$") { return 502; }\n'
+            found += _location(f"{at}_once", first + once + body + _NEVER)
+            found += _location(f"@{again}", unseen + (bodies.FETCHED if via else "") + body + _NEVER)
+        return found
 
-    def _body(self, route: Routed, name: str) -> str:
+    def _reads(self, shaped: bool) -> str:
+        return bodies.read(min(self.role.settings["max_body"], bodies.LARGEST)) if shaped else ""
+
+    def _mirrored(self, route: Routed, name: str) -> str:
+        return f"            mirror /-/mirror/{name};\n" if route.mirror and name else ""
+
+    def _passed(self, route: Routed, name: str, filter: str) -> str:
+        """name: whose copies are mirrored; filter: the function that adds headers to the answer."""
         settings, lines = self.role.settings, ""
-        if route.request:
-            lines += _set(self.headers, {**settings["request"], **route.request}, " " * 12)
+        whole = bodies.WHOLE if route.response_body is not None else {}
+        if route.request or whole:
+            lines += _set(self.headers, {**settings["request"], **route.request, **whole}, " " * 12)
         if settings["concurrency"]:
             lines += f"            limit_conn gateway_concurrency {settings['concurrency']};\n"
-        if route.mirror:
-            lines += f"            mirror /-/mirror/{name};\n"
         to = "$gw_up" if route.canary else up(self.role, route.upstream)
-        target = "$gw_target" if route.rewrite is not None else ""
-        return lines + (
-            f"{_responses(route.response, ' ' * 12)}"
-            "            js_header_filter gateway.answer;\n"
-            f"            proxy_read_timeout {_milliseconds(route.timeout)};\n"
+        target = "$gw_target" if route.rewrite is not None or not name else ""
+        return (
+            f"{lines}{self._mirrored(route, name)}{_responses(route.response, ' ' * 12)}"
+            + (f"            js_header_filter {filter};\n" if filter else "")
+            + f"            proxy_read_timeout {_milliseconds(route.timeout)};\n"
             f"            proxy_pass http://{to}{target};\n"
         )
 
-    def _mirror(self, route: Routed, name: str) -> str:
+    def _mirror(self, route: Routed, name: str, shaped: bool) -> str:
         """Whatever becomes of a copy, it says nothing in the hop of the request: only `418` is its own."""
         assert route.mirror is not None
         return f"""\
@@ -116,6 +144,7 @@ class Passing:
             # nginx reads the next request of a connection when the copy is answered, too.
             proxy_read_timeout 1s;
             proxy_next_upstream off;
+{bodies.SENT * shaped}\
             proxy_pass http://{up(self.role, route.mirror["to"])}$gw_target;
         }}
 """
