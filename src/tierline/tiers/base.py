@@ -55,6 +55,11 @@ class System:
     measures: ClassVar[bool] = False
     """Its hops say who answered, and in what time: so that commands, whose requests nobody else counts, can scale."""
 
+    tells_past: ClassVar[bool] = False
+    """For a cache: whether it says which URLs it keeps nothing of (plan/past.py)."""
+    heeds_past: ClassVar[bool] = False
+    """For a balancer: whether it then sends requests for them past the cache."""
+
     def listens(self, settings: Mapping[str, Any]) -> Mapping[str, Protocol]:
         """What a role with these settings listens on, by name."""
         return self.endpoints

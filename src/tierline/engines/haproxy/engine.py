@@ -136,10 +136,11 @@ frontend metrics
 {"".join(fragment.sections for fragment in fragments)}"""
 
 
-def trace(role: Role, system: str = "haproxy", measured: bool = False) -> str:
+def trace(role: Role, system: str = "haproxy", measured: bool = False, more: str = "") -> str:
     """Frontend rules that give the request a span of this hop and a log line (trips/hop.py).
 
     system: whose hop it is, where HAProxy is only the front of another. measured: tell who answered in what time.
+    more: attributes of the hop, with a comma before them.
 
     A request that comes without a valid traceparent begins a trace here; one in a hundred is kept in detail.
     """
@@ -149,14 +150,15 @@ def trace(role: Role, system: str = "haproxy", measured: bool = False) -> str:
     callers = told if role.tier == "gateway" else ""
     # In milliseconds, -1 when none answered.
     answered = ',"h":"%s","l":"%Tr ms"' if measured else ""
+    random = "%[rand(2147483647),hex,lower,bytes(8,8)]"
     return f"""\
     http-request set-var(txn.began) date(0,us)
-    http-request set-var-fmt(txn.span) %[rand(2147483647),hex,lower,bytes(8,8)]%[rand(2147483647),hex,lower,bytes(8,8)]
+    http-request set-var-fmt(txn.span) {random * 2}
     acl traced req.hdr(traceparent) -m reg ^00-[0-9a-f]{{32}}-[0-9a-f]{{16}}-[0-9a-f]{{2}}$
     http-request set-var(txn.trace) req.hdr(traceparent),field(2,-) if traced
     http-request set-var(txn.parent) req.hdr(traceparent),field(3,-) if traced
     http-request set-var(txn.flags) req.hdr(traceparent),field(4,-) if traced
-    http-request set-var-fmt(txn.trace) %[uuid,regsub(-,,g)] unless traced
+    http-request set-var-fmt(txn.trace) {random * 4} unless traced
     http-request set-var(txn.flags) str(00) unless traced
     http-request set-var(txn.flags) str(01) if !traced {{ rand(100) eq 0 }}
     http-request set-header traceparent 00-%[var(txn.trace)]-%[var(txn.span)]-%[var(txn.flags)]
@@ -168,7 +170,7 @@ def trace(role: Role, system: str = "haproxy", measured: bool = False) -> str:
     log-format '{{"f":"%[var(txn.flags)]","s":%ST,"t":"%[var(txn.trace)]","i":"%[var(txn.span)]",\
 "p":"%[var(txn.parent)]","T":"{role.tier}","y":"{system}","z":"{place}","b":%[var(txn.began)],"e":%[date(0,us)],\
 "v":"%[var(txn.verdict)]","n":"%HM %[var(txn.path)]","a":{{"server.address":"%s","tls.protocol.version":"%sslv",\
-"network.protocol.version":"%HV","haproxy.termination_state":"%ts","http.response.body.size":%B}}{answered}{callers}}}'
+"network.protocol.version":"%HV","haproxy.termination_state":"%ts","http.response.body.size":%B{more}}}{answered}{callers}}}'
     http-request set-var(txn.path) path,json(utf8s)
 """
 

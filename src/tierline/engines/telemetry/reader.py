@@ -12,7 +12,7 @@ import msgspec
 
 from tierline.engines.telemetry.events import MARK, Row, row
 from tierline.trips.hop import Hop
-from tierline.trips.normalise import hop
+from tierline.trips.normalise import hop, passed
 
 _MOST = 32 << 20
 """A hop file is cut back to nothing once it was read this far: engines append, so they go on at its start."""
@@ -89,10 +89,13 @@ class Reader:
             each = hop(line)
             if each is None:
                 continue
-            if each.flags == "01" or each.status >= 500:
-                found.append(each)
-            if not _within(each):
-                self._counts[_counted(each)] += 1
+            for one in (each, passed(each)):
+                if one is None:
+                    continue
+                if one.flags == "01" or one.status >= 500:
+                    found.append(one)
+                if not _within(one):
+                    self._counts[_counted(one)] += 1
         return at + whole
 
     def _lighter(self, line: bytes) -> bytes:

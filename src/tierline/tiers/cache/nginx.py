@@ -6,6 +6,7 @@ from tierline.engines.context import Context
 from tierline.engines.nginx import caching
 from tierline.engines.nginx.config import Fragment, hop_format, hop_log, ident, upstream
 from tierline.plan.model import Role
+from tierline.plan.past import told
 from tierline.tiers.base import System
 from tierline.tiers.cache.tier import Purge
 
@@ -31,6 +32,7 @@ class NginxCache(System):
         "ask-max-stale": "nginx serves stale what its origin allows, not what a client asks for",
     }
     endpoints = {"http": "http"}
+    tells_past = True
 
     def contribute(self, role: Role, context: Context) -> Fragment:
         settings = role.settings
@@ -49,6 +51,7 @@ class NginxCache(System):
             entry=str(int(all(other.tier != "cdn" for other in context.plan.roles.values()))),
             headers=f"            proxy_set_header X-Forwarded-For {forwarded};\n",
             obey=settings["client_control"],
+            past=told(context.plan, role),
             skips=True,
             stale_while_revalidate=settings["stale_while_revalidate"],
             stale_if_error=settings["stale_if_error"],
@@ -63,6 +66,10 @@ class NginxCache(System):
         servers = f"""\
     server {{
         listen {host}:{port};
+        # Copies that are often asked for stay open: a new one has another number, by which nginx knows it. Head and
+        # body leave together: a second packet wakes who waits for them once more.
+        open_file_cache max=512 inactive=10s;
+        tcp_nopush on;
 {hop_log(role, context, "$tl_verdict")}{caching.variables(store)}\
         location / {{
 {caching.cached(store, status + (settings["raw"] or ""))}\

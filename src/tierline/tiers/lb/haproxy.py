@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from tierline.engines.context import Context
+from tierline.engines.haproxy import past
 from tierline.engines.haproxy.engine import Fragment, trace
 from tierline.engines.haproxy.parts import bundle, challenge, hosts, mails, servers
 from tierline.plan.model import Role
+from tierline.plan.past import passed
 from tierline.plan.scaling import measuring
 from tierline.tiers.base import Protocol, System
 from tierline.tiers.lb.tier import FEATURES, MAIL, NO_STARTTLS
@@ -31,6 +33,7 @@ class HAProxyLB(System):
         "mail_starttls": NO_STARTTLS,
     }
     endpoints = {"http": "http", "https": "https"}
+    heeds_past = True
 
     def listens(self, settings: Mapping[str, Any]) -> Mapping[str, Protocol]:
         return {**self.endpoints, **MAIL} if settings["mail"] else self.endpoints
@@ -44,6 +47,7 @@ class HAProxyLB(System):
         entry = role.id in context.plan.entry
         # Behind a CDN the client's address is what the CDN says; at the entry, what the socket says.
         forwarded = "http-request set-header X-Forwarded-For %[src]" if entry else "option forwardfor if-none"
+        cache = passed(context.plan, role)
         frontend = f"""\
 frontend {name}
     bind {host}:{port}{proxied}
@@ -53,7 +57,7 @@ frontend {name}
     {forwarded}
     http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}
     http-request set-header X-Forwarded-Proto http unless {{ ssl_fc }} or {{ req.hdr(X-Forwarded-Proto) -m found }}
-{trace(role, measured=measuring(role, context.plan))}{challenge(thumbprint)}\
+{trace(role, measured=measuring(role, context.plan), more=past.HOP if cache else "")}{challenge(thumbprint)}\
     http-request set-var-fmt(txn.verdict) "tls %[ssl_fc_protocol,regsub(TLSv,,)] %[ssl_fc_alpn]" if {{ ssl_fc }}
 """
         if settings["hosts"]:
@@ -66,7 +70,7 @@ frontend {name}
             age = int(settings["hsts"])
             frontend += f'    http-after-response set-header Strict-Transport-Security "max-age={age}" if {{ ssl_fc }}\n'
         frontend += f"    {settings['raw']}\n" if settings["raw"] else ""
-        backend = f"backend {name}-next\n    balance {_BALANCE[settings['balance']]}\n"
+        backend = f"    balance {_BALANCE[settings['balance']]}\n"
         backend += f"    timeout queue {int(settings['queue'] * 1000)}ms\n"
         if settings["sticky"]:
             backend += f"    cookie {settings['sticky']} insert indirect nocache httponly attr SameSite=Lax\n"
@@ -76,10 +80,15 @@ frontend {name}
                 f"    http-check send hdr Host {context.plan.domain}\n"
             )
         (targets,) = list(role.upstreams.values())[:1]
-        backend += servers(targets, context, settings)
+        onward = f"    default_backend {name}-next\n\nbackend {name}-next\n"
+        chosen, backend = backend, backend + servers(targets, context, settings)
+        if cache:
+            (beyond,) = list(cache.upstreams.values())[:1]
+            onward = past.rules(name, cache) + onward + past.learning(name)
+            backend += past.backend(name, chosen, beyond, context, settings)
         mail = mails(role, context, crt) if settings["mail"] else ""
         return Fragment(
-            sections=f"{frontend}    default_backend {name}-next\n\n{backend}\n{mail}",
+            sections=f"{frontend}{onward}{backend}\n{mail}",
             files=files,
             certificates=tuple(files),
         )
