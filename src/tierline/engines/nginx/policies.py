@@ -26,6 +26,10 @@ TITLES = {
     504: "The service took too long",
 }  # fmt: skip
 
+CLIENTS = "32m"
+"""Memory for the buckets of clients, and again for those of consumers: 130 000 of each, a quarter of a kibibyte each
+(measured). It is taken from the machine as it is used. Who comes when it is full: see gateway/limits.js."""
+
 _VARIABLES = (
     "verdict", "detail", "policy", "challenge", "origin", "most", "left", "reset", "retry", "private", "consumer",
     "known", "subject", "claims", "key", "route", "up", "target", "share", "next", "cookies", "location",
@@ -53,7 +57,10 @@ def http(shapes: bool) -> str:
     js_import counts from counts.js;
 {"    js_import bodies from bodies.js;" + chr(10) if shapes else ""}\
     js_preload_object policies from policies.json;
-    js_shared_dict_zone zone=gateway_limits:4m type=number timeout=2d evict;
+    # Without `evict`: who comes when it is full pushes nobody out.
+    js_shared_dict_zone zone=gateway_clients:{CLIENTS} type=number timeout=2d;
+    js_shared_dict_zone zone=gateway_persons:{CLIENTS} type=number timeout=2d;
+    js_shared_dict_zone zone=gateway_totals:2m type=number timeout=2d;
     js_shared_dict_zone zone=gateway_counts:1m type=number;
     js_set $gw_early gateway.early;
     js_set $gw_tell counts.tell;
