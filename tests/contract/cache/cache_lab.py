@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -44,6 +46,8 @@ class Answer:
     cut: int | None = None
     """Close after this many bytes of the body, though the length promised more."""
     chunked: bool = False
+    pause: float = 0
+    """Seconds between the lines of the body, each of which is a chunk of its own: a stream."""
     hang_up: bool = False
     """Close without an answer."""
 
@@ -88,6 +92,9 @@ class Origin:
                 key = request.target.split("?")[0].strip("/").split("/")[0]
                 seen = self.seen[key]
                 seen.append(request)
+                if (request.header("upgrade") or "").lower() == "websocket":
+                    await _echo(request, reader, writer)
+                    break
                 script = self.scripts.get(key, [Answer(404)])
                 step = script[min(len(seen), len(script)) - 1]
                 answer = step(request) if callable(step) else step
@@ -107,6 +114,16 @@ class Origin:
         headers = list(answer.headers)
         if "date" not in given:
             headers.append(("Date", date()))
+        if answer.pause:
+            headers.append(("Transfer-Encoding", "chunked"))
+            told = "".join(f"{name}: {value}\r\n" for name, value in headers)
+            writer.write(f"HTTP/1.1 {answer.status} Said\r\n{told}\r\n".encode("latin-1"))
+            for line in body.splitlines(keepends=True):
+                writer.write(b"%x\r\n%s\r\n" % (len(line), line))
+                await writer.drain()
+                await asyncio.sleep(answer.pause)
+            writer.write(b"0\r\n\r\n")
+            return True
         if answer.chunked:
             headers.append(("Transfer-Encoding", "chunked"))
             body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
@@ -119,6 +136,19 @@ class Origin:
         writer.write(head.encode("latin-1") + b"\r\n" + (sent if answer.cut is None else sent[: answer.cut]))
         await writer.drain()
         return answer.cut is None
+
+
+async def _echo(request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Change to a protocol that gives back what it gets."""
+    digest = hashlib.sha1(
+        f"{request.header('sec-websocket-key')}258EAFA5-E914-47DA-95CA-C5AB0DC85B11".encode()
+    )
+    accept = base64.b64encode(digest.digest()).decode()
+    head = f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}"
+    writer.write(head.encode() + b"\r\n\r\n")
+    while data := await reader.read(1000):
+        writer.write(data)
+        await writer.drain()
 
 
 async def read_request(reader: asyncio.StreamReader) -> Request | None:

@@ -10,6 +10,7 @@ from typing import ClassVar
 import pytest
 import table_abuse  # noqa: F401  they fill the table
 import table_freshness  # noqa: F401
+import table_live  # noqa: F401
 import table_storing  # noqa: F401
 import table_validation  # noqa: F401
 from cache_lab import TABLE, Origin, Trial, try_all

@@ -8,6 +8,8 @@ from functools import partial
 
 from cache_lab import HOST, TABLE, Answer, Request, Trial, cc, may, must
 
+from tierline.engines.unkeyed import UNKEYED
+
 _BEFORE = set(TABLE)
 
 
@@ -163,11 +165,20 @@ async def _poison(t: Trial, field: str) -> None:
     assert b"evil.test" not in (await t.get()).body, "the next client got what the stranger sent"
 
 
-for field in ("X-Forwarded-Host", "X-Host", "X-Original-URL", "X-Rewrite-URL", "X-HTTP-Method-Override", "Forwarded",
-              "X-Forwarded-Prefix", "X-Forwarded-Port"):  # fmt: skip
+_USUAL = ("X-Forwarded-Host", "X-Host", "X-Original-URL", "X-Rewrite-URL", "X-HTTP-Method-Override", "Forwarded",
+          "X-Forwarded-Prefix", "X-Forwarded-Port")  # fmt: skip
+for field in _USUAL:
     must(f"poison-{field.lower()}", "7.1", f"{field} of a stranger is not part of what others get.")(
         partial(_poison, field=field)
     )
+
+
+@must("poison-others", "7.1", "Nor is any other field that frameworks obey and no key holds.")
+async def _(t: Trial) -> None:
+    others = [name for name in UNKEYED if name not in _USUAL]
+    t.script(lambda r: cc("max-age=60", body=" ".join(name for name in others if r.header(name)).encode()))
+    await t.get(headers=dict.fromkeys(others, "evil.test"))
+    assert not (told := (await t.get()).body), f"the next client got what the stranger sent: {told.decode()}"
 
 
 @must("poison-body", "9110 9.3.1", "The body of a GET is not part of what others get.")

@@ -19,6 +19,7 @@ from cache_lab import TABLE, Answer, Origin, Response, Trial, cc, read_response,
 from cache_line import Line
 from purge_suite import TRYINGS, purge
 from table_abuse import ABUSE
+from table_live import stream, websocket
 
 from tierline.engines.answers.networks import behind_loopback
 from tierline.tiers.base import system
@@ -30,6 +31,7 @@ PHOTO = b"\x89PNG\r\n\x1a\n" + random.Random(1).randbytes(20_000)
 PLACES = ("eu-west-1", "us-east-1")
 RULES = (
     CDNRule("/ttl/", ttl="1m"),
+    CDNRule("/api/", ttl="1m"),
     CDNRule("/query/", query=("page",)),
     CDNRule("/noquery/", query=()),
     CDNRule("/device/", by=("device",)),
@@ -437,6 +439,70 @@ async def _(t: Trial, _: Line) -> None:
     assert not await t.reused(first={"Authorization": "Bearer alice"}, then={"Authorization": "Bearer bob"})
 
 
+@tried("stream", "pull", "What nobody keeps goes on as it comes.")
+async def _(t: Trial, _: Line) -> None:
+    await stream(t)
+
+
+@tried("upgrade", "websocket", "A WebSocket goes through, to the place and through the shield.")
+async def _(t: Trial, line: Line) -> None:
+    await websocket(t)
+    (other,) = [role for role in line.roles if role.region == PLACES[1]]
+    await websocket(Trial(t.origin, line.context.address(other.id, "http"), t.key))
+
+
+@tried(
+    "api",
+    "ttl_rules",
+    "A rule for paths that aren't files holds beside files, and they are asked of the origin.",
+)
+async def _(t: Trial, _: Line) -> None:
+    t.script(cc("max-age=0"))
+    one, two = await t.get("/x"), await t.get("/x")
+    assert one.status == 200 and one.body == two.body and t.asked == 1
+
+
+@tried("page", "assets", "The folder's own page, whatever its files are called, and what .well-known has.")
+async def _(t: Trial, _: Line) -> None:
+    async def body(path: str) -> bytes:
+        sent = f"GET {path} HTTP/1.1\r\nHost: cache.test\r\nConnection: close\r\n\r\n"
+        (answer,) = await t.raw(sent.encode())
+        return answer.body if answer.status == 200 else b"%d" % answer.status
+
+    assert await body("/") == b"<title>page</title>"
+    assert await body("/odd%20name%20%7B%22%27%7D%3B.txt") == b"odd"
+    assert await body("/.well-known/security.txt") == b"Contact: mailto:a@cache.test"
+    assert await body("/.env") == b"404" and await body("/static/.hidden") == b"404"
+
+
+@tried(
+    "plainly", "tls", "The origin is told that it was plain HTTP, and nobody is told then that it may not be."
+)
+async def _(t: Trial, line: Line) -> None:
+    t.script(
+        lambda r: cc(
+            "no-store",
+            strict_transport_security="max-age=60",
+            body=str(r.header("x-forwarded-proto")).encode(),
+        )
+    )
+    for role in [role for role in line.roles if role.part != "origin"]:
+        host, port = line.context.address(role.id, "http")
+        answer = await Trial(t.origin, (host, port), t.key).get(headers={"X-Forwarded-Proto": "https"})
+        assert (answer.body, answer.header("strict-transport-security")) == (b"http", None), answer
+        host, port = line.context.address(role.id, "https")
+        async with httpx.AsyncClient(
+            verify=ssl.create_default_context(cafile=line.context.authority)
+        ) as client:
+            asks = {"Host": "cache.test", "X-Forwarded-Proto": "http"}
+            secure = await client.get(f"https://{host}:{port}/{t.key}", headers=asks)
+        assert (secure.status_code, secure.text, secure.headers.get("strict-transport-security")) == (
+            200,
+            "https",
+            "max-age=60",
+        ), secure.headers
+
+
 @tried("stale", "stale_if_error", "While the origin fails, places go on with what they have.")
 async def _(t: Trial, _: Line) -> None:
     t.script(cc("max-age=1", etag='"1"'), Answer(503))
@@ -466,6 +532,14 @@ class CDNSuite:
                 (".hidden", SCRIPT),
             ):
                 (static / name).write_bytes(data)
+            (root / "web" / ".well-known").mkdir()
+            for name, text in (
+                ("index.html", "<title>page</title>"),
+                ("odd name {\"'};.txt", "odd"),
+                (".well-known/security.txt", "Contact: mailto:a@cache.test"),
+                (".env", "secret"),
+            ):
+                (root / "web" / name).write_text(text)
             given: dict[str, Any] = {"places": PLACES, "rules": RULES, "assets": "web"}
             if "countries" in plays.supports:
                 given["countries"] = Countries(deny=("US",))

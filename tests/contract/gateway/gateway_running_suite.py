@@ -88,6 +88,23 @@ class RunningContract(Contract):
         for each in asked:
             each.result()
 
+    # what lasts
+
+    def test_websockets_go_through(self) -> None:
+        self.asks("websocket")
+        for path, status in (("/echo/ws", b"101"), ("/nowhere", b"404")):
+            with socket.create_connection(self.line.address(), timeout=5) as client:
+                client.sendall(
+                    f"GET {path} HTTP/1.1\r\nhost: x\r\nupgrade: WebSocket\r\nconnection: upgrade\r\n"
+                    "sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+                )
+                answer = client.recv(4096)
+                assert answer[9:12] == status, answer
+                if status == b"101":
+                    assert b"upgrade: websocket" in answer.lower(), answer
+                    client.sendall(b"hello")
+                    assert client.recv(100) == b"hello"
+
     # what is tried again
 
     @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "POST"])

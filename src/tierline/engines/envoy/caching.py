@@ -21,14 +21,12 @@ from typing import Any
 import msgspec
 
 from tierline.engines.envoy.routing import retry
+from tierline.engines.unkeyed import UNKEYED
 from tierline.errors import RunError
 
 _FILTER = "type.googleapis.com/envoy.extensions.filters.http."
 ASK, CACHE = "tierline.cache_ask", "envoy.filters.http.cache"
-POISON = (
-    "forwarded", "x-host", "x-original-url", "x-rewrite-url", "x-http-method-override", "x-forwarded-host",
-    "x-forwarded-port", "x-forwarded-prefix", "proxy", "proxy-connection", "keep-alive", "te",
-)  # fmt: skip
+POISON = (*(name.lower() for name in UNKEYED), "proxy-connection", "keep-alive", "te")
 """What ends here and what no key holds: a stranger could have others get what it makes of an answer."""
 
 WORDS = {
@@ -139,7 +137,7 @@ def routes(cluster: str, direct: str, entry: bool) -> list[dict[str, Any]]:
             "direct_response": {"status": 405, "body": {"inline_string": "purges come another way\n"}},
         }
     ]
-    for field in ("authorization", "if-match", "if-unmodified-since"):
+    for field in ("authorization", "if-match", "if-unmodified-since", "upgrade"):
         found.append(
             {
                 "name": "past the copies",

@@ -168,7 +168,9 @@ def _manager(
         "normalize_path": True,
         "merge_slashes": True,
         "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        # Of a WebSocket, too: silence for longer than this ends it, in every tier.
         "stream_idle_timeout": "60s",
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
         "request_headers_timeout": "10s",
         # A body that trickles in for longer than this is an attack, not an upload.
         "request_timeout": "60s",

@@ -22,6 +22,8 @@ _KNOWN = {
     "name", "domains", "routes", "typed_per_filter_config", "request_headers_to_add", "request_headers_to_remove",
     "response_headers_to_add", "response_headers_to_remove",
 }  # fmt: skip
+_NO_UPGRADE = {"name": "upgrade", "present_match": True, "invert_match": True}
+"""A WebSocket takes the long way, once for all that is said on it."""
 _CHANGES = sorted(key for key in _KNOWN if "headers" in key)
 
 
@@ -84,14 +86,8 @@ def _route(
     passing: list[Fragment],
 ) -> dict[str, Any]:  # fmt: skip
     """A route of the gateway at the front; what its host adds, and what the roles between would, is its own here."""
-    match = {**route["match"], "headers": [*route["match"].get("headers", []), *conditions]}
+    match = {**route["match"], "headers": [*route["match"].get("headers", []), *conditions, _NO_UPGRADE]}
     made = {**route, "match": match}
-    if "route" in made:
-        # The gateway upgrades nothing.
-        made["route"] = {
-            "upgrade_configs": [{"upgrade_type": "websocket", "enabled": False}],
-            **made["route"],
-        }
     for key in _CHANGES:
         given = [
             *route.get(key, []),

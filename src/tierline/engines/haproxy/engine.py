@@ -122,6 +122,8 @@ defaults
     timeout connect 1s
     timeout client 30s
     timeout server 30s
+    # Silence for longer than this ends a WebSocket, in every tier.
+    timeout tunnel 60s
     timeout http-request 10s
     timeout http-keep-alive 75s
     timeout queue 2s

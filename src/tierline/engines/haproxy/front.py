@@ -31,6 +31,7 @@ from typing import Literal
 import msgspec
 
 from tierline.engines.base import Probe, Process
+from tierline.engines.certificates import CHALLENGE
 from tierline.engines.context import Context
 from tierline.engines.haproxy.callers import errors, refuse
 from tierline.engines.haproxy.engine import ENGINE, Fragment, document, trace
@@ -76,6 +77,8 @@ class Front(msgspec.Struct, kw_only=True):
     signing: str
     badge: str
     """What places show to each other; empty without a shield."""
+    secured: str | None
+    """The port to which plain HTTP is sent, with its colon; empty: 443; None: it isn't sent anywhere."""
 
 
 class Rule(msgspec.Struct, kw_only=True):
@@ -138,10 +141,12 @@ frontend {name}
     bind {host}:{port}
     bind {host}:{tls_port} ssl crt {certificate} alpn h2,http/1.1
 {errors()}\
-    http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}
-    http-request set-header X-Forwarded-Proto http unless {{ ssl_fc }}
 {_badge(front)}\
     acl a_place var(txn.place) -m bool
+    # How the client came; places speak TLS among themselves.
+    http-request set-header X-Forwarded-Proto https if {{ ssl_fc }} !a_place
+    http-request set-header X-Forwarded-Proto http if !{{ ssl_fc }} !a_place
+    http-request set-var(txn.plain) bool(true) if {{ req.hdr(x-forwarded-proto) http }}
     http-request set-var(txn.client) src
     http-request set-var(txn.client) req.hdr_ip(x-forwarded-for,-1) if a_place
     http-request set-header X-Forwarded-For %[var(txn.client)]
@@ -159,6 +164,7 @@ frontend {name}
 {countries}\
 {"".join(_chosen(number, rule) for number, rule in enumerate(sorted(front.rules, key=_length), 1))}\
 {"".join(_judged(n, rule, ours, front.signing) for n, rule in enumerate(sorted(front.rules, key=_length), 1))}\
+{_secured(front)}\
 {_files(front)}\
 {"".join(_keyed(n, rule) for n, rule in enumerate(sorted(front.rules, key=_length), 1))}\
     http-request set-header X-Tl-Key "%[req.hdr(x-forwarded-proto)]%[var(txn.key)]"
@@ -168,7 +174,11 @@ frontend {name}
     http-response set-header Cache-Status "{role.region}; %[res.hdr(x-tl-status)]" if {{ res.hdr(x-tl-status) -m found }}
     http-response del-header x-tl- -m beg
     http-response del-header surrogate-key unless a_place
+    # Nothing over plain HTTP may say it (RFC 6797, 7.2), and the balancer was asked over TLS.
+    http-response del-header strict-transport-security if {{ var(txn.plain) -m bool }}
 {_raw(role)}\
+    # No store has copies of a WebSocket, or speaks it as well.
+    use_backend {name}-next if {{ req.hdr(upgrade) -i websocket }}
     default_backend {name}-store
 
 backend {name}-store
@@ -187,6 +197,16 @@ def _badge(front: Front) -> str:
     return f"""\
     # At the shield, another place shows that it is of the line: it has judged, and says who its client is.
     http-request set-var(txn.place) bool(true) if {{ req.hdr(x-tierline-place) -m str -- {front.badge} }}
+"""
+
+
+def _secured(front: Front) -> str:
+    if front.secured is None:
+        return ""
+    # Not what an ACME authority asks.
+    return f"""\
+    http-request redirect code 308 location https://%[req.hdr(host),regsub(:[0-9]+$,)]{front.secured}%[pathq] if \
+{{ var(txn.plain) -m bool }} !{{ path_beg {CHALLENGE} }}
 """
 
 
@@ -256,7 +276,8 @@ def _files(front: Front) -> str:
     if not front.own:
         return ""
     found = "".join(
-        f"    acl file var(txn.uri) -m {'beg' if below else 'str'} {path}\n" for path, below in front.own
+        f"    acl file var(txn.uri) -m {'beg' if below else 'str'} -- {_word(path)}\n"
+        for path, below in front.own
     )
     found += "    http-request set-header X-Tl-To assets if file\n"
     if front.compress:
@@ -299,6 +320,11 @@ def _keyed(number: int, rule: Rule) -> str:
             )
         found += f'    http-request set-var-fmt(txn.key) "%[var(txn.key)] %[req.hdr(x-{each})]" if {here}\n'
     return found
+
+
+def _word(text: str) -> str:
+    """Text as one word of the configuration (HAProxy's strong quoting, which knows no escapes)."""
+    return "'" + text.replace("'", "'\\''") + "'" if set(text) & set(" \t\"'\\#${}") else text
 
 
 def _compressed(front: Front) -> str:

@@ -210,6 +210,7 @@ function judge(r) {
         // The next ones needn't wait for each other. An error may be over soon, and a stale copy may stand in.
         if (r.status < 500) ngx.shared.passing.set(key, 1);
         out['X-Accel-Expires'] = '0';
+        out['X-Accel-Buffering'] = 'no';  // it goes on as it comes
         return;
     }
     if (valid) {
@@ -292,6 +293,7 @@ function signed(r) {
 
 function passed(r) {
     const out = r.headersOut, asked = r.headersIn;
+    if (r.status == 101) return;
     unhop(r);
     delete out['X-Tierline-Born'];
     delete out['X-Tierline-Control'];

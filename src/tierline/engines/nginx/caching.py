@@ -75,6 +75,7 @@ def http(memory: int) -> str:
     # cache.js can write it and `map` can read it, which costs a tenth of asking cache.js.
     keyval_zone zone=plain:1m ttl={SECONDS}s;
     keyval $tl_url$tl_credentials $tl_plain zone=plain;
+    map $http_upgrade $tl_upgrades {{ default ""; "~*^websocket$" 1; }}
     map $http_authorization $tl_credentials {{ "" ""; default " a"; }}
     map $tl_plain:$request_method:$http_cache_control $tl_skip {{
         "~^1:(GET|HEAD):(?!.*only-if-cached)" 1; default "";
@@ -139,8 +140,12 @@ def cached(
             error_page 419 = @{store.name}_plain;
             if ($tl_skip) {{ return 419; }}
 """
+    target_url = f'            set $tl_url "$host{target}";\n' if target else ""
     return f"""\
-            {f'set $tl_url "$host{target}";' if target else ""}
+{target_url}\
+            # Statuses that nobody sends, to go to the location that is named: nginx has no other way from an `if`.
+            error_page 420 = @{store.name}_upgraded;
+            if ($tl_upgrades) {{ return 420; }}
 {skip if store.skips else ""}\
             error_page 418 = @{store.name}_direct;
             if ($tl_way = direct) {{ return 418; }}
@@ -172,9 +177,19 @@ def cached(
 
 def direct(store: Store, more: str = "") -> str:
     """The named locations for what has nothing to do with copies."""
+    upgraded = (
+        pass_on()
+        .replace('Connection "";', "Connection upgrade;")
+        .replace('Upgrade "";', "Upgrade websocket;")
+        # Silence for longer than this ends a WebSocket, in every tier.
+        .replace("proxy_read_timeout 30s;", "proxy_read_timeout 60s;")
+        .replace("proxy_send_timeout 10s;", "proxy_send_timeout 60s;")
+    )
     plain = f"""\
         location @{store.name}_plain {{
 {pass_on()}{store.headers}\
+            # What nobody keeps goes on as it comes: an event of a stream doesn't wait for the next one.
+            proxy_buffering off;
             proxy_pass_header Date;
             proxy_ignore_headers {_FOREIGN};
             proxy_hide_header {HEADER};
@@ -189,9 +204,18 @@ def direct(store: Store, more: str = "") -> str:
 {plain if store.skips else ""}\
         location @{store.name}_direct {{
 {pass_on()}{store.headers}\
+            # What nobody keeps goes on as it comes: an event of a stream doesn't wait for the next one.
+            proxy_buffering off;
             proxy_pass_header Date;
             proxy_ignore_headers {_FOREIGN};
             proxy_hide_header {HEADER};
+            js_header_filter cache.passed;
+{more}\
+            proxy_pass {store.target};
+        }}
+        location @{store.name}_upgraded {{
+{upgraded}{store.headers}\
+            proxy_ignore_headers {_FOREIGN};
             js_header_filter cache.passed;
 {more}\
             proxy_pass {store.target};
@@ -214,7 +238,8 @@ def fetching(store: Store, more: str = "") -> str:
             proxy_next_upstream error timeout http_502 http_503;
             proxy_next_upstream_tries 2;
             proxy_next_upstream_timeout 5s;
-            proxy_max_temp_file_size 0;
+            # The cache in front reads it at once, and buffers what it keeps.
+            proxy_buffering off;
             proxy_pass_header Date;
             proxy_ignore_headers {_FOREIGN};
             proxy_hide_header {HEADER};

@@ -16,6 +16,7 @@ import msgspec
 from tierline.engines.base import Step
 from tierline.engines.certificates import Shown
 from tierline.engines.context import Context
+from tierline.engines.unkeyed import UNKEYED
 from tierline.plan.model import Role, Upstream
 
 TLS = """\
@@ -177,9 +178,12 @@ def ident(role: Role) -> str:
     return role.id.replace("-", "_").replace(".", "_")
 
 
+_STRIPPED = "".join(f'            proxy_set_header {name} "";\n' for name in UNKEYED)
+
+
 def pass_on() -> str:
     """Headers of every proxied request."""
-    return """\
+    return f"""\
             proxy_set_header Connection "";
             proxy_set_header Host $host;
             proxy_set_header traceparent 00-$tl_trace-$tl_span-$tl_flags;
@@ -189,16 +193,8 @@ def pass_on() -> str:
             proxy_set_header TE "";
             proxy_set_header Upgrade "";
             proxy_set_header Keep-Alive "";
-            proxy_set_header Proxy "";
             proxy_set_header Proxy-Connection "";
-            proxy_set_header Forwarded "";
-            proxy_set_header X-Host "";
-            proxy_set_header X-Original-URL "";
-            proxy_set_header X-Rewrite-URL "";
-            proxy_set_header X-HTTP-Method-Override "";
-            proxy_set_header X-Forwarded-Host "";
-            proxy_set_header X-Forwarded-Port "";
-            proxy_set_header X-Forwarded-Prefix "";
+{_STRIPPED}\
             proxy_connect_timeout 1s;
             proxy_read_timeout 30s;
             proxy_send_timeout 10s;

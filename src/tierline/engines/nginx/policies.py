@@ -75,6 +75,8 @@ def http(shapes: bool) -> str:
     # An answer that is shaped comes by a request of its own.
     map $gw_served $gw_server {{ "" $upstream_addr; default $gw_served; }}
     map $gw_took $gw_time {{ "" $upstream_response_time; default $gw_took; }}
+    map $http_upgrade $gw_upgrade {{ default ""; "~*^websocket$" upgrade; }}
+    map $http_upgrade $gw_upgraded {{ default ""; "~*^websocket$" websocket; }}
     map $gw_verdict $gw_final {{ "" allowed; default $gw_verdict; }}
     server {{
         listen unix:{METRICS_SOCKET};

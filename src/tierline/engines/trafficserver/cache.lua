@@ -2,11 +2,8 @@
 --   arguments   `entry` where clients come, `inner` behind another cache, `front` between the two sides of
 --               engines/haproxy/front.py, which traces, names copies and tells the hop; then the name in Cache-Status,
 --               the file of purges, the file of sampled hops, and the zone
-local poison = {
-    'Forwarded', 'X-Host', 'X-Original-URL', 'X-Rewrite-URL', 'X-HTTP-Method-Override', 'X-Forwarded-Host',
-    'X-Forwarded-Port', 'X-Forwarded-Prefix', 'Proxy', 'x-tierline-claims', 'X-Tl-T', 'X-Tl-P', 'X-Tl-F', 'X-Tl-S',
-    'X-Tl-V',
-}
+--   UNKEYED     is replaced by engines/unkeyed.py
+local poison = {UNKEYED, 'x-tierline-claims', 'X-Tl-T', 'X-Tl-P', 'X-Tl-F', 'X-Tl-S', 'X-Tl-V'}
 local own = {'X-Tl-T', 'X-Tl-P', 'X-Tl-F', 'X-Tl-S', 'X-Tl-V'}
 local mode, label, orders, hops, place = 'entry', 'tierline-cache', '', '', ''
 
@@ -178,6 +175,11 @@ function do_remap()
     local body = asked['Transfer-Encoding'] or (tonumber(asked['Content-Length'] or '0') or 0) > 0
     if asked['Authorization'] or asked['If-Match'] or asked['If-Unmodified-Since'] or (body and method == 'GET') then
         ts.http.config_int_set(TS_LUA_CONFIG_HTTP_CACHE_HTTP, 0)
+    end
+    if string.lower(asked['Upgrade'] or '') == 'websocket' then
+        -- With several next hops it would end the connection without a word.
+        ts.http.set_resp(501, 'no WebSocket goes through here\n')
+        return 0
     end
     ts.ctx['path'] = ts.unescape_uri(path)
     look()

@@ -57,6 +57,8 @@ def files(cache: Cache, role: Role, targets: tuple[Upstream, ...], context: Cont
         "http.background_fill_active_timeout": "INT 0",
         "http.background_fill_completed_threshold": "FLOAT 0.0",
         "http.insert_age_in_response": "INT 1",
+        # What it would say is the address of the tier in front.
+        "http.insert_client_ip": "INT 0",
         "http.insert_request_via_str": "INT 1",
         "http.insert_response_via_str": "INT 0",
         "http.insert_squid_x_forwarded_for": "INT 0",

@@ -13,6 +13,7 @@ from tierline.engines.context import Context
 from tierline.engines.haproxy import front
 from tierline.engines.haproxy.front import Front
 from tierline.engines.trafficserver.config import SAMPLED
+from tierline.engines.unkeyed import UNKEYED
 from tierline.plan.model import Unit
 from tierline.tiers.base import system
 
@@ -67,6 +68,7 @@ class TrafficServer:
         etc = folder / "etc"
         host, port = context.address(role.id, "store" if fragment.front else "http")
         script = (resources.files(__package__) / "cache.lua").read_text()
+        script = script.replace("{UNKEYED", "{" + ", ".join(f"'{name}'" for name in UNKEYED))
         root = folder / "runroot.yaml"
         logs = folder / "logs"
         pairs = (str(logs / hops.name), str(hops), str(logs / SAMPLED), str(context.hops(f"{role.id}.now")))

@@ -11,12 +11,10 @@ import msgspec
 
 from tierline.engines.context import Context
 from tierline.engines.haproxy.front import LEAST, TYPES
+from tierline.engines.unkeyed import UNKEYED
 from tierline.plan.model import Role, Upstream
 
-POISON = (
-    "Forwarded", "X-Host", "X-Original-URL", "X-Rewrite-URL", "X-HTTP-Method-Override", "X-Forwarded-Host",
-    "X-Forwarded-Port", "X-Forwarded-Prefix", "Proxy", "Proxy-Connection", "Keep-Alive", "TE", "x-tierline-claims",
-)  # fmt: skip
+POISON = (*UNKEYED, "Proxy-Connection", "Keep-Alive", "TE", "x-tierline-claims")
 """What ends here, and what no key holds: a stranger could have others get what it makes of an answer."""
 
 
@@ -80,12 +78,23 @@ sub vcl_recv {{
     if (req.http.X-Tl-Grace == "no") {{ set req.grace = 0s; }}
     set req.hash_always_miss = (req.http.X-Tl-Always == "yes");
     if (req.method != "GET" && req.method != "HEAD") {{ return (pass); }}
+    if (req.http.Upgrade ~ "(?i)^websocket$") {{ return (pipe); }}
     # If-Match is the origin's to judge, and a body is not part of the key.
     if (req.http.If-Match || req.http.If-Unmodified-Since || req.http.Transfer-Encoding
         || std.integer(req.http.Content-Length, 0) > 0) {{ return (pass); }}
 {obey}\
 {cache.raw}
     return (hash);
+}}
+
+# What is said after the change of protocol is nobody's business here.
+sub vcl_pipe {{
+    std.log("tlv:pass");
+    unset bereq.http.X-Tl-Span;
+    unset bereq.http.X-Tl-From;
+    set bereq.http.Upgrade = "websocket";
+    set bereq.http.Connection = "Upgrade";
+    return (pipe);
 }}
 
 sub vcl_hash {{

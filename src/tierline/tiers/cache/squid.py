@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from tierline.engines.context import Context
 from tierline.engines.squid.engine import Fragment
+from tierline.engines.unkeyed import UNKEYED
 from tierline.plan.model import Role
 from tierline.tiers.base import System
 
-_POISON = (
-    "Forwarded", "X-Host", "X-Original-URL", "X-Rewrite-URL", "X-HTTP-Method-Override", "X-Forwarded-Host",
-    "X-Forwarded-Port", "X-Forwarded-Prefix", "Proxy", "Proxy-Connection", "x-tierline-claims",
-)  # fmt: skip
+_POISON = (*UNKEYED, "Proxy-Connection", "x-tierline-claims")
 
 _ERRORS = (400, 403, 404, 405, 414, 500, 501, 503)
 
@@ -91,6 +89,7 @@ acl others method BAN PURGEKEY
 http_access deny purges
 http_access deny others
 http_access allow all
+http_upgrade_request_protocols websocket allow all
 # Nothing is fresh that the origin didn't call so; a tenth of its age when it is long unmodified.
 refresh_pattern . 0 10% 1440{obey}
 collapsed_forwarding on

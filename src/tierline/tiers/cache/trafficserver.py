@@ -28,6 +28,7 @@ class TrafficServerCache(System):
         # Of the table of RFC 9111, by the names in tests/contract/cache:
         "smuggle-cl-te": "Traffic Server believes the chunks and goes on: no client may reach it directly",
         "smuggle-te-tab": "Traffic Server unfolds Transfer-Encoding and goes on: no client may reach it directly",
+        "websocket": "with several next hops Traffic Server ends the connection without a word; use varnish or nginx",
         "must-understand": "Traffic Server doesn't know must-understand",
         "authorization-public": "answers to credentials are never kept here",
         "authorization-s-maxage": "answers to credentials are never kept here",

@@ -45,7 +45,9 @@ class VarnishCache(System):
             else 'regsub(req.http.X-Forwarded-For, ",[^,]*$", "")',
             raw=settings["raw"] or "",
         )
-        return Fragment(vcl=vcl(cache, targets, context), memory=settings["memory"], hop=hop(role))
+        # Varnish keeps copies in memory: what others have of it and of disk together, it has of memory alone.
+        memory = max(settings["memory"], settings["disk"])
+        return Fragment(vcl=vcl(cache, targets, context), memory=memory, hop=hop(role))
 
     def purge(self, role: Role, context: Context, order: Purge) -> int:
         return admin.purge(context.address(role.id, "admin"), context.secret("varnish.admin"), order)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tierline.engines.certificates import CHALLENGE
 from tierline.engines.context import Context
 from tierline.engines.haproxy.front import LEAST, TYPES
 from tierline.engines.nginx import caching
@@ -12,7 +13,7 @@ from tierline.plan.model import Role, Upstream
 from tierline.tiers.base import System
 from tierline.tiers.cache.tier import Purge
 from tierline.tiers.cdn.common.files import files
-from tierline.tiers.cdn.common.places import networks, shielded
+from tierline.tiers.cdn.common.places import networks, shielded, to_https
 from tierline.tiers.cdn.common.routes import behaviours
 from tierline.tiers.cdn.tier import FEATURES, SIGNING_KEY
 
@@ -46,6 +47,9 @@ class NginxCDN(System):
         told = f"""\
             add_header X-Cache "$tl_verdict from {role.region}" always;
             add_header Cache-Status "{role.region}; $tl_status" always;
+            # Nothing over plain HTTP may say it (RFC 6797, 7.2), and the balancer was asked over TLS.
+            proxy_hide_header Strict-Transport-Security;
+            add_header Strict-Transport-Security ${name}_hsts always;
 """
         tls = _trust(context) if secure else ""
         http = (
@@ -80,6 +84,7 @@ class NginxCDN(System):
         set $tl_why "";
         error_page 403 @{name}_refused;
         if (${name}_refused) {{ set $tl_why country; return 403; }}
+{_secured(name, to_https(role, context))}\
         set $tl_secret "{context.secret(SIGNING_KEY)}";
         gzip {"on" if settings["compress"] else "off"};
         gzip_proxied any;
@@ -97,6 +102,14 @@ class NginxCDN(System):
     }}
 {"".join(caching.fetching(each, tls if each is store else "") for each in stores)}"""
         return Fragment(http=http, servers=servers, memory=_MEMORY)
+
+
+def _secured(name: str, port: str | None) -> str:
+    return (
+        ""
+        if port is None
+        else f"        if (${name}_plain) {{ return 308 https://$host{port}$request_uri; }}\n"
+    )
 
 
 _ACCEPTS = """\
@@ -122,6 +135,10 @@ def _guests(role: Role, context: Context) -> str:
     map $http_x_tierline_place ${name}_entry {{ default 1; {badge} }}
     map ${name}_entry ${name}_client {{ default $remote_addr; 0 $http_x_forwarded_for; }}
     map $tl_why ${name}_verdict {{ "" $tl_verdict; default "refused: $tl_why"; }}
+    # How the client came; places speak TLS among themselves.
+    map ${name}_entry ${name}_scheme {{ default $scheme; 0 $http_x_forwarded_proto; }}
+    map ${name}_scheme:$upstream_http_strict_transport_security ${name}_hsts {{ default ""; "~^https:(?<tl_h>.+)" $tl_h; }}
+    map ${name}_scheme$uri ${name}_plain {{ default ""; "~^http{CHALLENGE}" ""; "~^http/" 1; }}
 """
 
 
@@ -152,12 +169,12 @@ def _store(role: Role, context: Context, name: str, target: str) -> caching.Stor
         name=name,
         zone=place,
         # A redirect to HTTPS is not for who came by HTTPS.
-        key="$scheme",
+        key=f"${place}_scheme",
         target=target,
         entry=f"${place}_entry",
         headers=f"""\
             proxy_set_header X-Forwarded-For ${place}_client;
-            proxy_set_header X-Forwarded-Proto $scheme;
+            proxy_set_header X-Forwarded-Proto ${place}_scheme;
             proxy_set_header X-Tierline-Place "{context.secret("cdn.place") if shielded else ""}";
             proxy_set_header X-Device "";
             proxy_set_header X-Language "";
@@ -187,11 +204,13 @@ def _locations(role: Role, context: Context, stores: list[caching.Store], told: 
     for path in dict.fromkeys([*assets, *rules, *bare, "/"]):
         over = [each for each in rules if path == each or (each.endswith("/") and path.startswith(each))]
         rule = rules[max(over, key=len)] if over else {}
-        own = any(path == each or (each.endswith("/") and path.startswith(each)) for each in assets)
+        # The folder's page at / is that page alone: what else lies below / is the next tier's.
+        below = (each for each in assets if each.endswith("/") and each != "/")
+        own = path in assets or any(path.startswith(each) for each in below)
         match = path if path.endswith("/") and not (path == "/" and own) else f"= {path}"
         found.append(_location(match, rule, stores[-1] if own else stores[0], told, role, context))
         if match == "= /":
-            found.append(_location("/", {}, stores[0], told, role, context))
+            found.append(_location("/", rules.get("/", {}), stores[0], told, role, context))
     return "".join(found)
 
 
@@ -235,7 +254,15 @@ def _location(
     body = caching.cached(store, told, key=key, target=target, ttl=rule.get("ttl"), keyed=keyed)
     for line in headers.splitlines():
         body = body.replace(f'            proxy_set_header {line.split()[1]} "";\n', "")
-    return f"        location {match} {{\n{first}{headers}{body}        }}\n"
+    return f"        location {_quoted(match)} {{\n{first}{headers}{body}        }}\n"
+
+
+def _quoted(match: str) -> str:
+    """A location's path as one word of the configuration: names of files may hold spaces and braces."""
+    exact, path = ("= ", match[2:]) if match.startswith("= ") else ("", match)
+    if not set(path) & set(" \t;{}\"'\\#"):
+        return match
+    return exact + '"' + path.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _paths(role: Role, context: Context) -> list[str]:

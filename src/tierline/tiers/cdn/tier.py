@@ -169,6 +169,7 @@ FEATURES: dict[str, str] = {
     "purge_tag": "purge of all that carries a tag",
     "stale_while_revalidate": "stale copies while a fresh one is fetched",
     "stale_if_error": "stale copies while the origin fails",
+    "websocket": "upgraded connections, past the copies",
 }
 """What a system of this tier may support, and what that means."""
 

@@ -179,9 +179,33 @@ def _filters(settings: dict[str, Any], role: Role, context: Context) -> list[dic
 
 
 def _buffer(most: int) -> dict[str, Any]:
+    """Bodies are read to their end first, but for a WebSocket, which has none."""
+    upgrade = {
+        "input": {
+            "name": "upgrade",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.type.matcher.v3.HttpRequestHeaderMatchInput",
+                "header_name": "upgrade",
+            },
+        },
+        "value_match": {"exact": "websocket", "ignore_case": True},
+    }
+    skip = {"@type": "type.googleapis.com/envoy.extensions.filters.common.matcher.action.v3.SkipFilter"}
+    matchers = [
+        {
+            "predicate": {"single_predicate": upgrade},
+            "on_match": {"action": {"name": "skip", "typed_config": skip}},
+        }
+    ]
+    name = "envoy.filters.http.buffer"
+    config = {"@type": _FILTER + "buffer.v3.Buffer", "max_request_bytes": most}
     return {
-        "name": "envoy.filters.http.buffer",
-        "typed_config": {"@type": _FILTER + "buffer.v3.Buffer", "max_request_bytes": most},
+        "name": name,
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.common.matching.v3.ExtensionWithMatcher",
+            "extension_config": {"name": name, "typed_config": config},
+            "xds_matcher": {"matcher_list": {"matchers": matchers}},
+        },
     }
 
 

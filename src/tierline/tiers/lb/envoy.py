@@ -99,7 +99,6 @@ def _manager(settings: dict[str, Any]) -> dict[str, Any]:
             # gRPC's status comes in a trailer; behind, HTTP/1.1 has them too.
             "enable_trailers": True,
         },
-        "upgrade_configs": [{"upgrade_type": "websocket"}],
     }
 
 
@@ -110,7 +109,6 @@ def _hosts(role: Role, context: Context, name: str) -> list[dict[str, Any]]:
         # What stands behind has the deadlines; here only silence ends a request.
         "timeout": "0s",
         "idle_timeout": "60s",
-        "upgrade_configs": [{"upgrade_type": "websocket"}],
     }
     if settings["balance"] == "consistent_hash":
         route["hash_policy"] = [{"header": {"header_name": ":path", "regex_rewrite": _NO_QUERY}}]
@@ -136,7 +134,7 @@ def _hosts(role: Role, context: Context, name: str) -> list[dict[str, Any]]:
         "response_headers_to_add": said,
     }
     if settings["redirect_http"]:
-        host["require_tls"] = "ALL"
+        host["routes"] = [_secure(context.address(role.id, "https")[1]), *routes]
     if not settings["hosts"]:
         return [host]
     stranger = {
@@ -151,6 +149,15 @@ def _hosts(role: Role, context: Context, name: str) -> list[dict[str, Any]]:
         ],
     }
     return [{**host, "domains": settings["hosts"]}, stranger]
+
+
+def _secure(port: int) -> dict[str, Any]:
+    """Plain HTTP to HTTPS, at the port that HTTPS is at."""
+    plain = {"name": "x-forwarded-proto", "string_match": {"exact": "http"}}
+    there = {"https_redirect": True, "response_code": "PERMANENT_REDIRECT"}
+    if port != 443:
+        there["port_redirect"] = port
+    return {"name": "secure", "match": {"prefix": "/", "headers": [plain]}, "redirect": there}
 
 
 _NO_QUERY = {"pattern": {"regex": r"\?.*$"}, "substitution": ""}

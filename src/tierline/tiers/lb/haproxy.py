@@ -48,6 +48,7 @@ class HAProxyLB(System):
         # Behind a CDN the client's address is what the CDN says; at the entry, what the socket says.
         forwarded = "http-request set-header X-Forwarded-For %[src]" if entry else "option forwardfor if-none"
         cache = passed(context.plan, role)
+        scheme = "" if entry else " !{ req.hdr(X-Forwarded-Proto) -m found }"
         frontend = f"""\
 frontend {name}
     bind {host}:{port}{proxied}
@@ -55,8 +56,8 @@ frontend {name}
     maxconn {settings["max_connections"]}
     timeout http-request {int(settings["header_timeout"] * 1000)}ms
     {forwarded}
-    http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}
-    http-request set-header X-Forwarded-Proto http unless {{ ssl_fc }} or {{ req.hdr(X-Forwarded-Proto) -m found }}
+    http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}{scheme}
+    http-request set-header X-Forwarded-Proto http if !{{ ssl_fc }}{scheme}
 {trace(role, measured=measuring(role, context.plan), more=past.HOP if cache else "")}{challenge(thumbprint)}\
     http-request set-var-fmt(txn.verdict) "tls %[ssl_fc_protocol,regsub(TLSv,,)] %[ssl_fc_alpn]" if {{ ssl_fc }}
 """
@@ -65,7 +66,11 @@ frontend {name}
             frontend += '    http-request set-var(txn.verdict) str("refused: unknown host") unless known\n'
             frontend += "    http-request deny deny_status 421 unless known\n"
         if settings["redirect_http"]:
-            frontend += "    http-request redirect scheme https code 308 unless { ssl_fc }\n"
+            at = "" if tls_port == 443 else f":{tls_port}"
+            frontend += (
+                f"    http-request redirect code 308 location https://%[req.hdr(host),regsub(:[0-9]+$,)]{at}%[pathq] "
+                "unless { ssl_fc }\n"
+            )
         if settings["hsts"] is not None:
             age = int(settings["hsts"])
             frontend += f'    http-after-response set-header Strict-Transport-Security "max-age={age}" if {{ ssl_fc }}\n'

@@ -65,7 +65,8 @@ class NginxLB(System):
         redirect = ""
         if settings["redirect_http"]:
             plain = f"${name}_plain" if cert.thumbprint else "$scheme = http"
-            redirect = f"        if ({plain}) {{ return 308 https://$host$request_uri; }}\n"
+            there = "$host" if tls_port == 443 else f"$host:{tls_port}"
+            redirect = f"        if ({plain}) {{ return 308 https://{there}$request_uri; }}\n"
         hsts = (
             f"            add_header Strict-Transport-Security ${name}_hsts always;\n"
             if settings["hsts"] is not None
@@ -129,7 +130,9 @@ def _challenge(thumbprint: str, name: str) -> str:
 
 def _http(role: Role, context: Context, name: str) -> str:
     settings = role.settings
-    hsts = int(settings["hsts"]) if settings["hsts"] is not None else 0
+    hsts = ""
+    if settings["hsts"] is not None:
+        hsts = f'    map $https ${name}_hsts {{ on "max-age={int(settings["hsts"])}"; default ""; }}\n'
     return (
         hop_format(role, f"${name}_verdict", "lb", ANSWERED * measuring(role, context.plan))
         + TLS
@@ -139,7 +142,9 @@ def _http(role: Role, context: Context, name: str) -> str:
         "~^[^:]+:TLSv(?<{name}_tls>.+)$" "tls ${name}_tls $server_protocol";
         default http;
     }}
-    map $https ${name}_hsts {{ on "max-age={hsts}"; default ""; }}
+{hsts}\
+    # Behind another tier, how the client came is what that tier says.
+    map $http_x_forwarded_proto ${name}_scheme {{ "" $scheme; default $http_x_forwarded_proto; }}
     # An upgrade goes on as one; else trailers are asked for, which gRPC's status comes in.
     map $http_upgrade ${name}_connection {{ "" te; default upgrade; }}
     map $http_upgrade ${name}_te {{ "" trailers; default ""; }}
@@ -176,19 +181,22 @@ def _upstream(role: Role, context: Context, name: str) -> str:
 
 def _pass_on(role: Role, context: Context, name: str) -> str:
     entry = role.id in context.plan.entry
+    scheme = "$scheme" if entry else f"${name}_scheme"
     client: Any = "$proxy_protocol_addr" if role.settings["proxy_protocol"] else "$remote_addr"
     forwarded = client if entry else "$http_x_forwarded_for"
     upgrades = f"""\
             proxy_set_header Connection ${name}_connection;
             proxy_set_header Upgrade $http_upgrade;
             proxy_pass_trailers on;
+            # Bodies go on as they come, both ways: an upload isn't kept here, and no event of a stream waits.
             proxy_request_buffering off;
+            proxy_buffering off;
 """
     told = f"""\
             proxy_set_header TE ${name}_te;
             proxy_set_header Host $http_host;
             proxy_set_header X-Forwarded-For {forwarded};
-            proxy_set_header X-Forwarded-Proto $scheme;
+            proxy_set_header X-Forwarded-Proto {scheme};
             proxy_set_header traceparent 00-$tl_trace-$tl_span-$tl_flags;
             proxy_set_header x-tierline-claims "";
             proxy_set_header x-tierline-subject "";

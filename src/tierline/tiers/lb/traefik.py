@@ -133,7 +133,13 @@ def _http(role: Role, context: Context) -> dict[str, Any]:
     chain = [f"{role.id}-headers", f"{role.id}-retry"]
     plain = chain
     if settings["redirect_http"]:
-        middlewares[f"{role.id}-secure"] = {"redirectScheme": {"scheme": "https", "permanent": True}}
+        middlewares[f"{role.id}-secure"] = {
+            "redirectScheme": {
+                "scheme": "https",
+                "port": str(context.address(role.id, "https")[1]),
+                "permanent": True,
+            }
+        }
         plain = [f"{role.id}-secure"]
     router = {"rule": rule, "service": f"{role.id}-next"}
     routers: dict[str, Any] = {

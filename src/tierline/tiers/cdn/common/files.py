@@ -48,7 +48,8 @@ def files(role: Role, context: Context) -> Fragment:
             autoindex off;
 {told}\
         }}
-        location ~ /\\. {{ return 404; }}
+        # Hidden files are nobody's, but for what is meant to be found (RFC 8615).
+        location ~ /\\.(?!well-known/) {{ return 404; }}
 {packed if compress else ""}\
 """
     http, servers = _http(role, context), _server(role, context, served)

@@ -33,7 +33,20 @@ def front(role: Role, context: Context, *, gzip: bool = False) -> Front:
         gzip=gzip and settings["compress"],
         signing=context.secret(SIGNING_KEY),
         badge=context.secret("cdn.place") if settings["shield"] is not None else "",
+        secured=to_https(role, context),
     )
+
+
+def to_https(role: Role, context: Context) -> str | None:
+    """The port to which plain HTTP is sent, as an address writes it (`:8443`, or nothing for 443), where the stack
+    wants that (`LoadBalancer(redirect_http=True)`); None: it isn't. A place does it, because it knows the scheme and
+    the port that the client used; the balancer behind it is asked over TLS.
+    """
+    wanted = (each.settings["redirect_http"] for each in context.plan.roles.values() if each.tier == "lb")
+    if not any(wanted):
+        return None
+    _, port = context.address(role.id, "https")
+    return "" if str(port) == "443" else f":{port}"
 
 
 def _rule(rule: dict[str, Any]) -> Rule:

@@ -14,7 +14,8 @@ def behaviours(settings: Mapping[str, Any], project: Path) -> list[str]:
     if settings["assets"] is None:
         return buckets
     folder = project / settings["assets"]
-    names = sorted(each for each in folder.iterdir() if not each.name.startswith("."))
+    # Hidden files are nobody's, but for what is meant to be found (RFC 8615).
+    names = sorted(e for e in folder.iterdir() if not e.name.startswith(".") or e.name == ".well-known")
     found = ["= /"] if (folder / "index.html").is_file() else []
     found += [f"/{each.name}/" if each.is_dir() else f"= /{each.name}" for each in names]
     return [*found, *(path for path in buckets if path not in found)]

@@ -16,7 +16,8 @@ from tierline.plan.model import Role
 from tierline.tiers.gateway.common.routes import Routed
 
 _HEADERS = {
-    "Connection": "",
+    "Connection": "$gw_upgrade",
+    "Upgrade": "$gw_upgraded",
     "Host": "$http_host",
     "traceparent": "00-$tl_trace-$tl_span-$tl_flags",
     "x-tierline-claims": "$gw_claims",
@@ -25,7 +26,7 @@ _HEADERS = {
     # What ends here, and what could have a service see another request than the policies saw.
     **dict.fromkeys(
         (
-            "TE", "Upgrade", "Keep-Alive", "Proxy", "Proxy-Connection", "Forwarded", "X-Original-URL",
+            "TE", "Keep-Alive", "Proxy", "Proxy-Connection", "Forwarded", "X-Original-URL",
             "X-Rewrite-URL", "X-HTTP-Method-Override",
         ),
         "",

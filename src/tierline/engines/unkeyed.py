@@ -1,0 +1,24 @@
+"""Request headers that frameworks obey and no cache's key holds.
+
+A stranger who sends one could have others get what an application makes of it: a redirect to another host or to a
+port that nobody listens on, the answer to another method or path, an error. (Kettle, "Practical Web Cache Poisoning",
+2018, and "Web Cache Entanglement", 2020.) Every cache takes them out of what it passes on. `X-Forwarded-For` and
+`X-Forwarded-Proto` stay: the entry writes them itself, and the latter is part of the key.
+"""
+
+from __future__ import annotations
+
+UNKEYED = (
+    # The host, port and path that links are made of.
+    "Forwarded", "X-Forwarded", "X-Host", "X-Forwarded-Host", "X-Forwarded-Server", "X-Original-Host",
+    "X-HTTP-Host-Override", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Path",
+    # The scheme, by which an application redirects.
+    "X-Forwarded-Scheme", "X-Forwarded-Protocol", "X-Forwarded-Ssl", "X-Scheme", "X-Url-Scheme", "Front-End-Https",
+    # Another path or method than that of the request.
+    "X-Original-URL", "X-Original-URI", "X-Rewrite-URL", "X-HTTP-Method", "X-HTTP-Method-Override", "X-Method-Override",
+    # Who the client is, where an application believes more than X-Forwarded-For.
+    "X-Real-IP", "X-Client-IP", "Client-IP", "True-Client-IP", "X-Cluster-Client-IP", "CF-Connecting-IP",
+    # What only the inside of a framework says (CVE-2025-29927), and of CGI (CVE-2016-5385).
+    "X-Middleware-Subrequest", "Proxy",
+)  # fmt: skip
+"""By their usual names."""
