@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tierline import CDN, DNS, Cache, Gateway, HTTPCache, Journey, LoadBalancer, Relational, Service, Stack
+from tierline.errors import PlanError
 from tierline.lineups import choose
 from tierline.plan.model import Plan
 from tierline.plan.resolve import resolve
@@ -136,3 +137,13 @@ def test_replicas_stand_in_other_zones_than_their_primary() -> None:
     made = plan(set(TIERS))
     assert made.roles["stock.primary"].zone == "a"
     assert made.roles["stock.replica-1"].zone == "b"
+
+
+def test_a_tier_with_nothing_behind_it_is_refused_and_one_service_needs_no_expose() -> None:
+    with pytest.raises(PlanError, match=r"Stack\('alone'\): nothing is behind lb: add a service"):
+        resolve(Stack("alone", lb=LoadBalancer()), choose("embedded"))
+    plan = resolve(
+        Stack("one", lb=LoadBalancer(), services=[Service("who", "who:app")], zones=["a"]), choose("embedded")
+    )
+    assert list(plan.roles["lb.a"].upstreams) == ["who"]
+    assert plan.notes == ()

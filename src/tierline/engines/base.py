@@ -142,6 +142,8 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     stop_again: bool = False
     """A start just made can miss the stop signal, and a second one does no harm: it is sent again after 0.2 s."""
     stop_timeout: float = 1.0
+    drained: float = 10.0
+    """Seconds for what it is answering, where somebody else answers already: a successor, or other instances."""
     drain: tuple[str, ...] = ()
     """A command before the stop signal, for a program that would cut requests off: it stops accepting, and returns
     once what was under way is answered. Cut off itself after `stop_timeout`."""

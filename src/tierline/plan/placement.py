@@ -23,6 +23,8 @@ from tierline.tiers.base import System, system, tier_of
 from tierline.tiers.dns.common.places import table
 from tierline.tiers.feature.tier import Function, Resource, Service
 
+_DRAIN = 10.0
+"""Seconds for journeys that are being answered when their process has a successor; more where one may take longer."""
 PATH = ("cdn", "lb", "cache", "gateway")
 """Tiers that a request passes in this order, each at most once."""
 
@@ -83,7 +85,11 @@ def _apps(stack: Stack, line: Line) -> Iterable[Role]:
     if stack.journeys:
         paths = [{"name": journey.name, "path": journey.path} for journey in stack.journeys]
         for zone in stack.zones:
-            told = {"journeys": paths, "scale": stack.scale.data() if stack.scale else None}
+            told = {
+                "journeys": paths,
+                "scale": stack.scale.data() if stack.scale else None,
+                "drain": max(_DRAIN, *(journey.deadline for journey in stack.journeys)),
+            }
             yield _role(line, "experience", "experience", told, region=stack.region, zone=zone)
     for app in stack.apps:
         for zone in stack.zones:
@@ -194,6 +200,10 @@ def _next(stack: Stack, line: Line, role: Role) -> list[str]:
     called = stack.gateway.calls() if stack.gateway else set()
     behind = ["experience"] if stack.journeys else []
     behind += [s.name for s in stack.services if s.expose or s.name in called]
+    if not behind and stack.gateway is None:
+        behind = [
+            service.name for service in stack.services[:1]
+        ]  # nobody routes: who is there answers everything
     if role.name == "dns":
         return [line.path[0]] if line.path else []
     if role.part == "origin":

@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from tierline.errors import PlanError
 from tierline.plan.fusion import fuse
 from tierline.plan.model import Plan, Role
 from tierline.plan.parity import losses
@@ -36,6 +37,7 @@ def resolve(stack: Stack, lineup: Mapping[str, str], *, fusion: bool = True) -> 
     line = Line(stack, lineup)
     roles = wire(stack, line, place(stack, line))
     entry = line.path[0] if line.path else ""
+    _checked(stack, roles)
     plan = Plan(
         stack=stack.name,
         domain=stack.dns.domain if stack.dns else f"{stack.name}.localhost",
@@ -83,6 +85,15 @@ def _season(stack: Stack, season: Season) -> dict[str, Any]:
     }
 
 
+def _checked(stack: Stack, roles: list[Role]) -> None:
+    """Raises PlanError for a tier that could only fail: nothing is behind it."""
+    for role in roles:
+        if role.name in PATH and role.tier in PATH and role.tier != "gateway" and not role.upstreams:
+            raise PlanError(
+                f"Stack({stack.name!r}): nothing is behind {role.name}: add a service (services=), journeys, or a gateway"
+            )
+
+
 def _notes(stack: Stack, line: Line, roles: list[Role]) -> tuple[str, ...]:
     notes = []
     if not any(role.tier in ("experience", "feature") for role in roles):
@@ -98,9 +109,11 @@ def _notes(stack: Stack, line: Line, roles: list[Role]) -> tuple[str, ...]:
             notes.append(
                 f"without a gateway every request goes to {behind[0]}: clients don't reach {', '.join(behind[1:])}"
             )
+    asked = {name for role in roles if role.tier in PATH for name in role.upstreams} | set(line.path)
     hidden = [
-        s.name for s in stack.services if not s.expose and not _used(stack, s.name) and not stack.journeys
-    ]
+        s.name for s in stack.services
+        if not s.expose and not _used(stack, s.name) and not stack.journeys and s.name not in asked
+    ]  # fmt: skip
     notes += [f"nothing calls {name}: no expose=, no journey and no other service uses it" for name in hidden]
     for service in stack.services:
         local = system("feature.service", line.lineup["feature.service"]).engine

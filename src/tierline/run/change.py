@@ -23,15 +23,13 @@ from tierline.run.addresses import Addresses, choose
 from tierline.run.child import Child
 from tierline.run.context import LocalContext
 from tierline.run.handover import handed_over
-from tierline.run.succession import Refused, able, succeed
+from tierline.run.succession import MORE, Refused, able, succeed
 
 if TYPE_CHECKING:
     from tierline.run.line import Line
 
 _DRAIN = 0.5
 """Seconds between telling those in front and stopping an instance: what was under way arrives."""
-_LONGEST = 12.0
-"""Seconds that an instance that is removed has for what it is still answering."""
 _NOTICED = 1.2
 _BACK_TO_FRONT = ("python", "envoy", "nginx", "haproxy", "traefik", "varnish", "answers")
 
@@ -114,7 +112,8 @@ async def _change(
     if removed and not waited:
         await asyncio.sleep(_DRAIN)
     # Those in front are told: what an instance is still answering may take its time.
-    await asyncio.gather(*(line.drop(line.children[name], _LONGEST) for name in removed))
+    leaving = [line.children[name] for name in removed]
+    await asyncio.gather(*(line.drop(child, child.process.drained + MORE) for child in leaving))
     line.changed()
     return Changed(added=added, told=told, restarted=restarted, removed=removed)
 

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING
 from tierline.plan.scaling import SLOTS, spared
 from tierline.run.change import change, ready, restart
 from tierline.run.child import Child
-from tierline.run.succession import able
+from tierline.run.succession import MORE, able
 
 if TYPE_CHECKING:
     from tierline.run.line import Line
 
 _ARRIVED = 0.3
 """Seconds for requests that were on their way when those in front were told."""
-_LONGEST = 12.0
-"""Seconds for what it is still answering."""
 
 
 async def rolled(line: Line, child: Child) -> None:
@@ -34,7 +32,7 @@ async def rolled(line: Line, child: Child) -> None:
     await change(line, fewer)
     try:
         await asyncio.sleep(_ARRIVED)
-        await child.restart(_LONGEST)
+        await child.restart(child.process.drained + MORE)
         await ready(child)
     finally:
         await change(line, plan)

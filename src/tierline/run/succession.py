@@ -23,8 +23,8 @@ from tierline.errors import RunError
 from tierline.run.child import Child
 from tierline.run.voice import Voice
 
-_DRAIN = 12.0
-"""Seconds after which a process that was succeeded is ended whatever it still does."""
+MORE = 2.0
+"""Seconds beyond those in which it drains after which a process is ended whatever it still does."""
 
 
 class Refused(RunError):
@@ -85,7 +85,7 @@ async def succeed(child: Child, process: Process) -> None:
     child.sources, child.problem = sources, ""
     child.ready_after = time.monotonic() - began
     older.say(do="retire")
-    asyncio.create_task(_retire(child, retiring, older, ended))  # noqa: RUF006  it ends with the process
+    asyncio.create_task(_retire(child, retiring, older, ended, before.drained + MORE))  # noqa: RUF006  it ends with the process
     child.changed()
 
 
@@ -131,9 +131,9 @@ async def _ready(child: Child, popen: subprocess.Popen[bytes], voice: Voice) -> 
     return frozenset(message.get("files", ()))
 
 
-async def _retire(child: Child, pid: int, voice: Voice, ended: asyncio.Event) -> None:
+async def _retire(child: Child, pid: int, voice: Voice, ended: asyncio.Event, within: float) -> None:
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(ended.wait(), _DRAIN)
+        await asyncio.wait_for(ended.wait(), within)
     if not ended.is_set():
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)

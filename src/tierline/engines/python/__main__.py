@@ -24,6 +24,7 @@ from tierline.engines.python.config import Config
 from tierline.engines.python.environment import agreed, environment
 from tierline.engines.python.function import Worker
 from tierline.engines.python.growth import Growth
+from tierline.engines.python.lasting import GOING_AWAY, RESTARTS
 from tierline.engines.python.namespaces import Namespaces, contested
 from tierline.engines.python.serve import Servers
 from tierline.engines.python.traced import Entered, Traced
@@ -31,8 +32,8 @@ from tierline.engines.python.voice import Voice, imported, mistake
 from tierline.engines.python.watch import Watch, ending
 from tierline.trips import record
 
-_LONGEST = 10.0
-"""Seconds for requests that run when a successor takes over."""
+_STOPPED = 1.0
+"""Seconds for requests that run when the line goes down: those in front have let theirs finish already."""
 
 
 async def run(config: Config, voice: Voice) -> int:
@@ -90,11 +91,17 @@ async def run(config: Config, voice: Voice) -> int:
         return 1
     if retired.is_set():
         await servers.turn_over()
-    await servers.drain(_LONGEST if retired.is_set() else 1.0)
+    if retired.is_set():
+        whole = await servers.drain(max(app.drain for app in config.apps), RESTARTS)
+    else:
+        whole = await servers.drain(_STOPPED, GOING_AWAY)
     for each in reversed(loaded):
         await each.stop()
     record.recorder.flush()
     noted.close()
+    if not whole:
+        # Ending the loop would cancel what is left, and Granian would end half an answer as if it were whole.
+        os._exit(0)
     return 0
 
 

@@ -24,6 +24,8 @@ class App(msgspec.Struct, kw_only=True, frozen=True):
     source_kind: str = ""
     batch: int = 1
     timeout: float = 30.0
+    drain: float = 10.0
+    """Seconds for what it is answering when a successor takes over, or it is removed."""
 
 
 class Config(msgspec.Struct, kw_only=True, frozen=True):

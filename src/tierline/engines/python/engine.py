@@ -82,6 +82,7 @@ class Python:
                 ready=Probe(kind="tcp", target=f"{apps[-1].host}:{apps[-1].port}"),
                 ready_timeout=30.0,
                 stop_timeout=2.0,
+                drained=max(app.drain for app in apps),
             )
         ]
 
@@ -104,6 +105,7 @@ class Python:
             ready=Probe(kind="http", target=f"http://{app.host}:{app.port}{app.health}"),
             ready_timeout=30.0,
             stop_timeout=2.0,
+            drained=app.drain,
         )
 
 

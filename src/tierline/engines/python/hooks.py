@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
+from tierline.engines.python import mending
 from tierline.trips.record import current, hop
 
 _resources: Mapping[str, tuple[str, str]] = {}
@@ -167,6 +168,7 @@ _PATCHES: dict[str, Callable[[ModuleType], None]] = {
     "redis.asyncio": _redis,
     "nats": _nats,
     "httpx": _httpx,
+    "httpcore": mending.httpcore,
     "aiobotocore.client": _aiobotocore,
     "smtplib": _smtplib,
 }

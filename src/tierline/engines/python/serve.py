@@ -27,6 +27,8 @@ _FLUSH_EVERY = 0.04
 _LOAD_EVERY = 0.5
 """Seconds between two messages to the supervisor of how much each application has done."""
 _BACKLOG = 2048
+_LEAVES = 0.05
+"""Seconds for the end of a stream to reach its client."""
 _TURN_OVER = 0.1
 """Seconds in which a retiring process asks its clients, with each answer, to connect anew."""
 
@@ -128,15 +130,21 @@ class Servers:
                 each.app.quiet()  # the successor fetches
         await asyncio.sleep(_TURN_OVER)
 
-    async def drain(self, within: float = 1.0) -> None:
-        """Stop listening, then let running requests finish, `within` seconds at most."""
+    async def drain(self, within: float, code: int) -> bool:
+        """Stop listening, then let running requests finish, `within` seconds at most. WebSockets are closed with the
+        code at once, event streams that are left at the end. Whether all have finished."""
         for each in self._loaded:
             if isinstance(each.app, Worker):
                 each.app.quiet()
+        traced = [each.app for each in self._loaded if isinstance(each.app, Traced)]
+        await asyncio.gather(*(each.lasting.close(code) for each in traced))
         for server in self._servers:
             server.stop()
         deadline = asyncio.get_running_loop().time() + within
-        while any(getattr(each.app, "running", 0) for each in self._loaded):
+        while any(each.app.running for each in self._loaded) or any(each.lasting.open for each in traced):
             if asyncio.get_running_loop().time() > deadline:
-                return
+                await asyncio.gather(*(each.lasting.end() for each in traced))
+                await asyncio.sleep(_LEAVES)
+                return not any(each.app.running for each in self._loaded)
             await asyncio.sleep(0.01)
+        return True

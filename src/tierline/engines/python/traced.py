@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tierline.engines.python import flying
+from tierline.engines.python.lasting import Lasting
 from tierline.engines.python.meter import Meter
 from tierline.journeys.frame import Frame, frame
 from tierline.journeys.service import DEADLINE
@@ -42,10 +43,14 @@ class Traced:
         self.running = 0
         """Requests being answered now."""
         self.meter = Meter()
+        self.lasting = Lasting()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            if scope["type"] == "websocket":
+                await self.lasting.websocket(self._app, scope, receive, send)
+            else:
+                await self._app(scope, receive, send)
             return
         if scope["path"] == self._health:
             head = [(b"content-type", b"text/plain"), (b"cache-control", b"no-store")]
@@ -103,11 +108,13 @@ class Traced:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                self.lasting.streams(message, send)
             await send(message)
 
         try:
             await self._app(scope, receive, watched)
         finally:
+            self.lasting.ended(send)
             record.recorder.count("feature", self.name, self._zone, status)
 
     async def _hop(self, parent: record.Span, scope: Any, receive: Any, send: Any) -> None:
@@ -120,11 +127,13 @@ class Traced:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                self.lasting.streams(message, send)
             await send(message)
 
         try:
             await self._app(scope, receive, watched)
         finally:
+            self.lasting.ended(send)
             record.current.reset(token)
             record.recorder.write(
                 Hop(

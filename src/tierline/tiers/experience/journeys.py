@@ -21,7 +21,9 @@ class JourneysExperience(System):
             for name, targets in role.upstreams.items()
         }
         environment = {variable: context.text(text) for variable, text in role.environment.items()}
-        app = App(name="experience", kind="journeys", host=host, port=port, env=environment)
+        app = App(
+            name="experience", kind="journeys", host=host, port=port, env=environment, drain=role.settings["drain"]
+        )  # fmt: skip
         return Journeys(app=app, services=services)
 
 

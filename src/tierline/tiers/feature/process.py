@@ -26,5 +26,6 @@ class ProcessService(System):
             host=host,
             port=port,
             health=settings["health"],
+            drain=settings["drain"],
             env={**environment, "PORT": str(port), "HOST": host},
         )

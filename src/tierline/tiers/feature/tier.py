@@ -75,6 +75,12 @@ class Service(Intent):
     )
     scale: Scale = setting("Instances per zone.", factory=Scale)
     health: str = setting("The path that answers below 400 when the service is well.", default="/health")
+    drain: Duration = setting(
+        "How long what it is answering may take once it has a successor or is removed; then it is cut off.",
+        default="10s",
+        above=0.1,
+        below=600,
+    )
     env: dict[str, str] = setting("More environment variables.", factory=dict)
     fuse: bool = setting("May share a Python process with its neighbours.", default=True)
     interface: str = setting(
