@@ -1,30 +1,5 @@
 -- Bodies on their way through Envoy. After json.lua and shape.lua.
 
-local function json(headers)
-  local kind = (headers:get("content-type") or ""):lower()
-  return kind:find("^application/json") or kind:find("^application/[%w.+-]*%+json")
-end
-
--- Of the request's address and headers, what the template asks for, each as JSON text in quotes.
-local function asked(shape, headers)
-  local found = {}
-  local path, query = (headers:get(":path") or ""):match("^([^?]*)%??(.*)$")
-  if shape.path then
-    for number, text in ipairs({ path:match(shape.path) }) do
-      found[shape.params[number]] = '"' .. plain(text) .. '"'
-    end
-  end
-  for pair in query:gmatch("[^&]+") do
-    local name, text = pair:match("^([^=]*)=?(.*)$")
-    found["query:" .. name] = '"' .. plain(text, true) .. '"'
-  end
-  for _, name in ipairs(shape.headers) do
-    local text = headers:get(name)
-    if text ~= nil and unicode(text) then found["header:" .. name] = '"' .. escaped(text) .. '"' end
-  end
-  return found
-end
-
 -- The trace, for an answer that has to be refused.
 local function remember(handle)
   local trace = (handle:headers():get("traceparent") or ""):match("^00%-(%x+)%-")

@@ -58,6 +58,10 @@ def refuse(status: int, why: str, condition: str, headers: str = "", policy: str
     )
 
 
+UNBOUNDED = refuse(411, "no length", "{ req.hdr(transfer-encoding) -m found }")
+"""HAProxy passes on what it reads, so a body that doesn't say how long it is couldn't be bounded."""
+
+
 def cors(origins: list[str]) -> str:
     """Preflights answered, origins checked."""
     allowed = " ".join(origins)

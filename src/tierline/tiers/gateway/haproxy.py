@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from tierline.engines.context import Context
-from tierline.engines.haproxy import callers, limits, login
+from tierline.engines.haproxy import bodies, callers, limits, login
 from tierline.engines.haproxy.engine import Fragment, trace
 from tierline.engines.haproxy.parts import door, hosts, servers
 from tierline.engines.haproxy.serving import document
@@ -27,9 +27,8 @@ class HAProxyGateway(System):
     engine = "haproxy"
     measures = True
     levels = frozenset({"runs"})
-    supports = frozenset(FEATURES) - {"mirror", "retry_budget", "mtls_san", "transform_body"}
+    supports = frozenset(FEATURES) - {"mirror", "retry_budget", "mtls_san"}
     lacks = {
-        "transform_body": "HAProxy passes bodies on as they are; use gateway=envoy",
         "mtls_san": "HAProxy 2.8 reads a certificate's subject only, not its alternative names; use gateway=envoy",
         "mirror": "HAProxy has no way to copy requests without a helper program; use gateway=envoy",
         "retry_budget": "retries are bounded per request only; use gateway=envoy",
@@ -43,11 +42,14 @@ class HAProxyGateway(System):
         forwarded = "http-request set-header X-Forwarded-For %[src]" if entry else "option forwardfor if-none"
         rules, tables, files, counters = _policies(role, context)
         table = routes(role, context.plan)
+        shaped = _shaped(table)
         served = ""
         if settings.get("document"):
             folder = context.folder(context.unit_of(role.id))
             served, more = document(name, settings["openapi"], settings["document"], folder)
             files |= more
+        if shaped:
+            files |= bodies.program(shaped, settings["max_body"], context.folder(context.unit_of(role.id)))
         # fmt: off
         frontend = f"""\
 frontend {name}
@@ -61,6 +63,7 @@ frontend {name}
     http-request set-var(txn.client) {"src" if entry else "req.hdr_ip(x-forwarded-for,-1)"}
     # One spelling of each path, so that a rule holds for all of them: %61 is an a (RFC 3986, 6.2.2.2).
     http-request normalize-uri percent-decode-unreserved
+{bodies.ASKED if shaped else ""}\
 {callers.refuse(400, "path", _ODD)}\
 {rules}\
 {served}\
@@ -69,9 +72,10 @@ frontend {name}
 {_changes(settings["request"], settings["response"], "")}\
 {"".join(_breaker(name, up, settings["concurrency"]) for up in role.upstreams)}\
 {"    " + settings["raw"] + chr(10) if settings["raw"] else ""}\
+{bodies.rules(shaped) if shaped else callers.UNBOUNDED}\
     use_backend {name}-%[var(txn.up)]
 
-"""
+{bodies.behind(name) if shaped else ""}"""
         # fmt: on
         for up, targets in role.upstreams.items():
             frontend += (
@@ -90,6 +94,20 @@ frontend {name}
             counters=counters,
             peer=role.id if counters else "",
         )
+
+
+def _shaped(table: list[Routed]) -> list[bodies.Shaped]:
+    return [
+        bodies.Shaped(
+            name=f"r{number}",
+            path=route.path if route.match == "template" else "",
+            timeout=route.timeout,
+            request=route.request_body,
+            response=route.response_body,
+        )
+        for number, route in enumerate(table)
+        if route.request_body is not None or route.response_body is not None
+    ]
 
 
 def _others(role: Role, context: Context) -> dict[str, str]:
@@ -131,7 +149,6 @@ def _policies(role: Role, context: Context) -> tuple[str, str, dict[str, str], i
         rules, tables, counters = rules + more, tables + table, counters + 1
     most = settings["max_body"]
     rules += callers.refuse(413, "too large", f"{{ req.hdr_val(content-length) gt {most} }}")
-    rules += callers.refuse(411, "no length", "{ req.hdr(transfer-encoding) -m found }")
     if settings["mtls"]:
         mtls = settings["mtls"]
         made, found = callers.certificates(mtls["consumers"], under(mtls["paths"], settings), folder)
