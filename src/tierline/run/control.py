@@ -7,26 +7,18 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+from tierline.engines.sockets import short
 from tierline.errors import RunError, TierlineError
 
 # A request carries the plan of a whole stack: asyncio's own limit for a line, 64 KiB, is the size of a small one.
 _LONGEST = 64 << 20
+_SOCKET = "control.sock"
 
 Handler = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
-
-
-@contextlib.contextmanager
-def _short(root: Path) -> Iterator[str]:
-    """A path to the socket that is short whatever the folder's: Unix socket addresses hold 107 bytes."""
-    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{descriptor}/control.sock"
-    finally:
-        os.close(descriptor)
 
 
 async def serve(root: Path, handler: Handler) -> asyncio.Server:
@@ -45,8 +37,8 @@ async def serve(root: Path, handler: Handler) -> asyncio.Server:
             await writer.drain()
         writer.close()
 
-    (root / "control.sock").unlink(missing_ok=True)
-    with _short(root) as path:
+    (root / _SOCKET).unlink(missing_ok=True)
+    with short(root / _SOCKET) as path:
         before = os.umask(0o177)
         try:
             listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -61,7 +53,7 @@ def ask(root: Path, request: dict[str, Any], timeout: float = 30.0) -> dict[str,
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.settimeout(timeout)
         try:
-            with _short(root) as path:
+            with short(root / _SOCKET) as path:
                 client.connect(path)
             client.sendall(json.dumps(request).encode() + b"\n")
             answer = b""

@@ -17,8 +17,6 @@ import socket
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from time import time
 from typing import Any
@@ -26,6 +24,7 @@ from typing import Any
 import msgspec
 
 from tierline.engines.answers.reply import Tally
+from tierline.engines.sockets import short
 
 
 class Stats:
@@ -82,28 +81,14 @@ class Stats:
         }
 
 
-@contextmanager
-def _short(path: str) -> Iterator[str]:
-    """The path, or one by its folder's descriptor when it is longer than a socket's address can be (108)."""
-    if len(os.fsencode(path)) < 100:
-        yield path
-        return
-    folder, name = os.path.split(path)
-    opened = os.open(folder, os.O_PATH)
-    try:
-        yield f"/proc/self/fd/{opened}/{name}"
-    finally:
-        os.close(opened)
-
-
 def listen(path: str) -> socket.socket:
     """The socket, readable by its owner alone; a left-over one is replaced."""
     Path(path).unlink(missing_ok=True)
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:
-        with _short(path) as short:
-            server.bind(short)
+        with short(path) as name:
+            server.bind(name)
     finally:
         os.umask(before)
     server.listen(8)
@@ -113,9 +98,9 @@ def listen(path: str) -> socket.socket:
 
 def read(path: str, timeout: float = 2.0) -> dict[str, Any]:
     """The counts of a running server. Raises OSError when none listens there."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client, _short(path) as short:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client, short(path) as name:
         client.settimeout(timeout)
-        client.connect(short)
+        client.connect(name)
         text = b""
         while piece := client.recv(65536):
             text += piece

@@ -6,6 +6,7 @@ interface, "operations") stops accepting and leaves open requests alone. Ends wi
 
 from __future__ import annotations
 
+import os
 import socket
 import sys
 import time
@@ -31,6 +32,8 @@ def active(path: str) -> int:
 
 
 def main(path: str) -> None:
+    folder, path = os.path.split(path)
+    os.chdir(folder)  # a whole path may be longer than a socket's address can be
     ask(path, "POST", "/drain_listeners?inboundonly=false")
     while active(path):
         time.sleep(0.02)

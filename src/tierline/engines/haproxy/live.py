@@ -8,15 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tierline.engines.haproxy.parts import server_options
+from tierline.engines.sockets import short
 from tierline.engines.target import Target
 from tierline.errors import EngineError
 
 
 def ask(folder: Path, command: str) -> str:
     """One command on the admin socket of the unit whose folder this is. Raises EngineError when it's refused."""
-    with socket.socket(socket.AF_UNIX) as sock:
+    with socket.socket(socket.AF_UNIX) as sock, short(folder / "admin.sock") as path:
         sock.settimeout(5)
-        sock.connect(str(folder / "admin.sock"))
+        sock.connect(path)
         sock.sendall(command.encode() + b"\n")
         sock.shutdown(socket.SHUT_WR)
         told = b""

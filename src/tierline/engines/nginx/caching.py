@@ -16,7 +16,6 @@ what such a request costs.
 
 from __future__ import annotations
 
-import os
 import socket
 from importlib import resources
 from pathlib import Path
@@ -24,6 +23,7 @@ from pathlib import Path
 import msgspec
 
 from tierline.engines.nginx.config import pass_on
+from tierline.engines.sockets import short
 from tierline.errors import RunError
 from tierline.plan.past import HEADER, SECONDS
 
@@ -276,20 +276,19 @@ def purge(folder: Path, order: msgspec.Struct) -> int:
     """Send an order to the running nginx of this folder. Raises RunError when it doesn't take it."""
     body = msgspec.json.encode(order)
     head = f"POST /purge HTTP/1.0\r\nHost: purge\r\nContent-Length: {len(body)}\r\n\r\n"
-    # Unix socket addresses hold 107 bytes; the folder's path may be longer.
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        with (
+            socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client,
+            short(folder / PURGE_SOCKET) as path,
+        ):
             client.settimeout(5)
-            client.connect(f"/proc/self/fd/{descriptor}/{PURGE_SOCKET}")
+            client.connect(path)
             client.sendall(head.encode() + body)
             answer = b""
             while chunk := client.recv(1 << 16):
                 answer += chunk
     except OSError as error:
         raise RunError(f"{folder.name} takes no purge now: {error.strerror or error}") from None
-    finally:
-        os.close(descriptor)
     status, _, told = answer.partition(b"\r\n\r\n")
     if b" 200 " not in status[:20]:
         raise RunError(f"{folder.name} refuses the purge: {told.decode(errors='replace').strip()}")

@@ -89,7 +89,7 @@ http {{
     scgi_temp_path {folder}/temp/scgi;
     map $http_auth_protocol $inbox {{ smtp {smtp[1]}; imap {imap[1]}; pop3 {pop3[1]}; }}
     server {{
-        listen unix:{folder}/auth.sock;
+        listen unix:auth.sock;
         location / {{
             add_header Auth-Status OK;
             add_header Auth-Server {smtp[0]};
@@ -99,7 +99,7 @@ http {{
     }}
 }}
 mail {{
-    auth_http unix:{folder}/auth.sock:/;
+    auth_http unix:auth.sock:/;
     server_name {context.plan.domain};
     proxy_pass_error_message on;
     timeout 300s;

@@ -10,7 +10,6 @@ A change is told on the control socket in the unit's folder; nothing listens on 
 from __future__ import annotations
 
 import json
-import os
 import re
 import socket
 from contextlib import suppress
@@ -19,6 +18,7 @@ from typing import Any
 
 from tierline.engines.answers.config import Config
 from tierline.engines.answers.outcomes import Line, World
+from tierline.engines.sockets import short
 
 _SOCKET = "pdns.controlsocket"
 _TIMEOUT = 5.0
@@ -50,11 +50,10 @@ def problem(folder: Path) -> str:
 
 
 def tell(folder: Path) -> bool:
-    """By a relative name, as PowerDNS itself listens: a whole path may be longer than a socket's address."""
-    os.chdir(folder)
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
+    """Whether the running PowerDNS has taken the files."""
+    with suppress(OSError), socket.socket(socket.AF_UNIX) as link, short(folder / _SOCKET) as path:
         link.settimeout(_TIMEOUT)
-        link.connect(_SOCKET)
+        link.connect(path)
         link.sendall(b"rediscover\n")
         return bool(link.recv(4096))
     return False
