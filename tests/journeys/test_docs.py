@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import re
 from pathlib import Path
@@ -20,7 +19,7 @@ def test_the_examples_run_in_order() -> None:
     assert len(blocks) >= 5
     for block in blocks:
         exec(compile(block, "docs/journeys.md", "exec"), names)
-    asyncio.run(names["test_film"]())
+    names["test_film"]()
 
 
 def test_every_word_and_builtin_is_on_the_page() -> None:

@@ -118,5 +118,7 @@ class BadInput(JourneyError):
     title = "Bad parameters"
 
     def __init__(self, errors: list[dict[str, Any]]) -> None:
-        super().__init__(", ".join(f"{error['field']}: {error['why']}" for error in errors), errors=errors)
+        super().__init__(
+            ", ".join(f"{error['field'] or error['in']}: {error['why']}" for error in errors), errors=errors
+        )
         self.errors = errors

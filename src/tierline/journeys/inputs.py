@@ -141,7 +141,25 @@ def spoken(kind: Any) -> str:
     """A type for a message."""
     if kind is Any:
         return "anything"
-    return kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
+    if kind is Cursor:
+        return "the cursor of an earlier answer"
+    if kind is type(None):
+        return "None"
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Annotated:
+        limits = [limit for meta in inner[1:] if isinstance(meta, msgspec.Meta) for limit in _limits(meta)]
+        return " ".join([spoken(inner[0]), ", ".join(limits)]).strip()
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join(spoken(member) for member in inner)
+    return kind.__name__ if isinstance(kind, type) and not inner else str(kind).replace("typing.", "")
+
+
+def _limits(meta: msgspec.Meta) -> list[str]:
+    words = (
+        ("≥", meta.ge), (">", meta.gt), ("≤", meta.le), ("<", meta.lt), ("a multiple of", meta.multiple_of),
+        ("at least as long as", meta.min_length), ("at most as long as", meta.max_length), ("like", meta.pattern),
+    )  # fmt: skip
+    return [f"{word} {limit}" for word, limit in words if limit is not None]
 
 
 def compatible(produced: Any, wanted: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -292,17 +292,20 @@ class Journey:
         session: Mapping[str, Any] | None = None,
         identity: Mapping[str, Any] | None = None,
         locale: str = "en",
+        version: str = "",
+        affiliate: str = "",
         headers: Mapping[str, str] | None = None,
         body: Any = None,
         **values: Any,
-    ) -> Awaitable[Outcome]:
-        """Call the journey without a line: `await film.call(film_id=1, client="mobile", fakes={...})`.
+    ) -> Coroutine[Any, Any, Outcome]:
+        """Call the journey without a line: `asyncio.run(film.call(film_id=1, client="mobile", fakes={...}))`.
 
         fakes: by name of a part (its value, or a function to run instead) or of a service (any object, or
-        `{"GET /films/1": {...}}`). values: path and query values.
+        `{"GET /films/1": {...}}`). values: path and query values; one that the journey doesn't take is a TypeError,
+        what a fake service doesn't know an AssertionError. version: of the mobile application. affiliate: the partner.
         """
         from tierline.journeys.testing import call
 
-        return call(
-            self, values, fakes or {}, kind_of(client), session, identity, locale, headers or {}, body
-        )
+        asks = {"accept-language": locale, "x-app-version": version, "x-affiliate": affiliate}
+        sent = {**{name: said for name, said in asks.items() if said}, **(headers or {})}
+        return call(self, values, fakes or {}, kind_of(client), session, identity, sent, body)

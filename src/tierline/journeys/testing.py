@@ -23,6 +23,9 @@ from tierline.journeys.service import Call, Reply, ServiceClient, Transport, tar
 from tierline.journeys.session import Session
 from tierline.journeys.stream import LINES
 
+_ALWAYS = {"fields", "stream"}
+"""Query values of every journey."""
+
 
 class Outcome:
     """What a journey answered: `status`, `body` (decoded JSON, a stream's events, or text), `headers`, and
@@ -46,27 +49,29 @@ class Outcome:
 
 
 class FakeTransport(Transport):
-    """A service as a dict: `{"GET /films/1": {...}}`. The method may be left out; GET is meant.
+    """A service as a dict: `{"GET /films/1": {...}}`. Without a method it is the reply to every method.
 
     A value is the reply's JSON, `(status, JSON)`, an exception to raise, or a function of the target.
     """
 
     def __init__(self, name: str, replies: Mapping[str, Any]) -> None:
         self._name = name
-        self._replies = {key if " " in key else f"GET {key}": value for key, value in replies.items()}
+        self._replies = replies
         self.calls: list[str] = []
+        self.mistake = ""
+        """What was asked of it that it doesn't know."""
 
     async def request(self, call: Call) -> Reply:
         method, target = call.method, call.target
-        key = f"{method} {target}"
-        self.calls.append(key)
-        if key not in self._replies:
-            key = f"{method} {target.partition('?')[0]}"
-        if key not in self._replies:
-            known = choices(self._replies)
-            raise AssertionError(
-                f"the fake {self._name!r} was asked for {method} {target}; it knows: {known}"
-            )
+        self.calls.append(f"{method} {target}")
+        path = target.partition("?")[0]
+        key = next(
+            (k for k in (f"{method} {target}", f"{method} {path}", target, path) if k in self._replies), None
+        )
+        if key is None:
+            knows = f"it knows: {choices(self._replies)}" if self._replies else "give it to fakes="
+            self.mistake = f"the fake {self._name!r} was asked for {method} {target}; {knows}"
+            raise AssertionError(self.mistake)
         value = self._replies[key]
         if callable(value):
             value = value(target)
@@ -183,7 +188,6 @@ async def call(
     client: str,
     session: Mapping[str, Any] | None,
     identity: Mapping[str, Any] | None,
-    locale: str,
     headers: Mapping[str, str],
     body: Any,
 ) -> Outcome:
@@ -191,6 +195,11 @@ async def call(
     copy, services = faked(journey, fakes)
     outcome = Outcome()
     outcome.session = Session("test-session", session) if session is not None else Session()
+    takes = {name for name, each in journey.shape().inputs.items() if each.source in ("path", "query")}
+    for name in sorted(set(values) - takes - set(copy.path_names) - _ALWAYS):
+        raise TypeError(
+            f"journey {journey.name!r} takes no {name!r}{nearest(name, takes)} it takes: {choices(takes)}"
+        )
     application = build(
         [copy], services=services, clients=(*VIEWERS, *(view.kind for view in copy.views)),
         session=_Sessions(outcome.session), cache=None, on_event=outcome.events.append,  # type: ignore[arg-type]
@@ -200,12 +209,16 @@ async def call(
     missing = [name for name in copy.path_names if name not in values]
     if missing:
         raise TypeError(f"{copy.path} needs {', '.join(f'{name}=…' for name in missing)}")
-    sent = {"x-client": client, "accept-language": locale, **{k.lower(): v for k, v in headers.items()}}
+    sent = {"x-client": client, **{k.lower(): v for k, v in headers.items()}}
     if identity is not None:
         sent["x-tierline-claims"] = msgspec.json.encode(identity).decode("latin-1")
-    return await ask(
-        application, copy.methods[0], target_of(copy.path, {**paths, **query}), sent, body, outcome
-    )
+    await ask(application, copy.methods[0], target_of(copy.path, {**paths, **query}), sent, body, outcome)
+    for name, service in services.items():
+        fake = service.transport if isinstance(service, ServiceClient) else None
+        # Where a fake was given, or its lack failed the journey, the test is wrong, not the journey.
+        if isinstance(fake, FakeTransport) and fake.mistake and (name in fakes or outcome.status >= 500):
+            raise AssertionError(fake.mistake)
+    return outcome
 
 
 async def ask(
