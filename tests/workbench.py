@@ -128,7 +128,7 @@ def of(folder: Path) -> dict[int, str]:
     return found
 
 
-def eventually(what: Callable[[], Any], within: float = 5.0, every: float = 0.05) -> Any:
+def eventually(what: Callable[[], Any], within: float = 15.0, every: float = 0.05) -> Any:
     """The first true answer of `what`; the last one when the time is over."""
     until = time.monotonic() + within
     while not (answer := what()) and time.monotonic() < until:

@@ -230,7 +230,7 @@ def test_hops_land_in_duckdb_and_every_request_is_counted(cinema: Bench) -> None
     with client(cinema) as web:
         for _ in range(20):
             assert web.get("/film/42").status_code == 200
-    assert eventually(lambda: counted() >= before + 20, within=5), (before, counted())
+    assert eventually(lambda: counted() >= before + 20, within=15), (before, counted())
     assert counted() < before + 40, "more were counted than came"
     tiers = {each["tier"] for each in telemetry(cinema, "/counts")}
     assert tiers >= {"dns", "cdn", "lb", "cache", "gateway", "experience", "feature"}
@@ -263,7 +263,7 @@ def test_a_users_own_span_joins_the_trip(cinema: Bench) -> None:
         hops = telemetry(cinema, f"/trips/{trace}")
         return {"browser", "nginx"} <= {hop["y"] for hop in hops}
 
-    assert eventually(whole, within=3)
+    assert eventually(whole, within=15)
     (mine,) = (hop for hop in telemetry(cinema, f"/trips/{trace}") if hop["y"] == "browser")
     assert (mine["n"], mine["d"], mine["a"]) == ("draw the page", 5000, {"page": "film"})
 

@@ -283,13 +283,13 @@ def test_it_outlives_a_crash_and_a_restart_of_the_part(line: Bench, client: http
         def slow() -> bool:
             return (answer := client.get("/other")).status_code == 200 and answer.json()["took"] > 0.19
 
-        assert eventually(slow, within=5)
+        assert eventually(slow, within=15)
         assert run("restart", "other", str(line.folder)).returncode == 0
-        assert eventually(slow, within=5)
+        assert eventually(slow, within=15)
         assert line.process("other.a")["restarts"] == before["restarts"] + 1
     finally:
         heal(line, "other")
-    assert eventually(lambda: client.get("/other").json()["took"] < 0.1, within=5)
+    assert eventually(lambda: client.get("/other").json()["took"] < 0.1, within=15)
 
 
 def test_a_detour_that_dies_is_replaced_and_nobody_hangs(line: Bench, client: httpx.Client) -> None:
@@ -299,11 +299,11 @@ def test_a_detour_that_dies_is_replaced_and_nobody_hangs(line: Bench, client: ht
     try:
         (mine,) = set(detours()) - known
         os.kill(mine, signal.SIGKILL)
-        assert eventually(lambda: set(detours()) - known - {mine} != set(), within=5)
-        assert eventually(lambda: client.get("/films").json()["took"] > 0.09, within=5)
+        assert eventually(lambda: set(detours()) - known - {mine} != set(), within=15)
+        assert eventually(lambda: client.get("/films").json()["took"] > 0.09, within=15)
     finally:
         heal(line, "films")
-    assert eventually(lambda: client.get("/films").json()["took"] < 0.08, within=5)
+    assert eventually(lambda: client.get("/films").json()["took"] < 0.08, within=15)
 
 
 @pytest.mark.parametrize(
@@ -343,5 +343,5 @@ def test_down_while_delayed_leaves_nothing(bench: Make) -> None:
     made.up()
     delay(made, "hello", "100ms")
     made.down()
-    assert eventually(lambda: not set(detours()) - known, within=2)
+    assert eventually(lambda: not set(detours()) - known, within=15)
     assert made.left() == []

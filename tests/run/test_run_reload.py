@@ -241,10 +241,13 @@ def test_a_new_schema_file_is_applied_and_one_that_was_applied_is_told(bench: Ma
 
 def test_spares_end_with_the_line_however_it_ends(bench: Make) -> None:
     line = worked_on(bench)
-    waiting = eventually(
-        lambda: [pid for pid, what in of(line.folder).items() if "apps.json" in what and spare(pid)]
-    )
-    assert len(waiting) == 2, "each Python process has one"
+    waiting: list[int] = []
+
+    def all_wait() -> bool:
+        waiting[:] = [pid for pid, what in of(line.folder).items() if "apps.json" in what and spare(pid)]
+        return len(waiting) == 2
+
+    assert eventually(all_wait), f"each Python process has one: {waiting}"
     os.kill(line.status()["pid"], signal.SIGKILL)
     assert eventually(lambda: not of(line.folder)), of(line.folder)
     line.up("--reload")

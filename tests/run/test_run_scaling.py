@@ -143,7 +143,7 @@ def test_instances_follow_the_load_and_no_request_fails(bench: Make) -> None:
     assert set(seen) == set(calm) == {200}
     assert "scaled who a: " in events(line) and "requests/s under 40 per instance for 1 s" in events(line)
     assert eventually(
-        lambda: "apps.a-2" not in {each["name"] for each in line.status()["processes"]}, within=5
+        lambda: "apps.a-2" not in {each["name"] for each in line.status()["processes"]}, within=15
     )
 
 
@@ -211,7 +211,7 @@ def test_a_number_given_by_hand_stays_until_it_is_given_back(bench: Make) -> Non
     assert line.run("reload").returncode == 0
     assert instances(line, "who") == 2, "another stack file keeps the number"
     assert run("scale", "who", "--auto", str(line.folder)).returncode == 0
-    assert eventually(lambda: instances(line, "who") == 1, within=6), events(line)
+    assert eventually(lambda: instances(line, "who") == 1, within=15), events(line)
     wrong = run("scale", "who", "3", str(line.folder), "--auto")
     assert wrong.returncode == 2 and "say one of them" in wrong.stderr
 
@@ -294,7 +294,7 @@ def test_a_function_sleeps_until_a_message_waits_and_loses_none(bench: Make) -> 
     handled = line.folder / "handled"
     began = time.time()
     assert httpx.get(f"{at}/publish/1").status_code == 200
-    assert eventually(handled.exists, within=6), events(line)
+    assert eventually(handled.exists, within=15), events(line)
     first = float(handled.read_text().split()[2])
     assert first - began < 2.0, "a second, and what a busy machine adds"
     assert httpx.get(f"{at}/publish/80", timeout=20).status_code == 200
@@ -307,7 +307,7 @@ def test_a_function_sleeps_until_a_message_waits_and_loses_none(bench: Make) -> 
     # A topic keeps what a function that sleeps has not read.
     assert httpx.get(f"{at}/news/publish/3").status_code == 200
     read = line.folder / "read"
-    assert eventually(lambda: read.exists() and read.read_text() == "news 0\nnews 1\nnews 2\n", within=6), (
+    assert eventually(lambda: read.exists() and read.read_text() == "news 0\nnews 1\nnews 2\n", within=15), (
         events(line)
     )
 

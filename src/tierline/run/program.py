@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,8 @@ from tierline.run.state import State, write
 from tierline.run.voice import VARIABLE, Voice
 
 _UNPRIVILEGED = str(Path(__file__).parents[1] / "engines" / "unprivileged.py")
+
+_FRAME = re.compile(r"#\d+:? .*\[?0x[0-9a-f]{6,}")
 
 
 class Program:
@@ -175,7 +178,8 @@ class Program:
                 text = file.read().decode(errors="replace")
         except OSError:
             return ""
-        last = text.strip().splitlines()[-lines:]
+        # A crashed program's stack, by addresses that only its makers can read, would push out why it crashed.
+        last = [line for line in text.strip().splitlines() if not _FRAME.search(line)][-lines:]
         return "\n".join(f"  | {line}" for line in last)
 
 
