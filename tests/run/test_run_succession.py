@@ -205,6 +205,31 @@ def test_a_reload_that_takes_the_leader_away_hands_over(line: Bench) -> None:
     assert writer.acknowledged <= rows(line)
 
 
+def test_replicas_and_databases_come_and_go_beside_a_primary_that_runs(line: Bench) -> None:
+    (line.folder / "stack.py").write_text(stack(0).replace("uses=[ledger, other]", "uses=[ledger]"))
+    line.up()
+    before = url(line, "DATABASE_URL")
+    resize(line, 0)
+    assert line.run("reload").returncode == 0
+    assert write(line, 10, "OTHER_DATABASE_URL") == rows(line, "OTHER_DATABASE_URL")
+    pid = line.process("postgresql")["pid"]
+    with Writer(line) as writer:
+        for replicas in (1, 2, 0, 1):
+            resize(line, replicas)
+            done = line.run("reload")
+            assert done.returncode == 0, done.stderr
+            if replicas:
+                together(line)
+            assert len(line.status()["clusters"]) == min(replicas, 1)
+            so_far = len(writer.acknowledged)
+            assert eventually(lambda: len(writer.acknowledged) > so_far + 20, 10), replicas  # noqa: B023
+    assert writer.acknowledged <= rows(line)
+    assert line.process("postgresql")["pid"] == pid, "it isn't started anew for that"
+    assert url(line, "DATABASE_URL").partition(",")[0] == before.rpartition("/ledger")[0], (
+        "its address is the same"
+    )
+
+
 def test_a_reload_that_nobody_could_follow_is_refused(line: Bench) -> None:
     line.up()
     replica_leads(line, heal=False)

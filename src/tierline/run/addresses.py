@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import msgspec
 
 from tierline.errors import RunError
-from tierline.plan.model import Plan
+from tierline.plan.model import Plan, Role
 from tierline.run.state import State, write
 from tierline.tiers.base import system
 
@@ -63,6 +63,14 @@ def choose(
     start = 20100 + zlib.crc32(str(state.root).encode()) % 11000
     endpoints = {(role.id, endpoint.name) for role in plan.roles.values() for endpoint in role.endpoints}
     found.update({key: address for key, address in kept.items() if key in endpoints})
+    for role in plan.roles.values():
+        for endpoint in role.endpoints:
+            for other in _also(role):
+                key, named = (role.id, endpoint.name), (other, endpoint.name)
+                if key not in found and named in kept and named not in endpoints:
+                    found[key] = kept[named]
+                if f"{key[0]}/{key[1]}" not in before and (told := before.get(f"{other}/{endpoint.name}")):
+                    before[f"{key[0]}/{key[1]}"] = told
     for name in ("https", "http"):
         group = [
             (role, name) for role in plan.entry if any(e.name == name for e in plan.roles[role].endpoints)
@@ -77,6 +85,8 @@ def choose(
     for unit in plan.units:
         shared: dict[str, tuple[str, int]] = {}
         server = system(unit.roles[0].slot, unit.roles[0].system).group == "server"
+        if server:  # what comes to a server that runs is where the server is
+            shared = {key[1]: found[key] for key in found if key[0] in {role.id for role in unit.roles}}
         for role in unit.roles:
             for endpoint in role.endpoints:
                 key = (role.id, endpoint.name)
@@ -96,6 +106,13 @@ def choose(
     addresses = Addresses(found)
     write(path, msgspec.json.encode(addresses.data()).decode())
     return addresses
+
+
+def _also(role: Role) -> list[str]:
+    """What a role is called in a line with more or fewer replicas: it is the same server."""
+    if role.part != "primary":
+        return []
+    return [id for id in (role.name, f"{role.name}.{role.part}") if id != role.id]
 
 
 def _entry_hosts(plan: Plan) -> dict[str, str]:

@@ -109,6 +109,8 @@ async def _change(
             await line.drop(child)
         line.plan, line.addresses, line.context = was
         raise
+    for name in wanted.keys() - set(added) - set(touched):
+        line.children[name].process = wanted[name]  # it runs on as it is, but may have followers now, or none
     if removed and not waited:
         await asyncio.sleep(_DRAIN)
     # Those in front are told: what an instance is still answering may take its time.

@@ -57,11 +57,11 @@ async def take_over(
     """Who has ended is succeeded by a follower, and everybody is told. False: it could not; then all is as it was,
     the old leader runs again, and leads."""
     marker, before = Path(cluster(old).marker), old.process.name
-    write(marker, new.process.name + "\n")
+    write(marker, new.process.name + "\n", lasting=True)  # before anything is acknowledged there
     if await output(cluster(new).promote) is None:
         # It may lead all the same, with an answer that came too late: there must never be two.
         await new.fence()
-        write(marker, before + "\n")
+        write(marker, before + "\n", lasting=True)
         old.release()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(old.ready.wait(), DEADLINE)

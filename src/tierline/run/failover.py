@@ -75,6 +75,8 @@ class Keeper:
         """Files of who leads when it waits for nobody."""
         self._asked = 0.0
         self._silent = 0
+        self._missing = ""
+        """Who was told to be missing when the leader was lost."""
         self._seen: dict[str, float] = {}
         """When each follower received something last."""
         self._followers: tuple[Follower, ...] = ()
@@ -92,7 +94,7 @@ class Keeper:
             if leader is None:
                 continue
             if not leader.ready.is_set():
-                if self.together and _lost(leader) and self._ready():
+                if self.together and _lost(leader) and self._complete():
                     await self._replace(leader)
                 continue
             self._led = (leader, leader.began)
@@ -128,7 +130,7 @@ class Keeper:
         elif leader.ready.is_set():
             self._silent += 1
             self._asked = 0.0
-        if self._silent >= _SILENT and self.together:
+        if self._silent >= _SILENT and self.together and self._complete():
             await self._replace(leader)
 
     def status(self) -> dict[str, Any] | None:
@@ -165,6 +167,18 @@ class Keeper:
         """Followers that answer."""
         leader = self.leader
         return [child for child in self._members.values() if child is not leader and child.ready.is_set()]
+
+    def _complete(self) -> bool:
+        """Whether all answer who may have confirmed something: then the furthest of them has everything."""
+        ready = {child.process.name for child in self._ready()}
+        missing = ", ".join(sorted(self._by - ready))
+        if missing != self._missing:
+            self._missing = missing
+            if missing:
+                self._tell(
+                    "failover", self._name, f"nobody takes over: {missing} may have more, and doesn't answer"
+                )
+        return bool(ready) and not missing
 
     async def _following(self, leader: Child) -> set[str] | None:
         """Who receives what the leader writes as it writes it; None: it didn't say."""
@@ -211,7 +225,7 @@ class Keeper:
             await self._part(child)
         self._stop_joining()
         self.together, self._with, self._asked, self._silent = False, None, 0.0, 0
-        self._seen, self._followers = {}, ()
+        self._seen, self._followers, self._missing = {}, (), ""
 
     def _stop_joining(self) -> None:
         if self._joining is not None:

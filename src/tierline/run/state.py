@@ -149,10 +149,19 @@ class State:
         return path
 
 
-def write(path: Path, text: str, mode: int = 0o600) -> None:
-    """Write a file so that readers see the old or the new one, never half of it."""
+def write(path: Path, text: str, mode: int = 0o600, *, lasting: bool = False) -> None:
+    """Write a file so that readers see the old or the new one, never half of it. lasting: also after a power cut."""
     temporary = path.with_name(f".{path.name}.new")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
+        if lasting:
+            file.flush()
+            os.fsync(file.fileno())
     temporary.replace(path)
+    if lasting:
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
