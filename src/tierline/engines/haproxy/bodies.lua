@@ -1,26 +1,13 @@
 -- JSON bodies shaped on their way. HAProxy keeps no more of a body than one buffer, so a service takes such a request
--- over: it reads the body whole, sends what became of it to the gateway's own second frontend, which balances, tries
--- again and waits as ever, and hands the answer out: an answer that is to be shaped whole, any other piece by piece.
--- After json.lua and shape.lua; `settings` is what bodies.py writes.
+-- over: it reads the body whole, sends on what became of it, and hands the answer out: an answer that is to be shaped
+-- whole, any other piece by piece. After json.lua, shape.lua, onward.lua and mirror.lua; `settings` is what onward.py
+-- writes.
 
 local LARGEST = 1048576  -- of an answer that is shaped: as Envoy's
-local BODIES = { POST = true, PUT = true, PATCH = true }
-local OWN = {
-  ["connection"] = true, ["content-length"] = true, ["expect"] = true, ["keep-alive"] = true, ["te"] = true,
-  ["transfer-encoding"] = true, ["upgrade"] = true,
-}
 local UNSHAPED = {
   ["accept-ranges"] = true, ["content-digest"] = true, ["content-length"] = true, ["content-md5"] = true,
   ["digest"] = true, ["repr-digest"] = true,
 }
-
--- Headers by name as HAProxy gives them (values from 0), behind the names that Envoy's have.
-local function named(headers, path)
-  return { get = function(_, name)
-    if name == ":path" then return path end
-    return headers[name] and headers[name][0]
-  end }
-end
 
 local function problem(status, title, detail, trace)
   local about = detail and ',"detail":"' .. escaped(detail) .. '"' or ""
@@ -56,72 +43,6 @@ local function received(applet)
     size = size + #piece
     if size > settings.most then return nil end
     pieces[#pieces + 1] = piece
-  end
-end
-
--- The way on
-
-local function sent(socket, applet, route, headers, body)
-  local lines = { ("%s %s HTTP/1.1"):format(applet.method, applet.path .. (applet.qs ~= "" and "?" .. applet.qs or "")) }
-  for name, values in pairs(headers) do
-    if not OWN[name] then
-      for number = 0, #values do lines[#lines + 1] = name .. ": " .. values[number] end
-    end
-  end
-  lines[#lines + 1] = "x-tierline-to: " .. applet:get_var("txn.up")
-  lines[#lines + 1] = "x-tierline-route: " .. route.name
-  lines[#lines + 1] = "connection: close"
-  if body ~= "" or BODIES[applet.method] then lines[#lines + 1] = "content-length: " .. #body end
-  return socket:send(table.concat(lines, "\r\n") .. "\r\n\r\n" .. body)
-end
-
--- The head of an answer: status, reason, and headers by name and as a list.
-local function head(socket)
-  while true do
-    local line = socket:receive("*l")
-    local status, reason = (line or ""):match("^HTTP/1%.1 (%d%d%d) ?(.*)$")
-    if status == nil then return nil end
-    local headers, listed = {}, {}
-    while true do
-      line = socket:receive("*l")
-      if line == nil then return nil end
-      local name, text = line:match("^([^:]+): ?(.*)$")
-      if name == nil then break end
-      name = name:lower()
-      headers[name] = headers[name] or { [0] = text }
-      if not OWN[name] then listed[#listed + 1] = { name, text } end
-    end
-    status = tonumber(status)
-    if status >= 200 then return status, reason, headers, listed, named(headers) end
-  end
-end
-
--- Pieces of an answer's body, until nil; the second value says whether that was its end.
-local function pieces(socket, status, headers)
-  if status == 204 or status == 304 then return function() return nil, true end end
-  if headers["transfer-encoding"] then
-    local left = 0
-    return function()
-      if left == 0 then
-        local size = tonumber((socket:receive("*l") or ""):match("^%x+") or "", 16)
-        if size == nil then return nil, false end
-        if size == 0 then return nil, true end
-        left = size
-      end
-      local piece = socket:receive(math.min(left, 65536))
-      if piece == nil then return nil, false end
-      left = left - #piece
-      if left == 0 then socket:receive("*l") end
-      return piece
-    end
-  end
-  local left = tonumber(headers["content-length"] and headers["content-length"][0] or "0")
-  return function()
-    if left == 0 then return nil, true end
-    local piece = socket:receive(math.min(left, 65536))
-    if piece == nil then return nil, false end
-    left = left - #piece
-    return piece
   end
 end
 
@@ -182,17 +103,17 @@ local function serve(applet, route)
     if not good then return refuse(applet, 400, "the body is no JSON: " .. why(made), "body") end
     body, headers["content-type"] = made, { [0] = "application/json" }
   end
-  local socket = core.tcp()
-  socket:settimeout(route.timeout + 2)
-  if not (socket:connect("unix@bodies.sock") and sent(socket, applet, route, headers, body)) then
-    socket:close()
-    return refuse(applet, 502, nil, "no way on")
-  end
+  local target = applet.path .. (applet.qs ~= "" and "?" .. applet.qs or "")
+  local request = { method = applet.method, target = target, headers = headers, body = body }
+  local to = applet:get_var("txn.mirror")
+  if to then copy(request, to, route.name) end
+  local socket = onward(request, applet:get_var("txn.up"), route.name, route.timeout + 2)
+  if not socket then return refuse(applet, 502, nil, "no way on") end
   local good, about = pcall(answered, applet, socket, route)
   socket:close()
   if not good then error(about, 0) end
 end
 
 for _, route in ipairs(settings.routes) do
-  core.register_service("bodies_" .. route.name, "http", function(applet) serve(applet, route) end)
+  core.register_service("onward_" .. route.name, "http", function(applet) serve(applet, route) end)
 end

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from tierline.engines.context import Context
-from tierline.engines.haproxy import bodies, callers, limits, login
+from tierline.engines.haproxy import callers, limits, login, onward
 from tierline.engines.haproxy.engine import Fragment, trace
 from tierline.engines.haproxy.parts import door, hosts, servers
 from tierline.engines.haproxy.serving import document
@@ -27,10 +27,9 @@ class HAProxyGateway(System):
     engine = "haproxy"
     measures = True
     levels = frozenset({"runs"})
-    supports = frozenset(FEATURES) - {"mirror", "retry_budget", "mtls_san"}
+    supports = frozenset(FEATURES) - {"retry_budget", "mtls_san"}
     lacks = {
         "mtls_san": "HAProxy 2.8 reads a certificate's subject only, not its alternative names; use gateway=envoy",
-        "mirror": "HAProxy has no way to copy requests without a helper program; use gateway=envoy",
         "retry_budget": "retries are bounded per request only; use gateway=envoy",
     }
     endpoints = {"http": "http", "mtls": "https"}
@@ -42,14 +41,14 @@ class HAProxyGateway(System):
         forwarded = "http-request set-header X-Forwarded-For %[src]" if entry else "option forwardfor if-none"
         rules, tables, files, counters = _policies(role, context)
         table = routes(role, context.plan)
-        shaped = _shaped(table)
+        detours = _detours(table)
         served = ""
         if settings.get("document"):
             folder = context.folder(context.unit_of(role.id))
             served, more = document(name, settings["openapi"], settings["document"], folder)
             files |= more
-        if shaped:
-            files |= bodies.program(shaped, settings["max_body"], context.folder(context.unit_of(role.id)))
+        if detours:
+            files |= onward.program(detours, settings["max_body"], context.folder(context.unit_of(role.id)))
         # fmt: off
         frontend = f"""\
 frontend {name}
@@ -63,7 +62,7 @@ frontend {name}
     http-request set-var(txn.client) {"src" if entry else "req.hdr_ip(x-forwarded-for,-1)"}
     # One spelling of each path, so that a rule holds for all of them: %61 is an a (RFC 3986, 6.2.2.2).
     http-request normalize-uri percent-decode-unreserved
-{bodies.ASKED if shaped else ""}\
+{onward.ASKED if detours else ""}\
 {callers.refuse(400, "path", _ODD)}\
 {rules}\
 {served}\
@@ -72,10 +71,10 @@ frontend {name}
 {_changes(settings["request"], settings["response"], "")}\
 {"".join(_breaker(name, up, settings["concurrency"]) for up in role.upstreams)}\
 {"    " + settings["raw"] + chr(10) if settings["raw"] else ""}\
-{bodies.rules(shaped) if shaped else callers.UNBOUNDED}\
+{onward.rules(detours) if detours else callers.UNBOUNDED}\
     use_backend {name}-%[var(txn.up)]
 
-{bodies.behind(name) if shaped else ""}"""
+{onward.behind(name) if detours else ""}"""
         # fmt: on
         for up, targets in role.upstreams.items():
             frontend += (
@@ -96,17 +95,19 @@ frontend {name}
         )
 
 
-def _shaped(table: list[Routed]) -> list[bodies.Shaped]:
+def _detours(table: list[Routed]) -> list[onward.Detour]:
     return [
-        bodies.Shaped(
+        onward.Detour(
             name=f"r{number}",
             path=route.path if route.match == "template" else "",
             timeout=route.timeout,
             request=route.request_body,
             response=route.response_body,
+            mirror=route.mirror["to"] if route.mirror else "",
+            percent=route.mirror["percent"] if route.mirror else 100,
         )
         for number, route in enumerate(table)
-        if route.request_body is not None or route.response_body is not None
+        if route.request_body is not None or route.response_body is not None or route.mirror
     ]
 
 

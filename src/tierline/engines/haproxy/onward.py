@@ -1,7 +1,9 @@
-"""JSON bodies shaped by templates, as rules of an HAProxy frontend, a second frontend and a program: see bodies.lua."""
+"""Requests that a program in Lua sends on, as rules of an HAProxy frontend and a second frontend: those whose JSON bodies
+are shaped by templates (bodies.lua), and copies for a mirror (mirror.lua)."""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +16,8 @@ from tierline.engines.lua import library
 from tierline.engines.lua.templates import shape
 
 
-class Shaped(msgspec.Struct, kw_only=True):
-    """A route whose bodies are shaped."""
+class Detour(msgspec.Struct, kw_only=True):
+    """A route that the program has to do with."""
 
     name: str
     path: str
@@ -25,9 +27,12 @@ class Shaped(msgspec.Struct, kw_only=True):
     request: Any = None
     response: Any = None
     """Templates; None: left alone."""
+    mirror: str = ""
+    """Who gets copies, and of how many percent of the requests."""
+    percent: int = 100
 
 
-def program(routes: Sequence[Shaped], most: int, folder: Path) -> dict[str, str]:
+def program(routes: Sequence[Detour], most: int, folder: Path) -> dict[str, str]:
     """The file of the program. most: bytes of the largest request."""
     told = ""
     for route in routes:
@@ -40,21 +45,37 @@ def program(routes: Sequence[Shaped], most: int, folder: Path) -> dict[str, str]
     head = (
         f"local PAUSE = core.yield\nlocal settings = {{\n  most = {most},\n  routes = {{\n{told}  }},\n}}\n"
     )
-    text = "\n".join([head, library("json", "shape"), Path(__file__).with_name("bodies.lua").read_text()])
-    return {str(folder / "bodies.lua"): text}
+    text = "\n".join([head, library("json", "shape"), *_program()])
+    return {str(folder / "onward.lua"): text}
+
+
+@functools.cache
+def _program() -> tuple[str, ...]:
+    return tuple(
+        Path(__file__).with_name(f"{name}.lua").read_text() for name in ("onward", "mirror", "bodies")
+    )
 
 
 ASKED = "    http-request set-var(txn.asked) pathq\n"
 """The address as the client wrote it, which templates speak of. Before any rule changes it."""
 
 
-def rules(routes: Sequence[Shaped]) -> str:
+def rules(routes: Sequence[Detour]) -> str:
     """Rules that hand requests over, once it is known which route is theirs. The last of a frontend."""
     lines = ""
     for route in routes:
-        mine = f"{{ var(txn.route) -m str {route.name} }}"
-        which = "!METH_HEAD" if route.response is not None else "{ method POST PUT PATCH }"
-        lines += f"    http-request set-var(txn.shape) str({route.name}) if {mine} {which} !{{ req.hdr(upgrade) -m found }}\n"
+        mine = f"{{ var(txn.route) -m str {route.name} }} !{{ req.hdr(upgrade) -m found }}"
+        take = f"    http-request set-var(txn.shape) str({route.name}) if {mine}"
+        if route.mirror:
+            some = f" {{ rand(100) lt {route.percent} }}" if route.percent < 100 else ""
+            lines += f"    http-request set-var(txn.mirror) str({route.mirror}) if {mine}{some}\n"
+            # Both are sent the body, so it is read whole.
+            lines += f"{take} {{ var(txn.mirror) -m found }} {{ req.hdr_val(content-length) gt 0 }}\n"
+            lines += f"{take} {{ var(txn.mirror) -m found }} {{ req.hdr(transfer-encoding) -m found }}\n"
+        if route.response is not None:
+            lines += f"{take} !METH_HEAD\n"
+        elif route.request is not None:
+            lines += f"{take} {{ method POST PUT PATCH }}\n"
         if route.response is not None:
             # What is compressed, or a part of a whole, can't be shaped; how long it will be, nobody knows.
             lines += (
@@ -65,16 +86,18 @@ def rules(routes: Sequence[Shaped]) -> str:
     lines += "    http-response del-header content-length if { var(txn.headed) -m bool }\n"
     # What is read whole is bounded while it is read.
     lines += refuse(411, "no length", "{ req.hdr(transfer-encoding) -m found } !{ var(txn.shape) -m found }")
+    if any(route.mirror for route in routes):
+        lines += "    http-request lua.mirror if { var(txn.mirror) -m found } !{ var(txn.shape) -m found }\n"
     for route in routes:
-        lines += f"    http-request use-service lua.bodies_{route.name} if {{ var(txn.shape) -m str {route.name} }}\n"
+        lines += f"    http-request use-service lua.onward_{route.name} if {{ var(txn.shape) -m str {route.name} }}\n"
     return lines
 
 
 def behind(name: str) -> str:
     """The second frontend, for the program alone: it knows already where a request goes."""
     return f"""\
-frontend {name}-bodies
-    bind unix@bodies.sock mode 600
+frontend {name}-onward
+    bind unix@onward.sock mode 600
     no log
 {errors()}\
     http-request set-var(txn.trace) req.hdr(traceparent),field(2,-)
