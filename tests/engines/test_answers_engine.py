@@ -234,9 +234,11 @@ def test_wrong_records_are_told(tmp_path: Path) -> None:
 
 
 def test_raw_configuration(tmp_path: Path) -> None:
-    assert process(tmp_path, raw={"udp_size": 1400})[1]["udp_size"] == 1400
-    with pytest.raises(EngineError, match="typo"):
-        process(tmp_path, raw={"typo": 1})
+    at = {"raw_at": "DNS(raw=) at stack.py:7"}
+    assert process(tmp_path, raw='{"udp_size": 1400}', **at)[1]["udp_size"] == 1400
+    for wrong in ('{"typo": 1}', "[]", "udp_size: 1400"):
+        with pytest.raises(EngineError, match=r"stack\.py:7"):
+            process(tmp_path, raw=wrong, **at)
 
 
 def test_tables_go_both_ways() -> None:

@@ -117,6 +117,8 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     roles: tuple[str, ...] = ()
     files: dict[str, str] = {}
     """Absolute path → text, written with mode 0600 before `check` and the start."""
+    raw: dict[str, str] = {}
+    """Lines of the stack's own in its configuration, by where the stack has them."""
     certificates: tuple[str, ...] = ()
     """Those of `files` that hold a certificate which is renewed while it runs: engines/<engine>/live.py is told."""
     folders: tuple[str, ...] = ()

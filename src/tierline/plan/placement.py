@@ -12,11 +12,13 @@ analytics                one
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from tierline.errors import PlanError
+from tierline.intent import Intent
 from tierline.plan.model import Endpoint, Role, Upstream
 from tierline.stack import Stack
 from tierline.tiers.base import System, system, tier_of
@@ -64,21 +66,30 @@ def place(stack: Stack, line: Line) -> list[Role]:
 
 def _edge(stack: Stack, line: Line) -> Iterable[Role]:
     if stack.dns is not None:
-        world = {**stack.dns.data(), "places": table(stack.region)}
+        world = {**_said(stack.dns), "places": table(stack.region)}
         yield _role(line, "dns", "dns", world, region=stack.region)
     if stack.cdn is not None:
         for region in line.places:
-            yield _role(line, "cdn", "cdn", stack.cdn.data(), region=region, place=region)
+            yield _role(line, "cdn", "cdn", _said(stack.cdn), region=region, place=region)
         if stack.cdn.assets is not None or stack.cdn.buckets:
             for zone in stack.zones:
                 yield _role(
-                    line, "cdn", "assets", stack.cdn.data(), region=stack.region, zone=zone, part="origin"
+                    line, "cdn", "assets", _said(stack.cdn), region=stack.region, zone=zone, part="origin"
                 )
     for tier in PATH[1:]:
         intent = getattr(stack, tier)
         if intent is not None:
             for zone in stack.zones:
-                yield _role(line, tier, tier, intent.data(), region=stack.region, zone=zone)
+                yield _role(line, tier, tier, _said(intent), region=stack.region, zone=zone)
+
+
+def _said(intent: Intent) -> dict[str, Any]:
+    """The intent as data, with where the stack has its raw lines, for who says that they are wrong."""
+    said = intent.data()
+    if said.get("raw"):
+        file, line = intent.__dict__["__where__"]
+        said["raw_at"] = f"{type(intent).__name__}(raw=) at {Path(file).name}:{line}"
+    return said
 
 
 def _apps(stack: Stack, line: Line) -> Iterable[Role]:

@@ -45,7 +45,15 @@ def engine(name: str) -> Engine:
 
 def processes(plan: Plan, context: LocalContext) -> list[Process]:
     """Every process of the plan, as data. Raises EngineError for a program that isn't installed."""
-    return [process for unit in plan.units for process in engine(unit.engine).processes(unit, context)]
+    found = []
+    for unit in plan.units:
+        said = [role.settings for role in unit.roles if role.settings.get("raw") and role.part != "origin"]
+        raw = {each["raw_at"]: each["raw"] for each in said}
+        found += [
+            msgspec.structs.replace(process, raw=raw)
+            for process in engine(unit.engine).processes(unit, context)
+        ]
+    return found
 
 
 def ordered(plan: Plan, listed: list[Process]) -> list[Process]:

@@ -19,6 +19,7 @@ from typing import Any
 
 from tierline.engines.base import Process, Step
 from tierline.errors import EngineError, RunError
+from tierline.run.raw import blamed
 from tierline.run.state import State, write
 from tierline.run.voice import VARIABLE, Voice
 
@@ -129,7 +130,7 @@ class Program:
         if process.returncode != 0:
             said = output.decode(errors="replace").strip()
             raise EngineError(
-                f"{self.process.name}: {self.process.engine} refuses its configuration:\n{said}"
+                f"{self.process.name}: {self.process.engine} refuses its configuration:\n{said}{blamed(said, self.process)}"
             )
 
     def launch(

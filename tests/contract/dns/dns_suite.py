@@ -19,6 +19,7 @@ import dns.message
 import dns.query
 import dns.rcode
 import dns.rdatatype
+import dns.zone
 import pytest
 from dns_line import DNSLine
 
@@ -69,6 +70,7 @@ ROUTES: dict[str, Any] = {
     "geography": {"route": Geography({"IE": EU, "EU": AP, "NA": US, "default": Failover((AP, US))})},
     "failover": {"route": Failover((US, AP, EU))},
     "table": {"route": Latency(table={f"{EU}/{AP}": 1, f"{EU}/{EU}": 9})},
+    "open": {"route": Simple(), "transfers": ["127.0.0.9/32"]},
 }
 """The lines of the suite: each asks for one policy, the first for all records too."""
 
@@ -275,6 +277,37 @@ class NameServiceContract:
         query = dns.message.make_query("cinema.test", "AXFR")
         answer = dns.query.tcp(query, line.host, port=line.port, timeout=3)
         assert answer.rcode() in (dns.rcode.REFUSED, dns.rcode.NOTAUTH) and not answer.answer
+
+    @needs("transfers")
+    def test_who_may_transfer_gets_the_whole_zone(self) -> None:
+        line = self.line("open")
+        zone = dns.zone.from_xfr(
+            dns.query.xfr(line.host, "cinema.test", port=line.port, source="127.0.0.9", lifetime=5)
+        )
+        kinds = {(str(name), dns.rdatatype.to_text(each.rdtype)) for name, each in zone.iterate_rdatasets()}
+        assert kinds >= {
+            ("@", "SOA"),
+            ("@", "NS"),
+            ("@", "A"),
+            ("@", "MX"),
+            ("mail", "AAAA"),
+            ("_sip._tcp", "SRV"),
+        }
+        query = dns.message.make_query("cinema.test", "AXFR")
+        answer = dns.query.tcp(query, line.host, port=line.port, timeout=3)
+        assert answer.rcode() in (dns.rcode.REFUSED, dns.rcode.NOTAUTH) and not answer.answer
+
+    @needs("raw")
+    def test_what_is_raw_counts(self) -> None:
+        def shape(line: DNSLine) -> tuple[bool, bool]:
+            cut = bool(line.ask("middle.cinema.test", "TXT", payload=1232).flags & dns.flags.TC)
+            return cut, bool(line.ask("cinema.test", "MX").additional)
+
+        raw = {
+            "embedded": '{"udp_size": 700}', "bind9": "minimal-responses yes;", "powerdns": "udp-truncation-threshold=700",
+        }  # fmt: skip
+        ROUTES["raw"] = {"route": Simple(), "raw": raw[self.system]}
+        assert shape(self.line("raw")) != shape(self.line("open"))
 
     def test_any_gives_nothing_to_amplify(self) -> None:
         line = self.line()

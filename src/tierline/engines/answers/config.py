@@ -198,6 +198,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Networks without a rate limit, and whose sampled queries are written as hops."""
     transfer: list[str] = []
     """Networks that may ask for AXFR."""
+    raw: str = ""
+    """For a server whose files a keeper writes: more lines of them, as they are."""
     rate: Rate = Rate()
     tcp: Tcp = Tcp()
     udp_size: int = 1232

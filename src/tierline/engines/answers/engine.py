@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,19 @@ def _joined(host: str, port: int) -> str:
 def written(config: Config) -> str:
     """The configuration's file."""
     return msgspec.json.format(msgspec.json.encode(config), indent=1).decode()
+
+
+def _fields(raw: str, unit: Unit) -> dict[str, Any]:
+    """The fields that the stack gives as they are. Raises EngineError when they are none."""
+    try:
+        found = json.loads(raw or "{}")
+        if isinstance(found, dict):
+            return found
+        why = f"it is a {type(found).__name__}"
+    except ValueError as error:
+        why = str(error)
+    at = ", ".join(role.settings["raw_at"] for role in unit.roles if role.settings.get("raw"))
+    raise EngineError(f"{at}: for dns=embedded it must be a JSON object of its configuration's fields: {why}")
 
 
 class Answers:
@@ -57,12 +71,18 @@ class Answers:
             "region": unit.region or context.plan.region,
         }
         for role in unit.roles:
-            data |= role.settings.get("raw") or {}
+            data["transfer"] = [*data.get("transfer", []), *role.settings.get("transfers", ())]
+        data["raw"] = "\n".join(role.settings["raw"] for role in unit.roles if role.settings.get("raw"))
+        if unit.engine == self.name:
+            data |= _fields(data.pop("raw"), unit)
         try:
             config = msgspec.convert(data, Config)
             check(config)
         except (ConfigError, msgspec.ValidationError) as error:
-            raise EngineError(f"dns {', '.join(role.id for role in unit.roles)}: {error}") from None
+            own = [f" (with {role.settings['raw_at']})" for role in unit.roles if role.settings.get("raw")]
+            raise EngineError(
+                f"dns {', '.join(role.id for role in unit.roles)}: {error}{''.join(own)}"
+            ) from None
         return config
 
     def processes(self, unit: Unit, context: Context) -> list[Process]:

@@ -106,7 +106,8 @@ options {{
     masterfile-format text;
     version none;
     hostname none;
-{limit}}};
+{limit}{config.raw}
+}};
 controls {{ }};
 logging {{
     channel ours {{ stderr; severity warning; print-severity yes; }};

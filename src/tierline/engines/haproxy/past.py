@@ -11,15 +11,13 @@ from typing import Any
 
 from tierline.engines.context import Context
 from tierline.engines.haproxy.parts import servers
+from tierline.engines.unkeyed import UNKEYED
 from tierline.plan.model import Role, Upstream
 from tierline.plan.past import HEADER, SECONDS
 
 HOP = ',"tierline.passed":"%[var(txn.past)]"'
 """The attribute of a hop that says whom it passed by: a hop of its own (trips/normalise.py)."""
-_FIELDS = (
-    "te|upgrade|keep-alive|proxy|proxy-connection|forwarded|x-host|x-original-url|x-rewrite-url|"
-    "x-http-method-override|x-forwarded-(host|port|prefix)"
-)
+_FIELDS = "|".join(["te", "upgrade", "keep-alive", "proxy-connection", *(name.lower() for name in UNKEYED)])
 """What nginx.config.pass_on() takes out of a request."""
 _ENDING = "server|x-tierline-(born|control|past)|x-accel-.*"
 """What ends at a cache in an answer."""

@@ -12,10 +12,12 @@ from __future__ import annotations
 import json
 import re
 import socket
+import subprocess
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tierline.engines import binaries
 from tierline.engines.answers.config import Config
 from tierline.engines.answers.outcomes import Line, World
 from tierline.engines.sockets import short
@@ -45,8 +47,13 @@ def render(config: Config, world: World, folder: Path) -> dict[str, str]:
 
 
 def problem(folder: Path) -> str:
-    """PowerDNS has no checker of its own for these files; all in them comes from a checked configuration."""
-    return ""
+    """Its checker looks at pdns.conf alone; what is in the zones comes from a checked configuration."""
+    program = binaries.find("powerdns", commands=("pdns_server",), install="apt-get install pdns-server").path
+    done = subprocess.run(
+        [program, "--config-dir=.", "--config=check"], cwd=folder, capture_output=True, text=True, check=False,
+        timeout=_TIMEOUT,
+    )  # fmt: skip
+    return (done.stdout + done.stderr).strip() if done.returncode else ""
 
 
 def tell(folder: Path) -> bool:
@@ -103,4 +110,5 @@ cache-ttl=0
 query-cache-ttl=0
 negquery-cache-ttl=0
 zone-cache-refresh-interval=0
+{config.raw}
 """

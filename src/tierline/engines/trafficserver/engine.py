@@ -99,6 +99,8 @@ class TrafficServer:
             files={str(path): text for path, text in files.items()},
             folders=tuple(str(folder / name) for name in ("", "etc", "cache", "run", "share", "logs")),
             unprivileged=True,
+            # What it doesn't look at: names in records.config that it doesn't know.
+            check=(self.binary().path, f"--run-root={_HERE}/runroot.yaml", "-C", "verify_config"),
             # It writes its log only into files that it began itself.
             after_ready=leads,
             ready=Probe(kind="tcp", target=f"{host}:{port}"),

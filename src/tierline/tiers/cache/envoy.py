@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
 from tierline.engines.context import Context
-from tierline.engines.envoy import caching
+from tierline.engines.envoy import caching, raw
 from tierline.engines.envoy.clusters import cluster, targets
 from tierline.engines.envoy.listeners import Fragment
 from tierline.plan.model import Role
@@ -53,8 +51,7 @@ class EnvoyCache(System):
             stale_if_error=settings["stale_if_error"],
         )
         filters = caching.filters(store)
-        if settings["raw"]:
-            filters += json.loads(settings["raw"])
+        filters += raw.filters(role)
         return Fragment(
             role=role,
             filters=filters,

@@ -32,7 +32,11 @@ class HTTPCache(Intent):
     )
     memory: Size = setting("Memory for keys and metadata.", default="16MiB")
     disk: Size = setting("Disk for bodies.", default="256MiB")
-    raw: str | None = setting("Engine configuration added as it is (nginx: into the location).", default=None)
+    raw: str | None = setting(
+        "Engine configuration added as it is (nginx: into the location; Varnish: at the end of vcl_recv; Squid: lines "
+        "of squid.conf; Traffic Server: lines of records.config; Envoy: a JSON list of HTTP filters).",
+        default=None,
+    )
 
     def features(self) -> dict[str, str]:
         """What this intent asks of its system, by feature, with the field that asks for it."""

@@ -34,6 +34,7 @@ class CloudFront(System):
     supports = frozenset(
         {"pull", "assets", "tls", "http2", "http3", "collapsing", "ranges", "countries", "buckets"}
     )
+    lacks = {"raw": "CloudFront takes no raw configuration: raw= is left out"}
     endpoints = {"http": "http", "https": "https"}
     stand_in = "nginx"
 
@@ -151,8 +152,6 @@ def _distribution(roles: Sequence[Role], template: Template) -> None:
                 "S3OriginConfig": {"OriginAccessIdentity": ""},
             }
         )
-    if role.settings["raw"]:
-        template.note("cdn: CloudFront takes no raw configuration; raw= is left out")
     _cache_policy(template)
     template.add(
         "edge",

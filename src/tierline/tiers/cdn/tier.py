@@ -113,7 +113,9 @@ class CDN(Intent):
     )
     size: Size = setting("Disk that one place may use for copies.", default="256MiB")
     raw: str | None = setting(
-        "Engine configuration added as it is (for nginx: into the server block).", default=None
+        "Engine configuration added as it is (nginx: into the server block; Varnish and Traffic Server: into the "
+        "frontend of the HAProxy before them).",
+        default=None,
     )
 
     def check(self) -> None:
@@ -136,6 +138,8 @@ class CDN(Intent):
             asked["buckets"] = "buckets="
         if self.countries is not None:
             asked["countries"] = "countries="
+        if self.raw is not None:
+            asked["raw"] = "raw="
         if self.shield is not None:
             asked["shield"] = f"shield={self.shield!r}"
         for rule in self.rules:
@@ -169,6 +173,7 @@ FEATURES: dict[str, str] = {
     "purge_tag": "purge of all that carries a tag",
     "stale_while_revalidate": "stale copies while a fresh one is fetched",
     "stale_if_error": "stale copies while the origin fails",
+    "raw": "configuration of the engine's own, checked by it",
     "websocket": "upgraded connections, past the copies",
 }
 """What a system of this tier may support, and what that means."""

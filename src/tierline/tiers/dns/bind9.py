@@ -10,8 +10,10 @@ class Bind9(System):
     engine = "bind9"
     levels = frozenset({"runs"})
     supports = frozenset(
-        {"simple", "multivalue", "latency", "geography", "failover", "health_checks", "rate_limit"}
-    )
+        {
+            "simple", "multivalue", "latency", "geography", "failover", "health_checks", "rate_limit", "transfers", "raw",
+        }
+    )  # fmt: skip
     lacks = {
         "weighted": "BIND gives all of a name's addresses in random order, so all places get the same share; "
         "use dns=powerdns or dns=embedded",

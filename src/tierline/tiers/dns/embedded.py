@@ -12,7 +12,7 @@ class EmbeddedDNS(System):
     supports = frozenset(
         {
             "simple", "multivalue", "latency", "weighted", "geography", "failover", "health_checks", "ecs",
-            "rate_limit", "hops",
+            "rate_limit", "transfers", "raw", "hops",
         }
     )  # fmt: skip
     endpoints = {"dns": "dns"}

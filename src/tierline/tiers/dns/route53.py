@@ -19,7 +19,8 @@ class Route53(System):
     title = "Route 53"
     levels = frozenset({"deploys"})
     supports = frozenset({"simple", "multivalue", "latency", "health_checks", "ecs"})
-    lacks = {"weighted": _ONE_ENTRY, "geography": _ONE_ENTRY, "failover": _ONE_ENTRY}
+    lacks = {"weighted": _ONE_ENTRY, "geography": _ONE_ENTRY, "failover": _ONE_ENTRY,
+        "transfers": "Route 53 transfers no zones", "raw": "Route 53 takes no raw configuration"}  # fmt: skip
     endpoints = {"dns": "dns"}
     stand_in = "embedded"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any, ClassVar
 
 from tierline.intent import Duration, Intent, setting
@@ -17,9 +18,19 @@ FEATURES = {
     "health_checks": "a place that is down is taken out of the answers, and put back",
     "ecs": "clients are where their subnet is (EDNS client subnet), not where their resolver is",
     "rate_limit": "strangers get only so many answers per second",
+    "transfers": "the whole zone for whom the stack lets have it (AXFR), and for nobody else",
+    "raw": "configuration of the engine's own, checked by it",
     "hops": "the server itself tells which policy spoke, in the trip",
 }
 """What a system may support, by name."""
+
+
+def _network(value: str) -> str | None:
+    try:
+        ipaddress.ip_network(value)
+    except ValueError:
+        return "networks such as 192.0.2.53/32"
+    return None
 
 
 class Route(Intent):
@@ -123,6 +134,16 @@ class DNS(Intent):
     )
     ttl: Duration = setting("Time to live of the answers.", default="10s")
     records: tuple[Record, ...] = setting("More records of the zone.", default=())
+    transfers: tuple[str, ...] = setting(
+        "Networks that may have the whole zone (AXFR), such as a secondary's 192.0.2.53/32. Default: nobody.",
+        default=(),
+        allowed=_network,
+    )
+    raw: str | None = setting(
+        "Engine configuration added as it is (embedded: a JSON object of its configuration's fields; BIND: into "
+        "`options`; PowerDNS: lines of pdns.conf).",
+        default=None,
+    )
     registration: Registration | None = setting(
         "How the domain would be registered; `tierline domain` shows the plan.", default=None
     )
@@ -141,4 +162,8 @@ class DNS(Intent):
             )
         if self.health is not None:
             asked["health_checks"] = f"health={self.health!r}"
+        if self.transfers:
+            asked["transfers"] = "transfers="
+        if self.raw is not None:
+            asked["raw"] = "raw="
         return asked

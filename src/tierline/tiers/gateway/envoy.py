@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from tierline.engines.context import Context
-from tierline.engines.envoy import bodies, callers, limits, shared_limits
+from tierline.engines.envoy import bodies, callers, limits, raw, shared_limits
 from tierline.engines.envoy.clusters import cluster, targets, thresholds
 from tierline.engines.envoy.listeners import Fragment
 from tierline.engines.envoy.replies import PROBLEMS
@@ -173,9 +172,7 @@ def _filters(settings: dict[str, Any], role: Role, context: Context) -> list[dic
             filters.append(limits.header_filter(any(each["match"] is None for each in early)))
     if any(_shapes(route) for route in routes(role, context.plan)):
         filters.append(bodies.filter())
-    if settings["raw"]:
-        filters += json.loads(settings["raw"])
-    return filters
+    return filters + raw.filters(role)
 
 
 def _buffer(most: int) -> dict[str, Any]:

@@ -53,6 +53,7 @@ FEATURES: Mapping[str, str] = {
     "access_addresses": "403 unless the client is in a network",
     "cors": "preflights answered, origins checked",
     "problem_documents": "a problem document (RFC 9457) for each refusal",
+    "raw": "configuration of the engine's own, checked by it",
     "websocket": "upgraded connections, for whom the policies let in",
     "trace_context": "traceparent passed on, one hop per request",
     "live_upstreams": "instances come, go and drain without a failed request",

@@ -30,6 +30,7 @@ class ALB(System):
         "consistent_hash": "it can tie a client to an instance by a cookie, not a path; round robin instead",
         "weights": "its zones share by what their nodes receive",
         "http3": "CloudFront in front has it",
+        "raw": "an Application Load Balancer takes no raw configuration: raw= is left out",
         "proxy_protocol": "a network load balancer has it",
         "trailers": "it speaks HTTP/1.1 to the instances",
         "acme": "AWS issues and renews the certificate itself",
@@ -64,8 +65,6 @@ class ALB(System):
         )
         _admit(template, role.name, public)
         _listen(template, role, public)
-        if role.settings["raw"]:
-            template.note("lb: an Application Load Balancer takes no raw configuration; raw= is left out")
         if role.settings["certificate"]:
             template.note("lb: certificate= is for the local line; here AWS issues one for the domain")
         if role.settings["sticky"]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from tierline.engines.certificates import shown
 from tierline.engines.context import Context
-from tierline.engines.envoy import extras, tls
+from tierline.engines.envoy import extras, raw, tls
 from tierline.engines.envoy.clusters import cluster, targets, thresholds
 from tierline.engines.envoy.listeners import Bind, Fragment
 from tierline.engines.envoy.mail import mail
@@ -44,7 +43,7 @@ class EnvoyLB(System):
         mails, inboxes = mail(role, context, cert.chain, cert.key, secret) if settings["mail"] else ([], [])
         return Fragment(
             role=role,
-            filters=[*extras.challenge(cert.thumbprint), *_filters(settings)],
+            filters=[*extras.challenge(cert.thumbprint), *_filters(settings, role)],
             virtual_hosts=_hosts(role, context, name),
             clusters=[_cluster(name, role, context), *inboxes],
             manager=_manager(settings),
@@ -214,6 +213,6 @@ def _cluster(name: str, role: Role, context: Context) -> dict[str, Any]:
     )
 
 
-def _filters(settings: dict[str, Any]) -> list[dict[str, Any]]:
+def _filters(settings: dict[str, Any], role: Role) -> list[dict[str, Any]]:
     sticky = [extras.sticky(settings["sticky"])] if settings["sticky"] else []
-    return [*sticky, *(json.loads(settings["raw"]) if settings["raw"] else [])]
+    return [*sticky, *raw.filters(role)]

@@ -42,6 +42,7 @@ FEATURES: Mapping[str, str] = {
     "trace_context": "a trace goes on, one hop per request",
     "trace_begin": "a request that comes without a trace begins one",
     "metrics": "counts per instance in Prometheus format, where only this user reaches them",
+    "raw": "configuration of the engine's own, checked by it",
     "mail": "mail programs send over TLS that ends here, to the stack's mail resource",
     "mail_pop3": "mail programs read over TLS that ends here (POP3)",
     "mail_imap": "the same over IMAP",
@@ -177,6 +178,8 @@ class LoadBalancer(Intent):
         ):
             if wanted:
                 asked[feature] = f"{feature}="
+        if self.raw is not None:
+            asked["raw"] = "raw="
         if self.health is not None:
             asked["active_health"] = f"health={self.health!r}"
         if self.hosts:
