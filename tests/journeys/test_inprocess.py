@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
-from tierline.journeys import InProcess, Journey, ServiceClient, ServiceError, build
+from tierline.journeys import HTTP, InProcess, Journey, ServiceClient, ServiceError, build
 from tierline.journeys.fault import TooLarge
 from tierline.journeys.testing import Outcome, ask
 
@@ -154,3 +154,47 @@ def test_a_parts_deadline_cancels_the_application_below_it() -> None:
         assert not app.engine.unwinding
 
     run(main())
+
+
+def test_what_a_service_says_of_its_own_failure_is_logged_and_not_sent(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def raises(scope: Any, receive: Any, send: Any) -> None:
+        raise ValueError("password=hunter2")
+
+    async def says(scope: Any, receive: Any, send: Any) -> None:
+        status = int(scope["path"].rpartition("/")[2])
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send(
+            {"type": "http.response.body", "body": b"password=hunter2" if status > 499 else b"no such film"}
+        )
+
+    film = Journey("film", "/film")
+
+    @film.part
+    async def details(service, path: str = "/"):
+        return (await service.get(path)).json()
+
+    async def answered(service: Any, path: str = "/") -> Outcome:
+        app = build([film], services={"service": service})
+        outcome = await ask(app, "GET", f"/film?path={path}", {}, None, Outcome())
+        await app.stop()
+        return outcome
+
+    async def main() -> None:
+        details = [
+            (await answered(raises)).problem,
+            (await answered(says, "/500")).problem,
+            (await answered(HTTP("127.0.0.1:9", name="service"))).problem,
+            (await answered(says, "/404")).problem,
+        ]
+        assert [each and each["detail"] for each in details] == [
+            "service: it raised ValueError",
+            "service: it answered 500",
+            "service: it can't be reached",
+            "service: 404 no such film",
+        ]
+
+    run(main())
+    assert caplog.text.count("hunter2") >= 2 and "127.0.0.1:9" in caplog.text
+    assert "in raises" in caplog.text, "where it was raised, as a server of its own would tell"

@@ -217,7 +217,8 @@ def _contained(choice: Choice, run: Run, size: int, fields: str | None) -> bytes
     for node in plan.nodes:
         if node.name in plan.shown and node.name not in (run.degraded or ()):
             try:
-                sizes.append((len(_encode(run.values[node.slot])), node))
+                value = run.values[node.slot]
+                sizes.append((len(value) if type(value) in (str, bytes) else len(_encode(value)), node))
             except (TypeError, ValueError, RecursionError):
                 continue
     most = plan.journey.most

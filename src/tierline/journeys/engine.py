@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import traceback
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tierline.journeys.cached import Cached
 from tierline.journeys.eager import Eager
-from tierline.journeys.fault import JourneyError
+from tierline.journeys.fault import JourneyError, ServiceError
 from tierline.journeys.policy import Policy
 from tierline.journeys.request import Request
 from tierline.journeys.session import Session, SessionStore
@@ -71,15 +72,19 @@ class Engine:
         if isinstance(error, JourneyError) and error.status < 500:
             return
         level = logging.WARNING if degraded or isinstance(error, JourneyError) else logging.ERROR
+        # What a neighbour in this process raised: elsewhere its own server would have told.
+        raised = error.__cause__ if isinstance(error, ServiceError) else error
+        meant = raised is None or isinstance(raised, JourneyError)
         log.log(
             level,
-            "journey %s, part %s: %s: %s%s",
+            "journey %s, part %s: %s: %s%s%s",
             plan.journey.name,
             node.name,
             type(error).__name__,
             error,
+            "" if raised is None or meant or not degraded else _where(raised),
             "; answered without it" if degraded else "",
-            exc_info=None if degraded or isinstance(error, JourneyError) else error,
+            exc_info=None if degraded or meant else raised,
         )
 
     def unwound(self, task: Eager) -> None:
@@ -108,3 +113,9 @@ class Engine:
             await self.cached.close()
         if self.sessions is not None:
             await self.sessions.close()
+
+
+def _where(error: BaseException) -> str:
+    """The line that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""

@@ -85,14 +85,24 @@ class TooLarge(JourneyError):
 
 
 class ServiceError(JourneyError):
-    """A service answered with an error, or did not answer. `reply_status` is 0 when there was no reply."""
+    """A service answered with an error, or did not answer. `reply_status` is 0 when there was no reply.
+
+    detail: all that is known, for the log. told: what a client may know of it, where that is less.
+    """
 
     status = 502
     slug = "service-failed"
     title = "A service failed"
+    says = ""
+    """What a client is told instead of the detail."""
 
-    def __init__(self, service: str, detail: str, *, reply_status: int = 0, body: bytes = b"") -> None:
+    def __init__(
+        self, service: str, detail: str, *, reply_status: int = 0, body: bytes = b"", told: str | None = None
+    ) -> None:
         super().__init__(f"{service}: {detail}", service=service)
+        told = self.says if told is None else told
+        if told:
+            self.detail = f"{service}: {told}"
         self.service = service
         self.reply_status = reply_status
         self.body = body
@@ -108,6 +118,8 @@ class ServiceError(JourneyError):
 
 class Unreachable(ServiceError):
     """No address of the service accepted a connection: nothing was sent."""
+
+    says = "it can't be reached"
 
 
 class BadInput(JourneyError):

@@ -144,7 +144,10 @@ class InProcess(Transport):
             raise
         except Exception as error:
             if not exchange.status:
-                raise ServiceError(self._name, f"it raised {type(error).__name__}: {error}") from error
+                kind = type(error).__name__
+                raise ServiceError(
+                    self._name, f"it raised {kind}: {error}", told=f"it raised {kind}"
+                ) from error
         finally:
             if self._observe is not None:
                 self._observe(time.perf_counter_ns() - began)

@@ -267,8 +267,13 @@ class ServiceClient:
     def _checked(self, reply: Reply, allow: Iterable[int]) -> Reply:
         if reply.status >= 400 and reply.status not in allow:
             said = reply.body[:200].decode("utf-8", "replace")
+            # What a service says of its own failure is for its owners; what it says of the request is for who asked.
             raise ServiceError(
-                self._name, f"{reply.status} {said}".rstrip(), reply_status=reply.status, body=reply.body
+                self._name,
+                f"{reply.status} {said}".rstrip(),
+                reply_status=reply.status,
+                body=reply.body,
+                told=f"it answered {reply.status}" if reply.status >= 500 else None,
             )
         return reply
 
