@@ -43,6 +43,43 @@ async def _(t: Trial) -> None:
     assert two.header("x-secret") is None
 
 
+TOLD = {
+    "ratelimit": '"small";r=9;t=60', "ratelimit-policy": '"small";q=10;w=60', "ratelimit-limit": "10",
+    "ratelimit-remaining": "9", "ratelimit-reset": "60", "x-tierline-policy": "small", "retry-after": "7",
+}  # fmt: skip
+"""What a gateway tells who asked."""
+
+
+@may("told-others", "3.1", "What a limit has left is told who asked, and nobody who gets the copy.")
+async def told_others(t: Trial) -> None:
+    fields = {name.replace("-", "_"): value for name, value in TOLD.items()}
+
+    def origin(request: Request) -> Answer:
+        if request.target.endswith("/refused"):
+            return cc("no-store", 429, **fields)
+        if request.target.endswith("/own"):
+            return cc("no-store", **fields)
+        if request.header("if-none-match"):
+            return cc("max-age=60", 304, etag='"1"', **fields)
+        control = "max-age=1" if request.target.endswith("/renewed") else "max-age=60"
+        return cc(control, body=b"same", etag='"1"', x_own="kept", **fields)
+
+    t.script(origin)
+    for path, wait in (("", 0), ("/renewed", 2.2)):
+        first = await t.get(path)
+        await asyncio.sleep(wait)
+        if wait:
+            assert (await t.get(path)).status == 200
+        before, copy = t.asked, await t.get(path)
+        assert t.asked == before and (first.body, copy.body) == (b"same", b"same")
+        assert copy.header("x-own") == "kept"
+        assert [name for name in TOLD if copy.header(name) is not None] == [], path
+    for path, status in (("/own", 200), ("/refused", 429)):
+        answer = await t.get(path)
+        assert answer.status == status
+        assert {name: answer.header(name) for name in TOLD} == TOLD, path
+
+
 @may("no-cache-kept", "5.2.2.4", "no-cache is stored, and served after the origin said 304.")
 async def _(t: Trial) -> None:
     t.script(cc("no-cache", etag='"1"'), cc("no-cache", status=304, etag='"1"'))

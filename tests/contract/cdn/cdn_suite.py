@@ -20,6 +20,7 @@ from cache_line import Line
 from purge_suite import TRYINGS, purge
 from table_abuse import ABUSE
 from table_live import stream, websocket
+from table_storing import told_others
 
 from tierline.engines.answers.networks import behind_loopback
 from tierline.tiers.base import system
@@ -61,6 +62,11 @@ async def _(t: Trial, _: Line) -> None:
     assert t.asked == 1 and one.body == two.body
     assert str(one.header("x-cache")).lower().startswith("miss")
     assert str(two.header("x-cache")).lower().startswith("hit") and two.age >= 1
+
+
+@tried("told", "pull", "What a limit has left is told who asked, and nobody who gets the copy.")
+async def _(t: Trial, _: Line) -> None:
+    await told_others(t)
 
 
 @tried("keys", "pull", "The tags of copies are not told to clients.")

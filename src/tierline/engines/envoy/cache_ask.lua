@@ -183,6 +183,14 @@ local function invalidate(headers, asked)
   end
 end
 
+-- What an answer says of who asked for it isn't for the next one.
+local function unsay(headers, status)
+  for _, name in ipairs(PER_CALLER) do headers:remove(name) end
+  if tonumber(status) < 300 then
+    for _, name in ipairs(PER_CALLER_OF_SUCCESS) do headers:remove(name) end
+  end
+end
+
 function envoy_on_response(handle)
   local headers, info = handle:headers(), handle:streamInfo():dynamicMetadata()
   headers:remove("x-envoy-upstream-service-time")  -- the cache filter's own client says it, whatever the router is told
@@ -218,6 +226,7 @@ function envoy_on_response(handle)
       status = said
     end
   end
+  if verdict and verdict ~= "MISS" then unsay(headers, status) end
   for name, away in pairs(BACK) do
     local was = headers:get(name)
     if was then

@@ -15,11 +15,13 @@ from __future__ import annotations
 
 import http.client
 import json
+from collections.abc import Iterable
 from importlib import resources
 from typing import Any
 
 import msgspec
 
+from tierline.engines import percaller
 from tierline.engines.envoy.routing import retry
 from tierline.engines.unkeyed import UNKEYED
 from tierline.errors import RunError
@@ -67,6 +69,8 @@ def filters(store: Store) -> list[dict[str, Any]]:
         OBEY=str(store.obey).lower(),
         SELF=json.dumps(store.own),
         WORDS=f"{{ {words} }}",
+        PER_CALLER=_listed(percaller.FIELDS),
+        PER_CALLER_OF_SUCCESS=_listed(percaller.OF_SUCCESS),
         MOST="50000",  # versions, copies and tagged paths that are remembered
     )
     keeping = {
@@ -192,6 +196,10 @@ def itself(name: str, address: tuple[str, int]) -> dict[str, Any]:
         "connect_timeout": "0.5s",
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [where]}]},
     }
+
+
+def _listed(names: Iterable[str]) -> str:
+    return "{ " + ", ".join(map(json.dumps, names)) + " }"
 
 
 def _known(**constants: str) -> str:

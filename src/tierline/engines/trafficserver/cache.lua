@@ -111,12 +111,24 @@ local function keep()
     end
 end
 
+-- What an answer says of who asked for it isn't for the next one: see engines/percaller.py.
+local per_caller = {
+    'RateLimit', 'RateLimit-Policy', 'RateLimit-Limit', 'RateLimit-Remaining', 'RateLimit-Reset', 'X-RateLimit-Limit',
+    'X-RateLimit-Remaining', 'X-RateLimit-Reset', 'x-tierline-policy',
+}
+
+local function unsay(said)
+    for _, name in ipairs(per_caller) do said[name] = nil end
+    if ts.client_response.get_status() < 300 then said['Retry-After'] = nil end
+end
+
 local WORDS = {hit = 'hit', stale = 'hit', revalidated = 'hit; fwd=stale; fwd-status=304', expired = 'fwd=stale'}
 
 local function send_response()
     local said, verdict = ts.client_response.header, ts.ctx['verdict'] or 'pass'
     if mode ~= 'inner' and mode ~= 'front' then said['Surrogate-Key'] = nil end
     said['X-Tl-Born'] = nil
+    if verdict == 'hit' or verdict == 'stale' or verdict == 'revalidated' then unsay(said) end
     if mode == 'front' then
         local control = said['X-Tl-Control']
         if control then

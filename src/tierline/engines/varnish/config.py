@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from tierline.engines import percaller
 from tierline.engines.context import Context
 from tierline.engines.haproxy.front import LEAST, TYPES
 from tierline.engines.unkeyed import UNKEYED
@@ -265,6 +266,7 @@ sub vcl_deliver {{
         set resp.http.Age = std.integer(resp.http.Age, 0) + std.integer(real=std.real(resp.http.X-Tl-Older, 0.0));
     }}
     if (obj.hits > 0) {{
+        call unsay;
         set resp.http.X-Tl-Say = "hit";
         if (req.http.X-Tl-Verdict == "stale") {{ std.log("tlv:stale"); }} else {{ std.log("tlv:hit"); }}
     }} else {{
@@ -280,6 +282,14 @@ sub vcl_deliver {{
 {"".join(f"    unset resp.http.X-Tl-{name};{chr(10)}" for name in ("Path", "Host", "Swr", "Sie", "Older", "Cc", "Explicit"))}\
 {hide}\
     return (deliver);
+}}
+
+# What an answer says of who asked for it isn't for the next one.
+sub unsay {{
+{"".join(f"    unset resp.http.{name};{chr(10)}" for name in percaller.FIELDS)}\
+    if (resp.status < 300) {{
+{"".join(f"        unset resp.http.{name};{chr(10)}" for name in percaller.OF_SUCCESS)}\
+    }}
 }}
 
 # An unsafe method changed something: its target, and what the answer points to on the same host.

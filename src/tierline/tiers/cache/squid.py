@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tierline.engines import percaller
 from tierline.engines.context import Context
 from tierline.engines.squid.engine import Fragment
 from tierline.engines.unkeyed import UNKEYED
@@ -63,6 +64,10 @@ class SquidCache(System):
         inner = any(other.tier == "cdn" for other in context.plan.roles.values())
         hop = f'"T":"cache","y":"squid","z":"{role.zone or role.region}","v":"%Ss"'
         stripped = "".join(f"request_header_access {name} deny all\n" for name in _POISON)
+        # What an answer says of who asked for it isn't for the next one; Squid writes Age into what it had.
+        unsaid = "acl copy rep_header Age .\nacl success http_status 200-299\n"
+        unsaid += "".join(f"reply_header_access {name} deny copy\n" for name in percaller.FIELDS)
+        unsaid += "".join(f"reply_header_access {name} deny copy success\n" for name in percaller.OF_SUCCESS)
         obey = "" if settings["client_control"] else " ignore-reload"
         return Fragment(
             lines=f"""\
@@ -107,7 +112,7 @@ httpd_suppress_version_string on
 range_offset_limit none
 quick_abort_min -1 KB
 negative_ttl 0 seconds
-{stripped}\
+{stripped}{unsaid}\
 {"" if inner else "reply_header_access Surrogate-Key deny all"}
 acl traced req_header traceparent ^00-
 logformat hop {{"tp":"%{{traceparent}}>h","s":%>Hs,{hop},"E":"%ts.%03tu","D":"%tre-3","q":1000,"n":"%rm %>rp"}}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tierline.errors import PlanError
 from tierline.plan.model import Role
 from tierline.tiers.base import System
+from tierline.tiers.cdn.common.edge_functions import INDEX, UNSAID, function, runs
 from tierline.tiers.cdn.common.routes import behaviours
 from tierline.tiers.cloudformation import allow, att, certificate, front_key, logical, policy, ref, sub
 from tierline.tiers.feature.s3 import private_bucket
@@ -19,13 +20,6 @@ if TYPE_CHECKING:
 _ALL_OF_THE_VIEWER = "216adef6-5c7f-47e4-b989-5492eafa07d3"
 _OPTIMIZED = "658327ea-f89d-4fab-a63d-7e88639e58f6"
 _ZONE = "Z2FDTNDATAQYW2"
-_INDEX = """\
-function handler(event) {
-  var request = event.request;
-  if (request.uri.endsWith('/')) request.uri += 'index.html';
-  return request;
-}
-"""
 
 
 class CloudFront(System):
@@ -112,12 +106,7 @@ def _assets(role: Role, template: Template) -> None:
         "edge",
         "IndexFunction",
         "AWS::CloudFront::Function",
-        {
-            "Name": f"{template.plan.stack}-index",
-            "AutoPublish": True,
-            "FunctionConfig": {"Comment": "A folder is its index.html", "Runtime": "cloudfront-js-2.0"},
-            "FunctionCode": _INDEX,
-        },
+        function(template.plan.stack, "index", "A folder is its index.html", INDEX),
     )
 
 
@@ -153,6 +142,10 @@ def _distribution(roles: Sequence[Role], template: Template) -> None:
             }
         )
     _cache_policy(template)
+    about = "What a copy says of who asked for it is not for the next one"
+    template.add(
+        "edge", "UnsaidFunction", "AWS::CloudFront::Function", function(plan.stack, "unsaid", about, UNSAID)
+    )
     template.add(
         "edge",
         "Distribution",
@@ -179,6 +172,7 @@ def _distribution(roles: Sequence[Role], template: Template) -> None:
                     "Compress": True,
                     "CachePolicyId": ref("LinePolicy"),
                     "OriginRequestPolicyId": _ALL_OF_THE_VIEWER,
+                    "FunctionAssociations": [runs("viewer-response", "UnsaidFunction")],
                 },
                 "CacheBehaviors": _of_assets(role, template) or None,
                 **_restrictions(role.settings["countries"]),
@@ -251,7 +245,7 @@ def _of_assets(role: Role, template: Template) -> list[dict[str, Any]]:
     for match in behaviours(role.settings, template.project):
         path = match.removeprefix("= ")
         bucket = role.settings["buckets"].get(path)
-        index = {"EventType": "viewer-request", "FunctionARN": att("IndexFunction", "FunctionARN")}
+        index = runs("viewer-request", "IndexFunction")
         found.append(
             {
                 "PathPattern": path if path != match else f"{path}*",
