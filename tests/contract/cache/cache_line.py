@@ -29,6 +29,7 @@ from tierline.stack import Stack
 from tierline.tiers.cache.tier import HTTPCache
 from tierline.tiers.cdn.tier import CDN
 from tierline.tiers.dns.tier import DNS
+from tierline.tiers.feature.tier import Service
 from tierline.trips.hop import Hop
 from tierline.trips.normalise import hop
 
@@ -45,7 +46,9 @@ class Line:
         intents: dict[str, Any] = (
             {"cache": HTTPCache(**settings)} if tier == "cache" else {"cdn": CDN(**settings)}
         )
-        stack = Stack("test", dns=DNS("cache.test"), zones=("a",), **intents)
+        # Something must be behind a tier; the origin takes its place.
+        behind = [Service("behind", "app:app", expose=["/"])]
+        stack = Stack("test", dns=DNS("cache.test"), services=behind, zones=("a",), **intents)
         plan = resolve(stack, choose("embedded", [f"{tier}={system}"]))
         self.state = State(root / "stack.py")
         self.state.root.mkdir(parents=True)
