@@ -325,8 +325,12 @@ def test_what_is_wrong_is_said(line: Bench, words: list[str], said: str) -> None
 def test_watch_tells_what_users_noticed(line: Bench) -> None:
     done = run("delay", "gateway", "100ms", str(line.folder), "--watch", "--seconds", "6", "--rate", "40")
     assert done.returncode == 0, done.stderr
-    assert "delayed by 100ms: process gateway" in done.stdout
+    assert done.stdout.startswith("gateway delayed by 100ms: gateway.a; healed after 2.")
     assert "failed 0" in done.stdout
+    assert "after it was healed, not before" in done.stdout
+    rows = {row.split()[0]: row.split() for row in done.stdout.splitlines() if row.strip()}
+    slow = {name: int(rows[name][3]) for name in ("before", "while", "after")}
+    assert slow["while"] > 10 * max(1, slow["before"], slow["after"])
     assert not [each for each in line.status()["processes"] if each["delay"]]
 
 

@@ -43,7 +43,7 @@ def command(words: tuple[str, ...], jitter: str, watch: bool, rate: float, secon
     request = {"do": "delay", "what": what, "name": name, "seconds": late, "jitter": give}
     shown = wanted + (f" ± {jitter}" if give else "")
     if watch:
-        watched(state, request, f"delayed by {shown}:", rate, seconds)
+        watched(state, request, f"delayed by {shown}", rate, seconds)
         return
     told = control.ask(state.root, request)
     click.echo(f"delay {shown}: {', '.join(told['names'])}; until {heal_with(what, name, stack)}")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import ssl
-import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tierline.cli.named import is_stack, parts, status
 from tierline.errors import RunError
+
+if TYPE_CHECKING:
+    from tierline.run.state import State
 
 WHATS = ("process", "zone", "region")
 
@@ -47,55 +48,29 @@ def heal_with(what: str, name: str, stack: Path | None) -> str:
     return " ".join(["tierline heal", *words, *([str(stack)] if stack is not None else [])])
 
 
-def watched(state: Any, request: dict[str, Any], done: str, rate: float, seconds: float) -> None:
-    """A steady load before, during and after: `request` at a third, healed at the end; print what users noticed."""
-    from tierline.compare import load, watch, workload
-    from tierline.run import control
-    from tierline.stack import load as load_stack
-    from tierline.trips.ask import counts
-    from tierline.trips.client import Client
+def watched(state: State, request: dict[str, Any], done: str, rate: float, seconds: float) -> None:
+    """A steady load before, during and after; print what users noticed."""
+    from tierline.compare.watching import watching
 
-    told = control.ask(state.root, {"do": "status"})
-    stack, _ = load_stack(state.stack)
-    visits = workload.of_stack(stack)
-    regions = {visit.region or told["region"] for visit in visits}
-    authority = state.root / "authority" / "ca.pem"
-
-    def resolve(region: str) -> load.Target:
-        client = Client(told, authority, told["domain"], region)
-        where, trust = client.resolve(), client.trust()
-        context = trust if isinstance(trust, ssl.SSLContext) else None
-        return load.Target(where.host, where.port, told["domain"], context)
-
-    targets = {region: resolve(region) for region in regions}
-    at = seconds / 3
-    asked = workload.requests(visits, told["region"], 1)
-    load.open_loop(targets, asked, rate, 1.0)  # warm
-    before = counts(told)
-    begin = threading.Timer(at, lambda: control.ask(state.root, request))
-    begin.start()
-    try:
-        seen = load.open_loop(targets, asked, rate, seconds, resolve)
-    finally:
-        begin.join()
-        healed = control.ask(state.root, {**request, "do": "heal"})
-    event = f"{done} {request['what']} {request['name']} ({', '.join(healed['names'])}), healed at the end"
-    click.echo(watch.text(watch.noticed(seen, at), event))
-    for line in watch.saved(before, counts(told)):
-        click.echo(f"  {line}")
-    if seen.limited:
-        click.echo("  the load generator was itself the limit: ask for less with --rate")
+    if not 3 <= seconds <= 3600 or not 0 < rate <= 100_000:
+        raise RunError(
+            f"--seconds {seconds:g} --rate {rate:g}: 3 to 3600 seconds, and up to 100000 requests per second"
+        )
+    click.echo(watching(state, request, done, rate, seconds))
 
 
 def watch_options(command: Any) -> Any:
     """--watch, --rate and --seconds."""
     for option in (
         click.option(
-            "--seconds", default=12.0, show_default=True, help="With --watch: in all; it begins at a third."
+            "--seconds",
+            default=12.0,
+            show_default=True,
+            help="With --watch: in all; it begins at a third, and is healed at two.",
         ),
         click.option("--rate", default=100.0, show_default=True, help="With --watch: requests per second."),
         click.option(
-            "--watch", is_flag=True, help="A steady load before, during and after; then heal, and tell."
+            "--watch", is_flag=True, help="A steady load before, while and after it was healed; then tell."
         ),
     ):
         command = option(command)

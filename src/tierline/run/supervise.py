@@ -167,6 +167,9 @@ def _handler(line: Line, stop: asyncio.Event) -> control.Handler:
             )
         return found
 
+    async def which(request: dict[str, Any]) -> dict[str, Any]:
+        return {"names": [child.process.name for child in chosen(request)]}
+
     def too(request: dict[str, Any], children: list[Child]) -> list[str]:
         """Who shares the processes with what was named, and goes with it."""
         roles, name = line.plan.roles, request["name"]
@@ -223,7 +226,7 @@ def _handler(line: Line, stop: asyncio.Event) -> control.Handler:
 
     actions = {
         "status": status, "down": down, "restart": restart, "kill": kill, "heal": heal, "hang": hang, "delay": delay,
-        "token": token, "purge": purge, "scale": scale, "season": season, "apply": apply,
+        "token": token, "purge": purge, "scale": scale, "season": season, "apply": apply, "which": which,
     }  # fmt: skip
 
     async def handle(request: dict[str, Any]) -> dict[str, Any]:
