@@ -294,6 +294,29 @@ def test_a_zone_with_a_replica_in_it_is_lost_and_no_row_with_it(line: Bench) -> 
     assert writer.acknowledged <= rows(line)
 
 
+def test_why_nobody_takes_over_is_told(line: Bench) -> None:
+    line.up()
+    together(line)
+    for name in ("postgresql.replica-1", "postgresql"):
+        assert run("kill", "process", name, str(line.folder)).returncode == 0
+        assert eventually(lambda name=name: line.process(name)["phase"] == "killed", 5)
+        assert eventually(lambda: not cluster(line)["synchronous"], 5)
+
+    def told() -> list[str]:
+        return [event["text"] for event in line.status()["events"] if event["what"] == "failover"]
+
+    assert eventually(told, 5) == ["nobody takes over: no follower had everything when the leader was lost"]
+    assert "postgresql leads, but doesn't answer; no follower confirms writes" in line.run("status").stdout
+    # The replica alone may lack what the primary went on with: it waits.
+    assert run("heal", "process", "postgresql.replica-1", str(line.folder)).returncode == 0
+    assert eventually(
+        lambda: line.process("postgresql.replica-1")["phase"] in ("ready", "preparing", "starting"), 10
+    )
+    assert cluster(line)["leader"] == "postgresql" and len(told()) == 1
+    assert run("heal", "process", "postgresql", str(line.folder)).returncode == 0
+    together(line)
+
+
 def test_who_was_away_for_long_is_made_anew(line: Bench) -> None:
     line.up()
     together(line)

@@ -75,8 +75,8 @@ class Keeper:
         """Files of who leads when it waits for nobody."""
         self._asked = 0.0
         self._silent = 0
-        self._missing = ""
-        """Who was told to be missing when the leader was lost."""
+        self._why = ""
+        """Why nobody took over when the leader was lost, as it was told."""
         self._seen: dict[str, float] = {}
         """When each follower received something last."""
         self._followers: tuple[Follower, ...] = ()
@@ -94,10 +94,10 @@ class Keeper:
             if leader is None:
                 continue
             if not leader.ready.is_set():
-                if self.together and _lost(leader) and self._complete():
+                if _lost(leader) and not self._changing.locked() and self._complete():
                     await self._replace(leader)
                 continue
-            self._led = (leader, leader.began)
+            self._led, self._why = (leader, leader.began), ""
             await self._look(leader)
 
     async def _look(self, leader: Child) -> None:
@@ -169,16 +169,18 @@ class Keeper:
         return [child for child in self._members.values() if child is not leader and child.ready.is_set()]
 
     def _complete(self) -> bool:
-        """Whether all answer who may have confirmed something: then the furthest of them has everything."""
+        """Whether all answer who may have confirmed something: then the furthest of them has everything. Why not is
+        told once."""
         ready = {child.process.name for child in self._ready()}
-        missing = ", ".join(sorted(self._by - ready))
-        if missing != self._missing:
-            self._missing = missing
-            if missing:
-                self._tell(
-                    "failover", self._name, f"nobody takes over: {missing} may have more, and doesn't answer"
-                )
-        return bool(ready) and not missing
+        why = ""
+        if not self.together:
+            why = "no follower had everything when the leader was lost"
+        elif missing := self._by - ready:
+            why = f"{', '.join(sorted(missing))} may have more than the others, and doesn't answer"
+        if why and why != self._why:
+            self._tell("failover", self._name, f"nobody takes over: {why}")
+        self._why = why
+        return not why and bool(ready)
 
     async def _following(self, leader: Child) -> set[str] | None:
         """Who receives what the leader writes as it writes it; None: it didn't say."""
@@ -225,7 +227,7 @@ class Keeper:
             await self._part(child)
         self._stop_joining()
         self.together, self._with, self._asked, self._silent = False, None, 0.0, 0
-        self._seen, self._followers, self._missing = {}, (), ""
+        self._seen, self._followers, self._why = {}, (), ""
 
     def _stop_joining(self) -> None:
         if self._joining is not None:

@@ -31,6 +31,7 @@ from tierline.run.fetched import follow
 from tierline.run.isolation import Isolation
 from tierline.run.renewal import Renewal
 from tierline.run.state import State
+from tierline.run.urls import urls
 from tierline.tiers.base import system
 
 if TYPE_CHECKING:
@@ -307,7 +308,7 @@ class Line:
             "ready_in": round(self.ready_in, 3),
             "lineup": self.plan.lineup,
             "fusion": self.plan.fusion,
-            "urls": self.urls(),
+            "urls": urls(self),
             "certificate": self.renewal.told(),
             "addresses": self.addresses.data(),
             "refused": self.refused,
@@ -337,33 +338,6 @@ class Line:
                 for child in self.children.values()
             ],
         }
-
-    def urls(self) -> dict[str, str]:
-        """Addresses for people: the line itself, its status page, its name service, its inbox."""
-        found: dict[str, str] = {}
-        for name in ("https", "http"):
-            for entry in self.plan.entry:
-                with contextlib.suppress(KeyError):
-                    host, port = self.addresses[(entry, name)]
-                    place = self.plan.roles[entry].region
-                    label = name if place == self.plan.region and name not in found else f"{name} {place}"
-                    found.setdefault(label, f"{name}://{host}:{port}/")
-        host, port = self.addresses[("telemetry", "otlp")]
-        found["status"] = f"http://{host}:{port}/?token={self.state.secret('telemetry.token')}"
-        for role in self.plan.roles.values():
-            for endpoint in role.endpoints:
-                if endpoint.protocol == "dns":
-                    found["dns"] = "{}:{}".format(*self.addresses[(role.id, endpoint.name)])
-                if role.tier == "lb" and endpoint.name in ("smtps", "imaps", "pop3s"):
-                    host, port = self.addresses[(role.id, endpoint.name)]
-                    found.setdefault(endpoint.name, f"{endpoint.name}://{host}:{port}")
-                if endpoint.name == "mtls":
-                    label = "mtls" if "mtls" not in found else f"mtls {role.zone}"
-                    found[label] = "https://{}:{}/".format(*self.addresses[(role.id, endpoint.name)])
-                if role.slot == "feature.mail" and endpoint.name == "http":
-                    at = self.addresses[(role.id, endpoint.name)]
-                    found["mail"] = "http://{}:{}/?token={}".format(*at, self.state.secret("mailbox.token"))
-        return found
 
     def changed(self) -> None:
         self._changed.set()
