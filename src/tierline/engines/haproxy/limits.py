@@ -17,8 +17,15 @@ from typing import Any
 from tierline.engines.haproxy.callers import refuse
 
 PEERS = "line"
-_CLIENTS = "20k"
-"""Callers that are counted at once; the longest unseen is forgotten."""
+CLIENTS = 100_000
+"""Callers that one limit counts at once; a table grows with them, to some 20 MB. HAProxy would forget the longest unseen
+for a new one, so that who has many addresses could push out others, and itself. Instead newcomers share buckets."""
+_CROWD = 64
+_ROOM = 16
+"""HAProxy learns nothing from others, not even of whom it knows, in a table that is full: where nobody else writes there
+is always room for that."""
+_LONGEST = {"consumer": 256}
+"""Bytes of a caller's name: a token's subject has up to 255 (OpenID Connect Core 1.0, section 2), an address fewer."""
 
 
 def peers(me: str, others: dict[str, str]) -> str:
@@ -29,41 +36,50 @@ def peers(me: str, others: dict[str, str]) -> str:
 
 
 def limit(number: int, name: str, gateways: Sequence[str], given: dict[str, Any]) -> tuple[str, str]:
-    """Rules and tables of a limit `{requests, per, burst, key, match, when, policy}`. A burst is what the same rate
+    """Rules and tables of a limit `{requests, per, burst, by, key, match, when, policy}`. A burst is what the same rate
     gives in a longer interval.
 
-    number: which stick counter. gateways: this one first; each has a table of the limit.
+    number: which stick counter. gateways: this one first; each has a table of the limit, and a small one for the crowd
+    that found no room.
     """
     most = given["burst"] or given["requests"]
-    window = given["per"] * most / given["requests"]
-    milliseconds = max(1, int(window * 1000))
+    milliseconds = max(1, int(given["per"] * most / given["requests"] * 1000))
     mine, *theirs = [f"{name}-{gateway}" for gateway in gateways]
-    condition = f" if {{ path -m reg '^{given['match']}$' }}" if given["match"] else ""
-    if given.get("when"):
-        condition = f" if {given['when']}"
-    wait = max(1, round(given["per"]))
+    key, share = given["key"], f"var(txn.share{number})"
+    here = f"{{ path -m reg '^{given['match']}$' }}" if given["match"] else given.get("when", "")
     counted = f"{{ sc_tracked({number}) }}"
-    rules = (
-        f"    http-request track-sc{number} {given['key']} table {mine}{condition}\n"
-        f"    http-request set-var(txn.used) sc_gpc0_rate({number}) if {counted}\n"
-    )
+    rules = _line(f"track-sc{number} {key} table {mine}", here)
+    rules += _line(f"set-var(txn.share{number}) {key},xxh32,mod({_CROWD})", here)
+    rules += _line(f"track-sc{number} {share} table {mine}-crowd", f"!{counted} {{ {share} -m found }}")
+    rules += _line(f"set-var(txn.used) sc_gpc0_rate({number})", counted)
     for table in theirs:
-        rules += f"    http-request set-var(txn.used) {given['key']},table_gpc0_rate({table}),add(txn.used) if {counted}\n"
+        rules += _line(f"set-var(txn.used) {key},table_gpc0_rate({table}),add(txn.used)", counted)
+        # Whom another gateway doesn't know by name may be in its crowd.
+        unknown = f"{{ table_cnt({table}-crowd) gt 0 }} !{{ {key},in_table({table}) }}"
+        rules += _line(
+            f"set-var(txn.used) {share},table_gpc0_rate({table}-crowd),add(txn.used)", counted, unknown
+        )
+    wait = max(1, round(given["per"]))
     over = f"{counted} {{ var(txn.used) -m int ge {most} }}"
     said = f" hdr retry-after {wait} hdr ratelimit-limit {most} hdr ratelimit-remaining 0 hdr ratelimit-reset {wait}"
     rules += refuse(429, "rate limit", over, said, policy=given["policy"])
-    rules += (
-        f"    http-request sc-inc-gpc0({number})\n"
-        f"    http-request set-var(txn.most) int({most}) if {counted}\n"
-        f"    http-request set-var(txn.left) var(txn.used),neg,add({most - 1}) if {counted}\n"
-        f"    http-request set-var(txn.reset) int({wait}) if {counted}\n"
-    )
+    rules += _line(f"sc-inc-gpc0({number})")
+    rules += _line(f"set-var(txn.most) int({most})", counted)
+    rules += _line(f"set-var(txn.left) var(txn.used),neg,add({most - 1})", counted)
+    rules += _line(f"set-var(txn.reset) int({wait})", counted)
+    length = _LONGEST.get(given.get("by", "consumer"), 64)
     tables = "".join(
-        f"backend {table}\n    stick-table type string len 64 size {_CLIENTS} expire {2 * milliseconds}ms "
+        f"backend {table}{kind}\n    stick-table type string len {length} size {size} nopurge expire {2 * milliseconds}ms "
         f"store gpc0,gpc0_rate({milliseconds}ms) peers {PEERS}\n\n"
         for table in (mine, *theirs)
+        for kind, size in (("", CLIENTS if table == mine else CLIENTS + _ROOM), ("-crowd", _CROWD + _ROOM))
     )
     return rules, tables
+
+
+def _line(action: str, *conditions: str) -> str:
+    said = " ".join(each for each in conditions if each)
+    return f"    http-request {action}{' if ' + said if said else ''}\n"
 
 
 LEFT = """\
