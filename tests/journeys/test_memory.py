@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import tracemalloc
+import weakref
 from typing import Any
 
 import pytest
@@ -96,3 +97,66 @@ def test_memory_is_flat_whatever_is_asked(monkeypatch: pytest.MonkeyPatch) -> No
 
     grown, where = asyncio.run(main())
     assert grown < FEW, where
+
+
+class Load(bytearray):
+    """Something that says when it is gone."""
+
+
+@pytest.mark.parametrize("how", ["raises", "raises late", "hangs", "a service raises", "a service hangs"])
+@pytest.mark.parametrize("query", ["", "stream"])
+def test_what_a_part_held_is_gone_with_its_request(
+    how: str, query: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "disabled", True)
+    held: list[weakref.ref[Load]] = []
+
+    async def works(scope: Any, receive: Any, send: Any) -> None:
+        load = Load(5_000_000)
+        held.append(weakref.ref(load))
+        await asyncio.sleep(0 if "late" in how else 0.001)
+        if "hangs" in how:
+            await asyncio.sleep(5)
+        raise ValueError(f"with {len(load)}")
+
+    film = Journey("film", "/film")
+
+    @film.part(deadline="20ms", fallback=None)
+    async def degraded(service: Any) -> Any:
+        if "service" in how:
+            return (await service.get("/a")).json()
+        return await works({}, None, None)
+
+    @film.part(deadline="20ms")
+    async def failed(degraded: Any, service: Any) -> Any:
+        if "service" in how:
+            return (await service.get("/b")).json()
+        return await works({}, None, None)
+
+    async def main() -> None:
+        application = build([film], services={"service": works})
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/film",
+            "query_string": query.encode(),
+            "headers": [],
+        }
+
+        async def receive() -> Any:
+            await asyncio.sleep(60)
+
+        async def send(_: Any) -> None: ...
+
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(5):
+                await application(dict(scope), receive, send)
+            await asyncio.sleep(0.05)
+            assert len(held) == 10 and not [each for each in held if each() is not None]
+        finally:
+            gc.enable()
+        await application.stop()
+
+    asyncio.run(main())

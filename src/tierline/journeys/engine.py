@@ -66,7 +66,13 @@ class Engine:
         return f"session:{session.id}" if session is not None and session.id else ""
 
     def failed(self, plan: Plan, node: Node, error: BaseException, *, degraded: bool) -> None:
-        """Counts a failure, and tells of those that nobody raised on purpose."""
+        """Counts a failure, tells of those that nobody raised on purpose, and lets go of what they held."""
+        try:
+            self._tell(plan, node, error, degraded)
+        finally:
+            _released(error)
+
+    def _tell(self, plan: Plan, node: Node, error: BaseException, degraded: bool) -> None:
         key = (plan.journey.name, node.name)
         self.failures[key] = self.failures.get(key, 0) + 1
         if isinstance(error, JourneyError) and error.status < 500:
@@ -90,6 +96,8 @@ class Engine:
     def unwound(self, task: Eager) -> None:
         """A cancelled part has come to its end."""
         self.unwinding.discard(task)
+        if task.error is not None:
+            _released(task.error)
 
     async def event(self, event: dict[str, Any]) -> None:
         """Hands an event on. One that can't be handed on is told, and harms nothing."""
@@ -119,3 +127,18 @@ def _where(error: BaseException) -> str:
     """The line that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
     return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+
+
+def _released(error: BaseException) -> None:
+    """Without their tracebacks, errors and the frames that they passed hold each other no more.
+
+    Such a circle would keep what the part had, 50 MB perhaps, until the garbage collector comes by.
+    """
+    left, seen = [error], set()
+    while left:
+        each = left.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        each.__traceback__ = None
+        left += [other for other in (each.__cause__, each.__context__) if other is not None]

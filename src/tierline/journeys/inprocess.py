@@ -146,7 +146,7 @@ class InProcess(Transport):
             if not exchange.status:
                 kind = type(error).__name__
                 raise ServiceError(
-                    self._name, f"it raised {kind}: {error}", told=f"it raised {kind}"
+                    self._name, f"it raised {kind}: {error}", told=f"it raised {kind}", reply_status=500
                 ) from error
         finally:
             if self._observe is not None:
