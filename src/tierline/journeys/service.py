@@ -299,7 +299,7 @@ class ServiceClient:
                 reply = await self._transport.request(Call(method, target, sent, body, timeout, self._most))
             except ServiceError as error:
                 safe = method in IDEMPOTENT or isinstance(error, Unreachable)
-                if tries <= 0 or not safe or self._budget < 1:
+                if tries <= 0 or not safe or not error.retryable or self._budget < 1:
                     raise
             else:
                 if len(reply.body) > self._most:
