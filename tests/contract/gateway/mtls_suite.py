@@ -34,7 +34,12 @@ class MTLSContract(Contract):
 
     @classmethod
     def names(cls) -> dict[str, str]:
-        return {"acme": "acme", "globex": "globex", "spiffe://partners/initech": "initech"}
+        return {
+            "acme": "acme",
+            "globex": "globex",
+            "spiffe://partners/initech": "initech",
+            "hooli.partners.test": "hooli",
+        }
 
     @classmethod
     def stack(cls) -> Stack:
@@ -146,10 +151,30 @@ class MTLSContract(Contract):
         (hop,) = self.line.hops("6" * 31 + "7")
         assert hop.verdict.startswith("refused: ") and "certificate" in hop.verdict
 
+    def by(self, *names: str) -> httpx.Response:
+        """The answer to who has these names, the first one as the common name."""
+        chain, key = self.root / "workload.pem", self.root / "workload.key"
+        self.partners._issue(names, chain, key, client=True)
+        with self.wearing(chain, key) as workload:
+            return workload.get("/partners", headers={"x-tierline-consumer": "acme"})
+
     def test_a_consumer_is_known_by_an_alternative_name(self) -> None:
         self.asks("mtls_san")
-        chain, key = self.root / "workload.pem", self.root / "workload.key"
-        self.partners._issue(("spiffe://partners/initech",), chain, key, client=True)
-        with self.wearing(chain, key) as workload:
-            found = self.arrived(workload.get("/partners"))
-        assert found["headers"]["x-tierline-consumer"] == "initech"
+        uri, dns = "spiffe://partners/initech", "hooli.partners.test"
+        for names, consumer in (
+            (("somebody", uri), "initech"), (("somebody", "more.test", "10.0.0.1", dns), "hooli"),
+            (("somebody", *(f"host-{number}.partners.test" for number in range(40)), uri, "last.test"), "initech"),
+            (("somebody", dns, uri), "initech"), (("acme", uri), "acme"),
+        ):  # fmt: skip
+            found = self.arrived(self.by(*names))
+            assert found["headers"]["x-tierline-consumer"] == consumer, names
+
+    def test_an_alternative_name_is_meant_as_a_whole(self) -> None:
+        self.asks("mtls_san")
+        for name in (
+            "spiffe://partners/initech/more",
+            "x.hooli.partners.test",
+            "hooli.partners.test.x",
+            "10.0.0.2",
+        ):
+            self.refused(self.by("somebody", name), 403)

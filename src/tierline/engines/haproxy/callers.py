@@ -22,8 +22,10 @@ from typing import Any
 
 from tierline.engines.keysets import number, usable
 from tierline.engines.lua import library
+from tierline.engines.lua.templates import text
 
 _AUDIENCE = Path(__file__).with_name("audience.lua")
+_CERTIFICATE = Path(__file__).with_name("certificate.lua")
 
 TITLES = {
     400: "Bad request", 401: "Valid credentials are needed", 403: "Forbidden", 404: "No such route",
@@ -196,20 +198,25 @@ def keys(header: str, keys: dict[str, str], match: str, folder: Path) -> tuple[s
 
 
 def certificates(consumers: dict[str, str], match: str, folder: Path) -> tuple[str, dict[str, str]]:
-    """Rules that know consumers by the common name of their certificate, which the connection has been checked for,
-    where `match` is the path; and the file of names."""
-    path = folder / "certificates.map"
-    text = "".join(f"{name} {consumer}\n" for name, consumer in consumers.items())
+    """Rules that know consumers by a name in their certificate, which the connection has been checked for, where `match`
+    is the path: the common name, else a URI, else a DNS name. And the files of names and of the program."""
+    path, program = folder / "certificates.map", folder / "certificate.lua"
+    names = "".join(f"{name} {consumer}\n" for name, consumer in consumers.items())
+    table = ", ".join(f"[{text(name)}] = {text(consumer)}" for name, consumer in consumers.items())
+    shown = "{ ssl_c_used } { ssl_c_verify 0 }"
     lines = f"""\
     acl needs_certificate path -m reg '^{match}$'
-    http-request set-var(txn.consumer) ssl_c_s_dn(cn),map_str({path}) if {{ ssl_c_used }} {{ ssl_c_verify 0 }}
+    http-request set-var(txn.consumer) ssl_c_s_dn(cn),map_str({path}) if {shown}
+    http-request set-var(txn.alternative) ssl_c_der,hex,lua.certificate_consumer if {shown} !{{ var(txn.consumer) -m found }}
+    http-request set-var(txn.consumer) var(txn.alternative) if {{ var(txn.alternative) -m len gt 0 }}
 """
     lines += refuse(401, "no certificate", "needs_certificate !{ ssl_c_used }")
     lines += refuse(403, "certificate", "needs_certificate !{ var(txn.consumer) -m found }")
     lines += """\
     http-request set-header x-tierline-consumer %[var(txn.consumer)] if { ssl_c_used } { var(txn.consumer) -m found }
 """
-    return lines, {str(path): text}
+    code = f"local consumers = {{ {table} }}\n\n{_CERTIFICATE.read_text()}"
+    return lines, {str(path): names, str(program): code}
 
 
 def named(kind: str, number: int, paths: Sequence[str]) -> str:

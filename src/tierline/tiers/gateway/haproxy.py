@@ -27,9 +27,8 @@ class HAProxyGateway(System):
     engine = "haproxy"
     measures = True
     levels = frozenset({"runs"})
-    supports = frozenset(FEATURES) - {"retry_budget", "mtls_san"}
+    supports = frozenset(FEATURES) - {"retry_budget"}
     lacks = {
-        "mtls_san": "HAProxy 2.8 reads a certificate's subject only, not its alternative names; use gateway=envoy",
         "retry_budget": "retries are bounded per request only; use gateway=envoy",
     }
     endpoints = {"http": "http", "mtls": "https"}
