@@ -150,9 +150,11 @@ class Line:
             assert time.monotonic() < until, self.log(process.name)
 
     def kill(self, name: str) -> None:
-        """End a process as a crash would."""
+        """End a process as a crash would; what it leaves is removed, as the supervisor does."""
         os.killpg(self.running[name].pid, signal.SIGKILL)
         self.running[name].wait()
+        for path in self.processes[name].leftovers:
+            Path(path).unlink(missing_ok=True)
 
     def again(self, name: str) -> None:
         """Start a process that was killed."""

@@ -38,10 +38,16 @@ def http(token: Remote, keys: Remote, scheme: str) -> str:
 
 
 LOCATIONS = """\
-        js_fetch_timeout 8s;
-        js_fetch_max_response_buffer_size 256k;
-        location @gw_session { js_access login.session; }
-        location @gw_callback { js_content login.callback; }
+        location @gw_session {
+            js_fetch_timeout 8s;
+            js_fetch_max_response_buffer_size 256k;
+            js_access login.session;
+        }
+        location @gw_callback {
+            js_fetch_timeout 8s;
+            js_fetch_max_response_buffer_size 256k;
+            js_content login.callback;
+        }
         location @gw_logout { js_content login.logout; }
         location @gw_sent {
             js_header_filter gateway.answer;

@@ -40,7 +40,7 @@ _VARIABLES = (
 def scripts(*names: str) -> dict[str, str]:
     """The programs of a gateway, written beside nginx.conf: those that every one has, and more by name."""
     folder = resources.files(__package__) / "gateway"
-    every = ("gateway", "words", "limits", "routes", "counts", *names)
+    every = ("gateway", "words", "limits", "shared", "routes", "counts", *names)
     return {f"{name}.js": (folder / f"{name}.js").read_text() for name in every}
 
 

@@ -7,8 +7,9 @@ import math
 from typing import Any
 
 from tierline.engines.context import Context
+from tierline.engines.counter.engine import CREDENTIAL, ROLE
 from tierline.engines.keysets import usable
-from tierline.engines.nginx import logins, policies
+from tierline.engines.nginx import asking, logins, policies
 from tierline.engines.nginx.config import ANSWERED, TLS, Fragment, hop_format, hop_log, ident, upstream
 from tierline.plan.model import Role
 from tierline.plan.scaling import measuring
@@ -21,9 +22,9 @@ from tierline.tiers.gateway.tier import FEATURES
 
 _LACKS = {
     "mtls_san": "nginx tells a certificate's subject only, not its alternative names; use gateway=envoy",
-    "shared_limits": "each zone's nginx counts by itself; use gateway=envoy or gateway=haproxy",
     "retry_budget": "retries are bounded per request only; use gateway=envoy",
-    "live_upstreams": "only by a reload, which closes idle connections; use gateway=haproxy or gateway=envoy",
+    "live_upstreams": "only by a reload, which closes idle connections: names looked up again follow a second late, and "
+    "addresses chosen by njs have no keep-alive; use gateway=haproxy or gateway=envoy",
 }
 _MORE = ',"r":"$gw_route","o":"$gw_policy"'
 _DOCUMENT, _KEYS = "openapi.json", "jwks.json"
@@ -37,6 +38,7 @@ class NginxGateway(System):
     supports = frozenset(FEATURES) - frozenset(_LACKS)
     lacks = _LACKS
     endpoints = {"http": "http", "mtls": "https"}
+    counter = "feature.limits"
 
     def contribute(self, role: Role, context: Context) -> Fragment:
         settings, auth = role.settings, role.settings["auth"]
@@ -46,16 +48,21 @@ class NginxGateway(System):
         keys: list[dict[str, Any]] = []
         secrets, login = nginx_login.given(role, context)
         shapes = any(not (each.request_body is None and each.response_body is None) for each in table)
+        counters = [each for each in role.needs if each == ROLE and each in context.plan.roles]
         programs = ("login", "sessions", "tokens") * bool(login) + ("bodies", "json") * shapes
+        programs += ("asks",) * bool(counters)
         files = policies.scripts(*programs)
         if auth:
             keys = usable(context.attribute_of(role.name, "jwks"), auth["algorithms"])
             files[_KEYS] = json.dumps({"keys": keys})
         if settings.get("document"):
             files[_DOCUMENT] = settings["document"]
-        files["policies.json"] = json.dumps(told(role, context, keys, table), indent=1)
+        files["policies.json"] = json.dumps(told(role, context, keys, table, bool(counters)), indent=1)
         if login:
             files[logins.SECRETS] = secrets
+        if counters:
+            address = context.address(counters[0], "http")
+            files[asking.SECRETS] = asking.secrets(address, context.secret(CREDENTIAL))
         passing = Passing(role)
         skew = math.ceil(auth["clock_skew"]) if auth else 0
         servers = f"""\
@@ -67,6 +74,7 @@ class NginxGateway(System):
 {policies.own(settings["max_body"], _KEYS if keys else "", skew)}\
 {policies.PREFLIGHT if settings["cors"] else ""}\
 {logins.LOCATIONS if login else ""}\
+{asking.LOCATIONS if counters else ""}\
 {policies.document(folder, _DOCUMENT) if settings.get("document") else ""}\
 {passing.common()}\
 {"".join(passing.route(number, each) for number, each in enumerate(table))}\
@@ -78,7 +86,7 @@ class NginxGateway(System):
         )
         more = _MORE + answered * measuring(role, context.plan)
         http = hop_format(role, "$gw_final", "gateway", more, "$gw_consumer", "$gw_server")
-        http += policies.http(shapes) + login + _client(role, context)
+        http += policies.http(shapes) + login + (asking.HTTP if counters else "") + _client(role, context)
         for name, targets in role.upstreams.items():
             http += upstream(up(role, name), targets, context)
         if settings["concurrency"]:

@@ -17,6 +17,7 @@ function tell(r) {
 const TYPES = {
     tierline_gateway_requests_total: 'counter', tierline_gateway_refused_total: 'counter',
     tierline_gateway_request_seconds: 'summary', tierline_gateway_limit_crowded_total: 'counter',
+    tierline_gateway_counter_asked_total: 'counter', tierline_gateway_counter_away_total: 'counter',
 };
 
 function metrics(r) {

@@ -8,7 +8,8 @@
    answer   on the way back: headers that policies add
 
    login.js   browsers' sessions           bodies.js  bodies shaped by templates
-   limits.js  rate limits and quotas       routes.js  where a request goes      counts.js  metrics
+   limits.js  rate limits and quotas, by what is known here; shared.js, asks.js: counted for the whole line
+   routes.js  where a request goes         counts.js  metrics
 
    `early` and `late` answer with the name of the location that goes on: a route's, or a refusal's. The order of the
    policies is that of every gateway: what costs least to know first, and limits before signatures. */
@@ -16,6 +17,7 @@
 import crypto from 'crypto';
 import limits from 'limits.js';
 import routes from 'routes.js';
+import shared from 'shared.js';
 import words from 'words.js';
 
 const ODD = /\/\.\.?(\/|$)|\/\/|\\|%2e|%2f|%5c|%00/i;  // spellings of a path that could walk around a rule
@@ -33,8 +35,14 @@ function early(r) {
             return 'gw_preflight';
         }
     }
-    const bad = access(r, path, policies.early, null) || limits.limited(r, path, policies.limits);
-    if (bad) return bad;
+    const bad = access(r, path, policies.early, null)
+        || (policies.counted ? shared.taken(r, path, policies.limits, null, 'gw_ask') : limits.limited(r, path, policies.limits));
+    return bad || entered(r, path);
+}
+
+/* Who is counted by address may come in; now, who is it? */
+function entered(r, path) {
+    const v = r.variables, asked = r.headersIn;
     const stranger = policies.mtls && certificate(r, path);
     if (stranger) return stranger;
     if (policies.keys && under(path, policies.keys.paths)) {
@@ -102,8 +110,12 @@ function admitted(r, path, claims, session) {
     // A token of one issuer is no login at another.
     if (policies.login && !session && under(path, policies.login.paths)
         && !(policies.auth && under(path, policies.auth.paths))) return refuse(r, 401, 'login', 'login');
-    return access(r, path, policies.access, claims) || limits.limited(r, path, policies.persons) || limits.quota(r)
-        || routes.route(r, path);
+    const bad = access(r, path, policies.access, claims);
+    if (bad) return bad;
+    const over = policies.counted
+        ? shared.taken(r, path, policies.persons, limits.plan(r.variables), 'gw_ask_late')
+        : limits.limited(r, path, policies.persons) || limits.quota(r);
+    return over || routes.route(r, path);
 }
 
 function access(r, path, rules, claims) {
@@ -149,4 +161,4 @@ function answer(r) {
     if (v.gw_cookies) out['Set-Cookie'] = (out['Set-Cookie'] || []).concat(v.gw_cookies.split('\n'));
 }
 
-export default {early, late, answer, admitted, known};
+export default {early, entered, late, answer, admitted, known};

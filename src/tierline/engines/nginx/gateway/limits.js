@@ -12,41 +12,48 @@ const SHARED = 64;  // buckets of a limit for those who found no room
 const PAUSE = 250;  // ms until room is looked for again: nginx logs each time that it finds none
 const SAID = 10000;  // ms between two words about it
 
+/* Whom a limit counts this request for, or undefined when it is none of its own. */
+function who(v, path, limit) {
+    if (limit.paths.length && !words.under(path, limit.paths)) return;
+    if (limit.by == 'all') return '';
+    return limit.by == 'client' ? v.gw_client : v.gw_consumer || undefined;
+}
+
+function table(limit) { return ngx.shared[TABLES[limit.by]]; }
+
 function limited(r, path, limits) {
     const v = r.variables, now = Date.now();
     for (let at = 0; at < limits.length; at++) {
-        const limit = limits[at];
-        if (limit.paths.length && !words.under(path, limit.paths)) continue;
-        const who = limit.by == 'all' ? '' : limit.by == 'client' ? v.gw_client : v.gw_consumer;
-        if (who === '' && limit.by == 'consumer') continue;
-        const refused = taken(r, v, limit, who, now);
+        const found = who(v, path, limits[at]);
+        const refused = found !== undefined && taken(r, v, limits[at], found, now);
         if (refused) return refused;
     }
 }
 
+/* By what is known here alone. */
 function taken(r, v, limit, who, now) {
     const step = limit.per * 1000 / limit.requests, window = step * limit.most;
-    let table = ngx.shared[TABLES[limit.by]], key = limit.name + ' ' + who, since = table.get(key);
-    if (since === undefined && limit.by != 'all' && ngx.shared.gateway_totals.get('full ' + limit.by)) {
-        table = ngx.shared.gateway_totals;
+    let place = table(limit), key = limit.name + ' ' + who, since = place.get(key);
+    if (since === undefined && full(limit)) {
+        place = ngx.shared.gateway_totals;
         key = crowd(limit, who);
-        since = table.get(key);
+        since = place.get(key);
     }
     for (;;) {
-        const full = Math.max(since || 0, now) + step;
-        if (full - now > window + 0.001) {
-            return over(r, limit.most, Math.ceil((full - window - now) / 1000), 'rate limit', limit.name);
+        const until = Math.max(since || 0, now) + step;
+        if (until - now > window + 0.001) {
+            return over(r, limit.most, Math.ceil((until - window - now) / 1000), 'rate limit', limit.name);
         }
         try {
-            table.set(key, full, Math.ceil(full - now) + 1000);
-            left(v, limit.most, Math.floor((window - (full - now)) / step + 0.001), Math.ceil((full - now) / 1000));
+            place.set(key, until, Math.ceil(until - now) + 1000);
+            left(v, limit.most, Math.floor((window - (until - now)) / step + 0.001), Math.ceil((until - now) / 1000));
             return;
         } catch (none) {
-            if (table === ngx.shared.gateway_totals) throw none;
+            if (place === ngx.shared.gateway_totals) throw none;
             crowded(r, limit);
-            table = ngx.shared.gateway_totals;
+            place = ngx.shared.gateway_totals;
             key = crowd(limit, who);
-            since = table.get(key);
+            since = place.get(key);
         }
     }
 }
@@ -59,23 +66,31 @@ function crowd(limit, who) {
     return 'crowd ' + limit.name + ' ' + sum % SHARED;
 }
 
+/* Whether there was no room a moment ago. */
+function full(limit) { return limit.by != 'all' && ngx.shared.gateway_totals.get('full ' + limit.by) !== undefined; }
+
+function fills(limit) { ngx.shared.gateway_totals.set('full ' + limit.by, 1, PAUSE); }
+
 function crowded(r, limit) {
     const totals = ngx.shared.gateway_totals;
-    totals.set('full ' + limit.by, 1, PAUSE);
+    fills(limit);
     if (totals.add('said ' + limit.by, 1, SAID)) {
-        r.error(`${limit.name}: the table of ${limit.by}s is full (${ngx.shared[TABLES[limit.by]].size()} counted); ` +
+        r.error(`${limit.name}: the table of ${limit.by}s is full (${table(limit).size()} counted); ` +
             `newcomers share ${SHARED} buckets until there is room`);
     }
 }
 
+/* The plan that a consumer is on, if that bounds what they may. */
+function plan(v) { return policies.keys && policies.keys.plans[v.gw_known]; }
+
 /* A quota is for an interval by the clock: from midnight on, by the UTC, when it is a day. */
 function quota(r) {
-    const v = r.variables, plan = policies.keys && policies.keys.plans[v.gw_known];
-    if (!plan) return;
-    const now = Date.now() / 1000, number = Math.floor(now / plan.per), ends = Math.ceil((number + 1) * plan.per - now);
+    const v = r.variables, own = plan(v);
+    if (!own) return;
+    const now = Date.now() / 1000, number = Math.floor(now / own.per), ends = Math.ceil((number + 1) * own.per - now);
     const used = ngx.shared.gateway_totals.incr('quota ' + v.gw_known + ' ' + number, 1, 0, ends * 1000);
-    if (used > plan.requests) return over(r, plan.requests, ends, 'rate limit', 'quota:' + plan.name);
-    left(v, plan.requests, plan.requests - used, ends);
+    if (used > own.requests) return over(r, own.requests, ends, 'rate limit', 'quota:' + own.name);
+    left(v, own.requests, own.requests - used, ends);
 }
 
 function over(r, most, wait, why, policy) {
@@ -94,4 +109,4 @@ function left(v, most, remaining, reset) {
     v.gw_reset = String(reset);
 }
 
-export default {limited, quota};
+export default {limited, quota, plan, who, table, taken, full, fills, over, left};

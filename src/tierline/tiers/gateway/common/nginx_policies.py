@@ -15,13 +15,17 @@ from tierline.tiers.gateway.common.nginx_routes import up
 from tierline.tiers.gateway.common.routes import Routed, api_keys, every_version, token_paths
 
 
-def told(role: Role, context: Context, keys: list[dict[str, Any]], table: list[Routed]) -> dict[str, Any]:
-    """The object `policies` of gateway.js. keys: those that check tokens (RFC 7517), each with its `alg`."""
+def told(
+    role: Role, context: Context, keys: list[dict[str, Any]], table: list[Routed], counted: bool
+) -> dict[str, Any]:
+    """The object `policies` of gateway.js. keys: those that check tokens (RFC 7517), each with its `alg`. counted:
+    whether the line has a counter of limits and quotas."""
     settings = role.settings
     rules = [_access(rule, number, settings) for number, rule in enumerate(settings["access"])]
     limits = [_limit(limit, number, settings) for number, limit in enumerate(settings["limits"])]
     return {
         "prefix": up(role, ""),
+        "counted": counted,
         "cors": settings["cors"],
         "exposed": policies.EXPOSED,
         "early": [rule for rule in rules if not rule["claims"] and not rule["scopes"]],
