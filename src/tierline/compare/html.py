@@ -23,6 +23,7 @@ def page(measured: Sequence[Measured], title: str) -> str:
     """The whole page."""
     names = [every.name for every in measured]
     found = lines(measured)
+    most = max(map(_most, measured), default=0.0) or 1.0
     head = "".join(
         f'<th class=n style="color:{_COLOURS[i % 4]}">{escape(name)}' for i, name in enumerate(names)
     )
@@ -46,7 +47,7 @@ def page(measured: Sequence[Measured], title: str) -> str:
     return f"""<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content="width=device-width">
 <title>{escape(title)}</title><style>{_STYLE}</style><h1>{escape(title)}</h1>
 <table><tr><th>what<th>{head}<th>rounds<th>{rows}</table>
-<h2>Latency of every request, by when it was due</h2>{"".join(_scatter(every, i) for i, every in enumerate(measured))}
+<h2>Latency of every request, by when it was due</h2>{"".join(_scatter(every, i, most) for i, every in enumerate(measured))}
 <h2>What each says that it can't do</h2><ul>{cannot or "<li>nothing"}</ul>
 <h2>What really ran</h2><table><tr><th>lineup<th>engine<th>version<th>SHA-256<th>path{programs}</table></html>"""
 
@@ -64,10 +65,16 @@ def _dots(line: Line) -> str:
     return f'<svg width="160" height="{9 * len(line.values) + 6}" role="img" aria-label="rounds">{dots}</svg>'
 
 
-def _scatter(every: Measured, row: int) -> str:
+def _most(every: Measured) -> float:
+    """The latency that nearly all of its requests stay below, in seconds."""
+    times = sorted(sample.latency for one in every.rounds for sample in one.steady.samples)
+    return times[int(len(times) * 0.995)] if times else 0.0
+
+
+def _scatter(every: Measured, row: int, most: float) -> str:
+    """most: the top of the axis, which all lineups have in common."""
     samples = [sample for one in every.rounds for sample in one.steady.samples]
     samples = samples[:: max(1, len(samples) // 1500)]
-    most = sorted(sample.latency for sample in samples)[int(len(samples) * 0.995)] if samples else 1.0
     last = max((sample.due for sample in samples), default=1.0) or 1.0
     dots = "".join(
         f'<circle cx="{40 + 840 * sample.due / last:.1f}" cy="{130 - 115 * min(sample.latency / most, 1):.1f}" r="1.3"/>'

@@ -20,7 +20,7 @@ def cpu(told: Mapping[str, Any]) -> dict[str, float]:
         if process["pid"]:
             for each in _tree(process["pid"]):
                 times = each.cpu_times()
-                found[_tiers(process)] += times.user + times.system
+                found[_tiers(process, told)] += times.user + times.system
     return dict(found)
 
 
@@ -29,7 +29,8 @@ def memory(told: Mapping[str, Any]) -> dict[str, float]:
     found: dict[str, float] = defaultdict(float)
     for process in told["processes"]:
         if process["pid"]:
-            found[_tiers(process)] += sum(each.memory_full_info().pss for each in _tree(process["pid"])) / 1e6
+            used = sum(each.memory_full_info().pss for each in _tree(process["pid"]))
+            found[_tiers(process, told)] += used / 1e6
     found["supervisor"] = psutil.Process(told["pid"]).memory_full_info().pss / 1e6
     return dict(found)
 
@@ -69,5 +70,10 @@ def _tree(pid: int) -> list[psutil.Process]:
         return []
 
 
-def _tiers(process: Mapping[str, Any]) -> str:
-    return "+".join(dict.fromkeys(process["tiers"]))
+def _tiers(process: Mapping[str, Any], told: Mapping[str, Any]) -> str:
+    """What a process plays; a helper, such as `cache.a.hops`, counts for the one that it helps."""
+    tiers = process["tiers"]
+    if not tiers:
+        helped = [each for each in told["processes"] if process["name"].startswith(f"{each['name']}.")]
+        tiers = max(helped, key=lambda each: len(each["name"]))["tiers"] if helped else [process["engine"]]
+    return "+".join(dict.fromkeys(tiers))

@@ -20,6 +20,7 @@ class Line(msgspec.Struct):
     """`lower` or `higher`."""
     values: list[list[float]]
     note: str = ""
+    """`once`: measured once; `shared`: one lineup has no process of just this."""
 
     @property
     def medians(self) -> list[float]:
@@ -48,10 +49,11 @@ def lines(measured: Sequence[Measured]) -> list[Line]:
         each("processor time", "µs/request", "lower", lambda one: sum(one.cpu_us.values())),
     ]
     tiers = dict.fromkeys(tier for every in measured for one in every.rounds for tier in one.cpu_us)
-    found += [
-        each(f"  {tier}", "µs/request", "lower", lambda one, tier=tier: one.cpu_us.get(tier, 0.0))
-        for tier in tiers
-    ]
+    for tier in tiers:
+        line = each(f"  {tier}", "µs/request", "lower", lambda one, tier=tier: one.cpu_us.get(tier, 0.0))
+        if not all(any(tier in one.cpu_us for one in every.rounds) for every in measured):
+            line.note = "shared"
+        found.append(line)
     found.append(Line("memory", "MB", "lower", [[sum(every.memory.values())] for every in measured], "once"))
     found.append(Line("start", "s", "lower", [[every.ready_in] for every in measured], "once"))
     return found
@@ -106,6 +108,8 @@ def verdict(line: Line, names: Sequence[str]) -> str:
     if len(line.values) != 2:
         return ""
     one, other = line.medians
+    if line.note == "shared":
+        return "in another process there"
     if one == other:
         return "the same"
     if line.note != "once" and not line.differs:

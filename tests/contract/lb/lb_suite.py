@@ -778,6 +778,25 @@ class LoadBalancerContract:
         assert time.monotonic() - began < 3
         assert not answer or answer.split()[1] in (b"400", b"408")
 
+    def test_slow_bodies_are_given_up(self) -> None:
+        self.asks("slow_bodies")
+        line, began = self.line(), time.monotonic()
+        host, port = line.address(endpoint="https")
+        with socket.create_connection((host, port), timeout=5) as plain:
+            sock = self.trust(line).wrap_socket(plain, server_hostname="localhost")
+            sock.sendall(b"POST /trickles HTTP/1.1\r\nhost: edge.localhost\r\ncontent-length: 100\r\n\r\n")
+            sock.settimeout(0.2)
+            answer = None
+            while answer is None and time.monotonic() - began < 9:
+                with contextlib.suppress(TimeoutError):
+                    sock.sendall(b"x")
+                    answer = sock.recv(4096)
+        assert answer is not None, "who sends a byte now and then is waited for"
+        assert not answer or answer.split()[1] in (b"400", b"408"), answer
+        assert not [
+            seen for seen in line.upstreams.seen if seen.path == "/trickles" and len(seen.body) == 100
+        ]
+
     # trips and monitoring
 
     def test_a_trace_goes_on_and_a_hop_is_told(self) -> None:

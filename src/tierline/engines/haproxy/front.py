@@ -140,6 +140,8 @@ def fragment_of(role: Role, front: Front, folder: Path, context: Context) -> Fra
 frontend {name}
     bind {host}:{port}
     bind {host}:{tls_port} ssl crt {certificate} alpn h2,http/1.1
+    # What trickles in reaches nobody: a body, or the first 32 kB of it, has as long as the headers.
+    option http-buffer-request
 {errors()}\
 {_badge(front)}\
     acl a_place var(txn.place) -m bool

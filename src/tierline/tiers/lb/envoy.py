@@ -93,6 +93,8 @@ def _binds(role: Role, context: Context) -> list[Bind]:
 def _manager(settings: dict[str, Any]) -> dict[str, Any]:
     return {
         "request_headers_timeout": f"{settings['header_timeout']:g}s",
+        # A whole request, however large. Streams of gRPC have no end to wait for.
+        "request_timeout": "0s" if settings["h2c"] else f"{6 * settings['header_timeout']:g}s",
         "http_protocol_options": {
             "allow_chunked_length": False,
             # gRPC's status comes in a trailer; behind, HTTP/1.1 has them too.

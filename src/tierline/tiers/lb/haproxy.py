@@ -22,6 +22,12 @@ _BALANCE = {
 }
 
 
+_BODIES = """\
+    # A body, or the first 32 kB of it, has the same time: what trickles in reaches nobody. Streams of gRPC may.
+    option http-buffer-request
+"""
+
+
 class HAProxyLB(System):
     title = "HAProxy"
     engine = "haproxy"
@@ -55,6 +61,7 @@ frontend {name}
     bind {host}:{tls_port} ssl crt {crt} alpn h2,http/1.1{proxied}
     maxconn {settings["max_connections"]}
     timeout http-request {int(settings["header_timeout"] * 1000)}ms
+{_BODIES if not settings["h2c"] else ""}\
     {forwarded}
     http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}{scheme}
     http-request set-header X-Forwarded-Proto http if !{{ ssl_fc }}{scheme}

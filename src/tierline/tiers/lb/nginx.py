@@ -24,6 +24,7 @@ _LACKS = {
     "queueing": "nginx without its commercial part refuses, it doesn't queue; use lb=haproxy or lb=envoy",
     "queue_timeout": "nginx without its commercial part doesn't queue; use lb=haproxy",
     "metrics": "this build of nginx has no status module; its hops are counted by telemetry",
+    "slow_bodies": "nginx gives up who says nothing for 10 s, not who says a little; use lb=haproxy or lb=envoy",
     "mail_health": "nginx without its commercial part doesn't ask; a mail program is told when the inbox is down",
 }
 

@@ -39,6 +39,7 @@ FEATURES: Mapping[str, str] = {
     "known_hosts": "requests for strangers' hosts are refused (421, or 404)",
     "strict_parsing": "ambiguous requests are refused or made plain, never passed on as they are",
     "slow_clients": "headers that trickle in are given up",
+    "slow_bodies": "bodies that trickle in are given up, and reach nobody",
     "trace_context": "a trace goes on, one hop per request",
     "trace_begin": "a request that comes without a trace begins one",
     "metrics": "counts per instance in Prometheus format, where only this user reaches them",
@@ -135,7 +136,9 @@ class LoadBalancer(Intent):
         "What stands behind speaks HTTP/2 without TLS, as gRPC servers do, and nothing else.", default=False
     )
     header_timeout: Duration = setting(
-        "How long a client may take to send headers.", default="10s", above=0.1
+        "How long a client may take to send headers. For bodies see docs/tiers/lb.md.",
+        default="10s",
+        above=0.1,
     )
     mail: str | None = setting(
         "Name of the Mail resource that mail programs reach through the balancer, over TLS.", default=None
