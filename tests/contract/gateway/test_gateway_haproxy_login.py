@@ -133,7 +133,7 @@ class TestHAProxyLoginChecks(Contract):
     @pytest.mark.parametrize(
         "more",
         [{}, {"aud": ["films"]}, {"aud": ["other", "films"], "azp": "films"}, {"exp": time.time() + 600.5}],
-        ids=repr,
+        ids=["plain", "list", "party", "fraction"],
     )
     def test_a_good_id_token_logs_in(self, more: dict[str, Any]) -> None:
         browser, answer = self.login(lambda nonce: {"id_token": self.signed(self.claims(nonce, **more))})
