@@ -7,10 +7,11 @@ The order of a gateway's rules, and why:
     3. addresses      who may come at all costs nothing to know
     4. limits         before signatures are checked, so that a flood of bad tokens costs little
     5. size           too large is refused before it is read
-    6. keys, tokens   who it is
+    6. who it is      certificates and keys; then logins, which ask a provider only when they must; then tokens
     7. access         what they may
     8. quotas         what they may still do today
     9. routes         where it goes
+   10. detours        copies and bodies to shape: nothing of a body is read for who is refused
 """
 
 from __future__ import annotations

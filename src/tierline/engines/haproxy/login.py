@@ -118,10 +118,13 @@ def provider(name: str, url: str, ca: Path | None) -> str:
             f" ssl verify required ca-file {ca or bundle()} verifyhost {host} alpn http/1.1 no-ssl-reuse"
         )
         options += "" if _literal(host) else f" sni str({host})"
-    if not _literal(host):
-        options += " resolvers default resolve-prefer ipv4"
+    names = ""
+    if not _literal(host) and _nameserver():
+        options += " resolvers login resolve-prefer ipv4"
+        names = _RESOLVERS
     where = f"[{host}]" if ":" in host else host
     return f"""\
+{names}\
 frontend {name}-login
     bind unix@login.sock mode 600
     no log
@@ -133,6 +136,28 @@ backend {name}-login
     server provider {where}:{parts.port or (443 if secure else 80)}{options} init-addr last,libc,none
 
 """
+
+
+# A name that only /etc/hosts knows has an address from the start, and no word from a name server takes it away.
+_RESOLVERS = """\
+resolvers login
+    parse-resolv-conf
+    hold nx 20d
+    hold timeout 20d
+    hold refused 20d
+    hold other 20d
+    hold obsolete 20d
+
+"""
+
+
+def _nameserver() -> bool:
+    """Whether the system has one; without, HAProxy looks a name up once, as the system does."""
+    try:
+        lines = Path("/etc/resolv.conf").read_text().splitlines()
+    except OSError:
+        return False
+    return any(line.split()[:1] == ["nameserver"] for line in lines)
 
 
 def _literal(host: str) -> bool:
