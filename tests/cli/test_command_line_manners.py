@@ -172,3 +172,13 @@ def test_a_pipe_that_closes_early_is_no_error(line: Bench) -> None:
     )  # fmt: skip
     assert done.stdout == "{\n"
     assert done.stderr == ""
+
+
+def test_a_tour_needs_no_words(tmp_path: Path) -> None:
+    line = Bench(tmp_path, STACK, {"hello": HELLO})
+    done = run("demo", "--regions", "eu-west-1", "--seconds", "3", cwd=line.folder, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "2  /hello/3 from the client" in done.stdout
+    assert "3  kill -9 gateway.a while" in done.stdout
+    assert line.left() == []
+    line.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from workbench import Bench, run
+from workbench import ONE, Bench, run
 
 STACK = """
 from tierline import MTLS, Gateway, LoadBalancer, Service, Stack
@@ -60,3 +60,11 @@ def test_a_name_that_is_none_is_refused(bench: Callable[..., Bench]) -> None:
     line = bench(STACK, hello=HELLO)
     done = run("certificate", "../acme", str(line.folder))
     assert done.returncode == 2 and "no name for a certificate" in done.stderr
+
+
+def test_nobody_makes_a_certificate_that_opens_nothing(bench: Callable[..., Bench]) -> None:
+    line = bench(ONE)
+    done = run("certificate", "acme", str(line.folder), cwd=line.folder)
+    assert done.returncode == 2 and "Gateway(mtls=MTLS(…))" in done.stderr
+    assert not (line.folder / "acme.key").exists()
+    assert not line.state.exists()

@@ -11,23 +11,29 @@ from typing import Any
 
 import click
 
+from tierline.cli.named import paths, status
 from tierline.cli.shared import stack_argument
 from tierline.errors import RunError
 
 
 @click.command()
 @stack_argument
-@click.option("--path", required=True, help="The page to visit.")
+@click.option("--path", help="The page to visit; default: the first of the stack's own workload.")
 @click.option("--regions", default="eu-west-1,us-east-1", show_default=True, help="Where the clients are.")
-@click.option("--kill", "victim", default="gateway.a", show_default=True, help="The process that is killed.")
+@click.option(
+    "--kill",
+    "victim",
+    help="The process that is killed; default: a gateway, or else what there is behind the client.",
+)
 @click.option("--seconds", default=6.0, show_default=True, help="Length of the load around the kill.")
-def command(stack: Path | None, path: str, regions: str, victim: str, seconds: float) -> None:
+def command(stack: Path | None, path: str | None, regions: str, victim: str | None, seconds: float) -> None:
     """A tour that ends by itself. Start, visit a page as every client from several regions, kill a process under
     load, measure, stop."""
     from tierline.run.state import State
     from tierline.stack import find
 
     state = State(find(stack))
+    path = path or paths(stack)[0]
     place = str(state.stack.parent)
     if state.held():
         raise RunError("this stack is already up: stop it with tierline down, then run the demo")
@@ -39,6 +45,7 @@ def command(stack: Path | None, path: str, regions: str, victim: str, seconds: f
             for client in ("web", "mobile", "affiliate"):
                 for _ in range(2 if client == "web" else 1):
                     _tierline("trip", place, path, "--as", client, "--from", region)
+        victim = victim or _victim(status(stack))
         click.secho(f"\n3  kill -9 {victim} while clients go on asking", bold=True)
         _break(state, path, victim, seconds)
         click.secho("\n4  what runs, and what it takes", bold=True)
@@ -48,6 +55,15 @@ def command(stack: Path | None, path: str, regions: str, victim: str, seconds: f
         began = time.monotonic()
         _tierline("down", place)
         click.echo(f"in {time.monotonic() - began:.1f} s")
+
+
+def _victim(told: dict[str, Any]) -> str:
+    """The first process of the tier whose loss shows most."""
+    for tier in ("gateway", "lb", "experience", "feature"):
+        for process in told["processes"]:
+            if tier in process["tiers"]:
+                return str(process["name"])
+    return str(told["processes"][0]["name"])
 
 
 def _tierline(*arguments: str) -> None:

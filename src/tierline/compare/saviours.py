@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-PATH = ("dns", "cdn", "lb", "cache", "gateway", "experience", "feature")
-"""Front to back."""
+PATH = ("cdn", "lb", "cache", "gateway", "experience", "feature")
+"""Front to back, from where one tier sends requests to another; whom clients were sent to is seen by the clients."""
 _COPIES = {"hit", "stale", "revalidated", "updating"}
 
 Row = Mapping[str, Any]
@@ -67,20 +67,20 @@ def told(counts: Counts) -> list[str]:
     """A line for each tier that answered, or found an answer elsewhere, for what was away."""
     lines = []
     tiers = counts.tiers()
-    for front, tier in zip(["the client", *tiers], tiers, strict=False):
+    for front, tier in itertools.pairwise(tiers):
         gone = {zone for zone, (usual, now) in counts.zones(tier).items() if usual >= 5 and now < 0.4 * usual}
         others = [
             zone
             for zone, (usual, now) in counts.zones(tier).items()
             if zone not in gone and now > usual and now >= 5
         ]
-        if gone and others and tier != "dns":
+        if gone and others:
             lines.append(
                 f"{front} sent what {tier} in {_and(gone)} would have got to {tier} in {_and(others)}"
             )
             break  # those behind it get what it sends
     failures = {tier: counts.failed(tier) for tier in tiers}
-    for front, tier in itertools.pairwise(tier for tier in tiers if tier != "dns"):
+    for front, tier in itertools.pairwise(tiers):
         kept = failures[tier] - failures[front]
         if kept > max(1, 0.2 * failures[tier]):
             lines.append(
