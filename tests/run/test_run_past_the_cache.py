@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import socket
 import ssl
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -213,3 +218,30 @@ def test_a_cache_that_hangs_holds_up_nobody_whom_it_let_pass(edge: Edge) -> None
     finally:
         for each in every:
             each.resume()
+
+
+def test_nobody_notices_a_gateway_that_dies(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, STACK.replace('zones=["a"]', 'zones=["a", "b"]'), {"said": APP})
+    bench.up("--use", "lb=haproxy", "--use", "cache=nginx", "--use", "gateway=envoy")
+    try:
+        edge = Edge(bench)
+        edge.learned("/steady")
+        statuses: list[int] = []
+        until = time.monotonic() + 3
+
+        def ask() -> None:
+            while time.monotonic() < until:
+                statuses.append(edge.ask("/steady")[0])
+
+        threads = [threading.Thread(target=ask) for _ in range(6)]
+        for each in threads:
+            each.start()
+        for _ in range(2):
+            time.sleep(0.8)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(bench.process("gateway.a")["pid"], signal.SIGKILL)
+        for each in threads:
+            each.join()
+        assert len(statuses) > 50 and set(statuses) == {200}
+    finally:
+        bench.close()

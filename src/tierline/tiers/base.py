@@ -55,6 +55,8 @@ class System:
     measures: ClassVar[bool] = False
     """Its hops say who answered, and in what time: so that commands, whose requests nobody else counts, can scale."""
 
+    h2c: ClassVar[bool] = False
+    """Whether it takes HTTP/2 without TLS, too, where it takes HTTP/1.1."""
     tells_past: ClassVar[bool] = False
     """For a cache: whether it says which URLs it keeps nothing of (plan/past.py)."""
     heeds_past: ClassVar[bool] = False

@@ -125,6 +125,7 @@ def _hop(raw: dict[str, Any]) -> Hop:
     attributes = dict(raw.get("a") or {})
     attributes["http.route"] = attributes.get("http.route") or raw.get("r")
     attributes["enduser.id"] = attributes.get("enduser.id") or raw.get("u")
+    attributes["tierline.passed"] = raw.get("k")
     attributes["tierline.policy"] = str(raw.get("o") or "").strip("-") or _policy(raw)
     raw["a"] = {key: value for key, value in attributes.items() if value not in ("", "-", None)}
     return msgspec.convert(raw, Hop, strict=False)

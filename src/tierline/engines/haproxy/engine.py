@@ -142,14 +142,14 @@ def trace(role: Role, system: str = "haproxy", measured: bool = False, more: str
     """Frontend rules that give the request a span of this hop and a log line (trips/hop.py).
 
     system: whose hop it is, where HAProxy is only the front of another. measured: tell who answered in what time.
-    more: attributes of the hop, with a comma before them.
+    more: what else is counted, with a comma before it.
 
     A request that comes without a valid traceparent begins a trace here; one in a hundred is kept in detail.
     """
     place = role.zone or role.region
-    # Who asks comes last: see trips/hop.py.
-    told = ',"r":"%[var(txn.named)]","o":"%[var(txn.policy)]","u":"%[var(txn.consumer)]"'
-    callers = told if role.tier == "gateway" else ""
+    # What is counted stands before the trace, who asks comes last: see trips/hop.py.
+    named = ',"r":"%[var(txn.named)]","o":"%[var(txn.policy)]"' if role.tier == "gateway" else ""
+    caller = ',"u":"%[var(txn.consumer)]"' if role.tier == "gateway" else ""
     # In milliseconds, -1 when none answered.
     answered = ',"h":"%s","l":"%Tr ms"' if measured else ""
     random = "%[rand(2147483647),hex,lower,bytes(8,8)]"
@@ -169,10 +169,11 @@ def trace(role: Role, system: str = "haproxy", measured: bool = False, more: str
     http-request disable-l7-retry unless {{ method GET HEAD OPTIONS }}
     # What only the gateway may say is taken from strangers.
     http-request del-header x-tierline- -m beg
-    log-format '{{"f":"%[var(txn.flags)]","s":%ST,"t":"%[var(txn.trace)]","i":"%[var(txn.span)]",\
-"p":"%[var(txn.parent)]","T":"{role.tier}","y":"{system}","z":"{place}","b":%[var(txn.began)],"e":%[date(0,us)],\
-"v":"%[var(txn.verdict)]","n":"%HM %[var(txn.path)]","a":{{"server.address":"%s","tls.protocol.version":"%sslv",\
-"network.protocol.version":"%HV","haproxy.termination_state":"%ts","http.response.body.size":%B{more}}}{answered}{callers}}}'
+    log-format '{{"f":"%[var(txn.flags)]","s":%ST,"T":"{role.tier}","y":"{system}","z":"{place}",\
+"v":"%[var(txn.verdict)]"{more}{named},"t":"%[var(txn.trace)]","i":"%[var(txn.span)]","p":"%[var(txn.parent)]",\
+"b":%[var(txn.began)],"e":%[date(0,us)],"n":"%HM %[var(txn.path)]","a":{{"server.address":"%s",\
+"tls.protocol.version":"%sslv","network.protocol.version":"%HV","haproxy.termination_state":"%ts",\
+"http.response.body.size":%B}}{answered}{caller}}}'
     http-request set-var(txn.path) path,json(utf8s)
 """
 

@@ -14,9 +14,10 @@ from tierline.engines.haproxy.parts import servers
 from tierline.engines.unkeyed import UNKEYED
 from tierline.plan.model import Role, Upstream
 from tierline.plan.past import HEADER, SECONDS
+from tierline.tiers.base import system
 
-HOP = ',"tierline.passed":"%[var(txn.past)]"'
-"""The attribute of a hop that says whom it passed by: a hop of its own (trips/normalise.py)."""
+HOP = ',"k":"%[var(txn.past)]"'
+"""The member of a hop that says whom it passed by: a hop of its own (trips/normalise.py)."""
 _FIELDS = "|".join(["te", "upgrade", "keep-alive", "proxy-connection", *(name.lower() for name in UNKEYED)])
 """What nginx.config.pass_on() takes out of a request."""
 _ENDING = "server|x-tierline-(born|control|past)|x-accel-.*"
@@ -51,6 +52,9 @@ def backend(
 ) -> str:
     """Who stands behind the cache, and what is known. like: lines of how the cache itself is chosen and checked."""
     ends = "" if any(role.tier == "cdn" for role in context.plan.roles.values()) else "surrogate-key|"
+    behind = [context.plan.roles[target.role] for target in targets]
+    # Requests that come at once share a connection: fewer reads and writes on both sides of it.
+    together = all(system(role.slot, role.system).h2c for role in behind)
     return f"""
 backend {name}-past
     stick-table type binary len 20 size 32k expire {SECONDS}s
@@ -61,4 +65,4 @@ backend {name}-past
     http-request set-header Via "1.1 tierline" unless {{ req.hdr(via) -m found }}
     http-response del-header ^({ends}{_ENDING})$ -m reg
     http-response set-header Cache-Status "tierline-cache; fwd=bypass"
-{servers(targets, context, settings)}"""
+{servers(targets, context, {**settings, "h2c": together})}"""

@@ -78,8 +78,8 @@ class Reader:
         for line in chunk[:whole].splitlines():
             if b',"h":"' in line:
                 line = self._lighter(line)
-            if line.startswith(b'{"f":"00"') and b'"t":' not in line:
-                self._counts[line] += 1
+            if line.startswith(b'{"f":"00"') and (counted := _light(line)):
+                self._counts[counted] += 1
                 continue
             if line.startswith(MARK):
                 event = row(line)
@@ -89,13 +89,10 @@ class Reader:
             each = hop(line)
             if each is None:
                 continue
-            for one in (each, passed(each)):
-                if one is None:
-                    continue
-                if one.flags == "01" or one.status >= 500:
-                    found.append(one)
-                if not _within(one):
-                    self._counts[_counted(one)] += 1
+            if each.flags == "01" or each.status >= 500:
+                found += [one for one in (each, passed(each)) if one is not None]
+            if not _within(each):
+                self._counts[_counted(each)] += 1
         return at + whole
 
     def _lighter(self, line: bytes) -> bytes:
@@ -127,7 +124,9 @@ class Reader:
                 )  # a line that stands for several requests says how many
                 number *= int(many[1]) if many else 1
                 self._called(each, number)
-                merged[self._kind(each)] += number
+                for one in (each, passed(each)):
+                    if one is not None:
+                        merged[self._kind(one)] += number
         return [(*key, number) for key, number in sorted(merged.items())]
 
     def _kind(self, each: Hop) -> tuple[str, str, str, int, str]:
@@ -160,6 +159,19 @@ class Reader:
         self._callers[(each.zone, route, consumer, each.status, each.verdict)] += number
 
 
+def _light(line: bytes) -> bytes:
+    """What is counted of a line of a request that isn't sampled; empty when its hop must be kept.
+
+    HAProxy has one format for all: what is counted stands before the trace, and who asked at the end."""
+    if b'"t":' not in line:
+        return line
+    head, _, rest = line.partition(b',"t":"')
+    if b'"T":"' not in head or head[10:15] == b'"s":5':
+        return b""
+    _, who, name = rest.partition(b',"u":"')
+    return head + (who + name if who else b"}")
+
+
 def _within(each: Hop) -> bool:
     """A journey's part: no request of its own, and only there when its request is sampled."""
     return each.status < 100 and "tierline.journey" in each.attributes
@@ -168,4 +180,6 @@ def _within(each: Hop) -> bool:
 def _counted(each: Hop) -> bytes:
     told = {"f": "00", "s": each.status, "T": each.tier, "y": each.system, "z": each.zone, "v": each.verdict}
     called = {name: each.attributes[name] for name in ("http.route", "enduser.id") if name in each.attributes}
+    if "tierline.passed" in each.attributes:
+        told["k"] = each.attributes["tierline.passed"]
     return msgspec.json.encode({**told, "a": called} if called and each.tier == "gateway" else told)

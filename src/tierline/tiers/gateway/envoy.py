@@ -25,6 +25,7 @@ class EnvoyGateway(System):
     engine = "envoy"
     measures = True
     levels = frozenset({"runs"})
+    h2c = True
     supports = frozenset(FEATURES)
     endpoints = {"http": "http", "mtls": "https"}
     counter = "feature.limits"
