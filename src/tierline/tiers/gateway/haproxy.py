@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import Any
 
 from tierline.engines.context import Context
 from tierline.engines.haproxy import callers, limits, login, onward
 from tierline.engines.haproxy.engine import Fragment, trace
-from tierline.engines.haproxy.parts import door, hosts, servers
+from tierline.engines.haproxy.parts import door, servers
 from tierline.engines.haproxy.serving import document
 from tierline.plan.model import Role
 from tierline.plan.scaling import measuring
 from tierline.tiers.base import System
 from tierline.tiers.gateway.common import haproxy_login as logins
-from tierline.tiers.gateway.common.routes import Routed, api_keys, limit_name, routes, token_paths, under
+from tierline.tiers.gateway.common.haproxy_routes import breaker, changes, deadline, detours_of, rules_of
+from tierline.tiers.gateway.common.routes import api_keys, limit_name, routes, token_paths, under
 from tierline.tiers.gateway.tier import FEATURES
 
 _ODD = r"{ path -m reg -i '(/\.\.?(/|$)|//|%2e|%2f|%5c|%00)' }"
@@ -40,7 +40,7 @@ class HAProxyGateway(System):
         forwarded = "http-request set-header X-Forwarded-For %[src]" if entry else "option forwardfor if-none"
         rules, tables, files, counters = _policies(role, context)
         table = routes(role, context.plan)
-        detours = _detours(table)
+        detours = detours_of(table)
         served = ""
         if settings.get("document"):
             folder = context.folder(context.unit_of(role.id))
@@ -65,10 +65,10 @@ frontend {name}
 {callers.refuse(400, "path", _ODD)}\
 {rules}\
 {served}\
-{"".join(_route(number, route) for number, route in enumerate(table))}\
+{"".join(rules_of(number, route) for number, route in enumerate(table))}\
 {callers.refuse(404, "no route", "!{ var(txn.up) -m found }")}\
-{_changes(settings["request"], settings["response"], "")}\
-{"".join(_breaker(name, up, settings["concurrency"]) for up in role.upstreams)}\
+{changes(settings["request"], settings["response"], "")}\
+{"".join(breaker(name, up, settings["concurrency"]) for up in role.upstreams)}\
 {"    " + settings["raw"] + chr(10) if settings["raw"] else ""}\
 {onward.rules(detours) if detours else callers.UNBOUNDED}\
     use_backend {name}-%[var(txn.up)]
@@ -80,7 +80,7 @@ frontend {name}
                 f"backend {name}-{up}\n    balance leastconn\n    retries {settings['retries'] + 2}\n"
                 f"    timeout server {int(settings['timeout'] * 1000)}ms\n"
                 "    retry-on conn-failure empty-response 0rtt-rejected 503\n"
-                + "".join(_deadline(number, route, settings) for number, route in enumerate(table))
+                + "".join(deadline(number, route, settings) for number, route in enumerate(table))
                 + servers(targets, context, {})
                 + "\n"
             )
@@ -92,22 +92,6 @@ frontend {name}
             counters=counters,
             peer=role.id if counters else "",
         )
-
-
-def _detours(table: list[Routed]) -> list[onward.Detour]:
-    return [
-        onward.Detour(
-            name=f"r{number}",
-            path=route.path if route.match == "template" else "",
-            timeout=route.timeout,
-            request=route.request_body,
-            response=route.response_body,
-            mirror=route.mirror["to"] if route.mirror else "",
-            percent=route.mirror["percent"] if route.mirror else 100,
-        )
-        for number, route in enumerate(table)
-        if route.request_body is not None or route.response_body is not None or route.mirror
-    ]
 
 
 def _others(role: Role, context: Context) -> dict[str, str]:
@@ -210,78 +194,3 @@ def _consumer_plans(keys: dict[str, Any]) -> str:
         for consumer, plan in keys["consumers"].items()
         if plan
     )
-
-
-def _route(number: int, route: Routed) -> str:
-    """One route: its conditions, and what happens when it is the first that fits."""
-    name = f"r{number}"
-    if route.match == "exact":
-        lines = f"    acl {name} path {route.path}\n"
-    elif route.match == "template":
-        lines = f"    acl {name} path -m reg '^{route.pattern}$'\n"
-    elif route.path == "/":
-        lines = f"    acl {name} path_beg /\n"
-    else:
-        lines = f"    acl {name} path {route.path}\n    acl {name} path_beg {route.path}/\n"
-    asked = name
-    if route.methods:
-        asked += f" {{ method {' '.join(route.methods)} }}"
-    if route.hosts:
-        asked += f" {{ {hosts(route.hosts)} }}"
-    for header, value in route.headers.items():
-        asked += f" {{ req.hdr({header}) -m str '{value}' }}"
-    mine = f"{{ var(txn.route) -m str {name} }}"
-    lines += (
-        f"    http-request set-var(txn.route) str({name}) if {asked} !{{ var(txn.route) -m found }}\n"
-        f"    http-request set-var(txn.up) str({route.upstream}) if {mine}\n"
-        f"    http-request set-var(txn.named) str({route.name}) if {mine}\n"
-    )
-    if route.canary:
-        to = f"http-request set-var(txn.up) str({route.canary['to']}) if {mine}"
-        if route.canary["weight"]:
-            lines += f"    {to} {{ rand(100) lt {route.canary['weight']} }}\n"
-        if route.canary["header"]:
-            lines += f"    {to} {{ req.hdr({route.canary['header']}) -m found }}\n"
-    if route.rewrite is not None:
-        lines += f"    http-request replace-path {_rewrite(route)} if {mine}\n"
-    return lines + _changes(route.request, route.response, f" if {mine}")
-
-
-def _rewrite(route: Routed) -> str:
-    quoted = re.escape(route.cut if route.match == "template" else route.path).replace("\\-", "-")
-    if route.match == "template":
-        return f"'^{quoted}(.*)$' '\\1'"
-    if route.rewrite == "/":
-        return f"'^{quoted}/?(.*)$' '/\\1'"
-    return f"'^{quoted}(.*)$' '{route.rewrite}\\1'"
-
-
-def _changes(request: dict[str, str | None], response: dict[str, str | None], condition: str) -> str:
-    lines = ""
-    for kind, given in (("http-request", request), ("http-after-response", response)):
-        for header, value in given.items():
-            what = f"del-header {header}" if value is None else f"set-header {header} {_quoted(value)}"
-            lines += f"    {kind} {what}{condition}\n"
-    return lines
-
-
-def _quoted(value: str) -> str:
-    """A value as a log-format string: quotes of its own are for the configuration, these are for the header."""
-    return "'" + value.replace("%", "%%") + "'"
-
-
-def _breaker(name: str, up: str, concurrency: int | None) -> str:
-    if not concurrency:
-        return ""
-    asked = f"{{ var(txn.up) -m str {up} }} {{ be_conn({name}-{up}) ge {concurrency} }}"
-    return callers.refuse(503, "too many at once", asked)
-
-
-def _deadline(number: int, route: Routed, settings: dict[str, Any]) -> str:
-    mine = f"{{ var(txn.route) -m str r{number} }}"
-    lines = ""
-    if route.timeout != settings["timeout"]:
-        lines += f"    http-request set-timeout server {int(route.timeout * 1000)}ms if {mine}\n"
-    if route.retries == 0:
-        lines += f"    http-request disable-l7-retry if {mine}\n"
-    return lines
