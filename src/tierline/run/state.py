@@ -29,6 +29,8 @@ from tierline.errors import RunError
 
 VERSION = "1"
 _LEAST_FREE = 200 << 20
+_ODD = frozenset(" \t\n\"'`{}();$#%\\*?")
+"""What means something in some engine's configuration, wherever it stands."""
 _LOCK_PATIENCE = 0.2
 """Seconds for which somebody may have the lock who only looks whether the line is up."""
 
@@ -86,7 +88,13 @@ class State:
         return None
 
     def check(self) -> None:
-        """Raises RunError when the folder was made by another version, or by another user."""
+        """Raises RunError when the folder was made by another version, or by another user, or has a name that
+        engines can't read in their configuration."""
+        if odd := set(str(self.root)) & _ODD:
+            raise RunError(
+                f"{self.root}: a folder with {', '.join(map(repr, sorted(odd)))} in its path can't be named in the "
+                "configuration of every engine; move the stack to one without"
+            )
         version = self.root / "version"
         try:
             found = version.read_text().strip() if version.is_file() else VERSION

@@ -42,6 +42,12 @@ RULES = (
     CDNRule("/embedded/", sites=("friend.test",)),
     CDNRule("/inside/", networks=("192.0.2.0/24",)),
 )
+KINDS = {
+    "avif": "image/avif", "heic": "image/heic", "jxl": "image/jxl", "webp": "image/webp", "svg": "image/svg+xml",
+    "mp4": "video/mp4", "vtt": "text/vtt", "mpd": "application/dash+xml", "m3u8": "application/vnd.apple.mpegurl",
+    "m4s": "video/iso.segment", "woff2": "font/woff2", "mjs": "text/javascript", "csv": "text/csv",
+    "bin": "application/octet-stream",
+}  # fmt: skip
 TRIED: dict[str, tuple[str, str, Callable[[Trial, Line], Awaitable[None]]]] = {}
 
 
@@ -450,6 +456,14 @@ async def _(t: Trial, _: Line) -> None:
     await stream(t)
 
 
+@tried("types", "assets", "Files say what they are: pictures, films with captions and manifests, fonts.")
+async def _(t: Trial, _: Line) -> None:
+    for name, kind in KINDS.items():
+        sent = f"GET /kinds/a.{name} HTTP/1.1\r\nHost: cache.test\r\nConnection: close\r\n\r\n"
+        (answer,) = await t.raw(sent.encode())
+        assert (answer.status, str(answer.header("content-type")).split(";")[0]) == (200, kind), name
+
+
 @tried("upgrade", "websocket", "A WebSocket goes through, to the place and through the shield.")
 async def _(t: Trial, line: Line) -> None:
     await websocket(t)
@@ -538,6 +552,9 @@ class CDNSuite:
                 (".hidden", SCRIPT),
             ):
                 (static / name).write_bytes(data)
+            (root / "web" / "kinds").mkdir()
+            for name in KINDS:
+                (root / "web" / "kinds" / f"a.{name}").write_text("a")
             (root / "web" / ".well-known").mkdir()
             for name, text in (
                 ("index.html", "<title>page</title>"),

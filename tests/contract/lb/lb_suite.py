@@ -320,8 +320,9 @@ class LoadBalancerContract:
         self.asks("sticky")
         line = self.line("sticky")
         with self.client("sticky") as client:
-            first = client.get("/").json()["role"]
-            assert client.cookies
+            answer = client.get("/")
+            first, cookie = answer.json()["role"], answer.headers["set-cookie"].lower()
+            assert client.cookies and "httponly" in cookie and "samesite=lax" in cookie
             assert {client.get("/").json()["role"] for _ in range(12)} == {first}
             line.upstreams.kill(first)
             other = client.get("/")

@@ -18,7 +18,11 @@ def sticky(name: str) -> dict[str, Any]:
         "name": "envoy.http.stateful_session.cookie",
         "typed_config": {
             "@type": _TYPE + "http.stateful_session.cookie.v3.CookieBasedSessionState",
-            "cookie": {"name": name, "path": "/"},
+            "cookie": {
+                "name": name,
+                "path": "/",
+                "attributes": [{"name": "HttpOnly"}, {"name": "SameSite", "value": "Lax"}],
+            },
         },
     }
     return {

@@ -54,6 +54,25 @@ TRACE = """\
 """
 
 
+TYPES = {
+    "text/html": "html htm", "text/css": "css", "text/javascript": "js mjs", "text/plain": "txt", "text/csv": "csv",
+    "text/markdown": "md", "text/calendar": "ics", "text/vtt": "vtt", "application/json": "json map",
+    "application/ld+json": "jsonld", "application/manifest+json": "webmanifest", "application/xml": "xml",
+    "application/rss+xml": "rss", "application/atom+xml": "atom", "application/wasm": "wasm",
+    "application/pdf": "pdf", "application/zip": "zip", "application/gzip": "gz", "application/yaml": "yaml yml",
+    "image/svg+xml": "svg", "image/png": "png", "image/apng": "apng", "image/jpeg": "jpg jpeg", "image/webp": "webp",
+    "image/avif": "avif", "image/gif": "gif", "image/heic": "heic", "image/heif": "heif", "image/jxl": "jxl",
+    "image/bmp": "bmp", "image/tiff": "tif tiff", "image/x-icon": "ico",
+    "font/woff2": "woff2", "font/woff": "woff", "font/ttf": "ttf", "font/otf": "otf",
+    "video/mp4": "mp4 m4v", "video/webm": "webm", "video/ogg": "ogv", "video/quicktime": "mov", "video/mp2t": "ts",
+    "video/iso.segment": "m4s", "application/vnd.apple.mpegurl": "m3u8", "application/dash+xml": "mpd",
+    "audio/mpeg": "mp3", "audio/mp4": "m4a", "audio/ogg": "ogg oga opus", "audio/aac": "aac", "audio/flac": "flac",
+    "audio/wav": "wav", "model/gltf-binary": "glb",
+}  # fmt: skip
+"""Media types by the ends of files' names (IANA's registry, where it has one)."""
+_TYPES = "".join(f"        {kind} {ends};\n" for kind, ends in TYPES.items())
+
+
 class Fragment(msgspec.Struct, kw_only=True):
     """What a role adds: lines of the http block, and whole server blocks."""
 
@@ -90,13 +109,10 @@ events {{ worker_connections 4096; multi_accept on; }}
 http {{
     default_type application/octet-stream;
     types {{
-        text/html html htm; text/css css; application/javascript js mjs; application/json json map;
-        image/svg+xml svg; image/png png; image/jpeg jpg jpeg; image/webp webp; image/avif avif; image/gif gif;
-        image/x-icon ico; font/woff2 woff2; font/woff woff; text/plain txt; application/xml xml;
-        video/mp4 mp4; video/webm webm; audio/mpeg mp3; application/wasm wasm; application/pdf pdf;
-        application/manifest+json webmanifest; application/vnd.apple.mpegurl m3u8; video/mp2t ts;
+{_TYPES}\
     }}
     charset utf-8;
+    charset_types text/css text/csv text/javascript text/markdown text/plain text/vtt application/json application/xml;
     server_tokens off;
     server_names_hash_bucket_size 128;
     sendfile on;

@@ -14,8 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 TEXT = frozenset(
-    {".html", ".htm", ".css", ".js", ".mjs", ".json", ".map", ".svg", ".txt", ".xml", ".webmanifest"}
-)
+    {
+        ".html", ".htm", ".css", ".js", ".mjs", ".json", ".map", ".svg", ".txt", ".xml", ".webmanifest", ".csv", ".md",
+        ".vtt", ".wasm",
+    }
+)  # fmt: skip
 """Endings of what is text."""
 LEAST = 1024
 """Bytes below which compressing isn't worth it."""

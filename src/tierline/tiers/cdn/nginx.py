@@ -83,7 +83,7 @@ class NginxCDN(System):
 {hop_log(role, context, f"${name}_verdict")}{caching.variables(store)}\
         set $tl_why "";
         error_page 403 @{name}_refused;
-        if (${name}_refused) {{ set $tl_why country; return 403; }}
+{f"        if (${name}_refused) {{ set $tl_why country; return 403; }}{chr(10)}" if settings["countries"] else ""}\
 {_secured(name, to_https(role, context))}\
         set $tl_secret "{context.secret(SIGNING_KEY)}";
         gzip {"on" if settings["compress"] else "off"};
@@ -145,11 +145,12 @@ def _guests(role: Role, context: Context) -> str:
 def _geography(role: Role, context: Context) -> str:
     """Where clients come from: whether their country is refused, and for each rule with networks, whether they are
     outside. Another place has judged already, and is let in."""
-    name, countries = ident(role), role.settings["countries"] or {}
-    allow = countries.get("allow", ())
-    lines = networks(context.plan.region, tuple(allow or countries.get("deny", ())))
-    listed = "".join(f"        {network} {int(not allow)};\n" for network, _ in lines)
-    found = f"""\
+    name, countries, found = ident(role), role.settings["countries"], ""
+    if countries:
+        allow = countries["allow"]
+        lines = networks(context.plan.region, tuple(allow or countries["deny"]))
+        listed = "".join(f"        {network} {int(not allow)};\n" for network, _ in lines)
+        found = f"""\
     geo ${name}_client ${name}_foreign {{
         default {int(bool(allow))};
 {listed}    }}
