@@ -10,10 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from tierline.engines.python.apps import Loaded
-from tierline.engines.python.config import App
+from tierline.engines.python.apps import Loaded, load
+from tierline.engines.python.config import App, Config
 from tierline.engines.python.environment import agreed, environment
 from tierline.engines.python.traced import Traced
+from tierline.errors import EngineError
 from tierline.trips import record
 
 # Environments ------------------------------------------------------------------------------------------------
@@ -160,3 +161,31 @@ def test_health_can_be_answered_for_an_application_that_has_none() -> None:
     app = Traced(fails, "experience", None, health="/health")
     asyncio.run(app({"type": "http", "path": "/health", "headers": []}, None, send))
     assert sent[0]["status"] == 200
+
+
+def test_an_application_that_is_none_is_told_before_a_request_fails(tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "goods.py").write_text(
+        "def wsgi(environ, start_response): ...\n"
+        "def nothing(): ...\n"
+        "number = 7\n"
+        "class Application:\n"
+        "    async def __call__(self, scope, receive, send): ...\n"
+        "whole = Application()\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+    def loading(target: str) -> Loaded:
+        told = App(name="goods", kind="asgi", host="127.0.0.1", port=1, target=target)
+        return load(told, Config(unit="", region="", zone="", project="", stack="", hops="", apps=()), [])
+
+    assert loading("goods:whole").told.target == "goods:whole"
+    for target, why in {
+        "goods:wsgi": r"say Service\('goods', interface='wsgi'\)",
+        "goods:nothing": "it takes 0 values, not",
+        "goods:number": "is a int, not an application",
+        "goods:hole": "goods has no 'hole', did you mean 'whole'?",
+        "good:whole": "no module 'good', did you mean 'goods'?",
+    }.items():
+        with pytest.raises(EngineError, match=why):
+            loading(target)

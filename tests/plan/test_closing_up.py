@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tierline import CDN, DNS, Cache, Gateway, HTTPCache, Journey, LoadBalancer, Relational, Service, Stack
-from tierline.errors import PlanError
+from tierline.errors import PlanError, StackError
 from tierline.lineups import choose
 from tierline.plan.model import Plan
 from tierline.plan.resolve import resolve
@@ -147,3 +147,17 @@ def test_a_tier_with_nothing_behind_it_is_refused_and_one_service_needs_no_expos
     )
     assert list(plan.roles["lb.a"].upstreams) == ["who"]
     assert plan.notes == ()
+
+
+def test_a_journey_that_cannot_be_answered_is_refused_before_anything_starts() -> None:
+    odd = Journey("odd", "/odd")
+
+    @odd.part
+    async def goods_of(god) -> int:  # type: ignore[no-untyped-def]
+        return 1
+
+    stack = Stack("odd", gateway=Gateway(), journeys=[odd], services=[Service("goods", "goods:app")])
+    with pytest.raises(
+        StackError, match=r"part 'goods_of' needs 'god'.* did you mean 'goods'\?.*test_closing_up.py:\d+"
+    ):
+        resolve(stack, choose("embedded"))

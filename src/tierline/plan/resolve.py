@@ -86,7 +86,11 @@ def _season(stack: Stack, season: Season) -> dict[str, Any]:
 
 
 def _checked(stack: Stack, roles: list[Role]) -> None:
-    """Raises PlanError for a tier that could only fail: nothing is behind it."""
+    """Raises PlanError for a tier that could only fail: nothing is behind it. And StackError for a journey that can't be
+    answered: a name that nobody provides, a circle, a type that doesn't fit."""
+    for journey in stack.journeys:
+        if journey.parts:
+            journey.shape(service.name for service in stack.services)
     for role in roles:
         if role.name in PATH and role.tier in PATH and role.tier != "gateway" and not role.upstreams:
             raise PlanError(

@@ -62,6 +62,8 @@ class Child(Program):
         """A restart was asked for: also how a process that failed is tried again."""
         self._exited = asyncio.Event()
         self.voice: Voice | None = None
+        self.mistake: dict[str, Any] = {}
+        """What its last start that failed has said of the project's mistake."""
         self.heard: Callable[[Child, dict[str, Any]], None] = lambda child, message: None
         """Called for what the process says."""
         self.died: Callable[[Child, int, int], None] = lambda child, pid, code: None
@@ -155,9 +157,11 @@ class Child(Program):
             if self._exited.is_set():
                 code = self._popen.returncode if self._popen else "?"
                 if self.restarts == 0 and not self.ready_after:
-                    raise RunError(
-                        f"{self.process.name} ended with exit code {code} while starting\n{self.tail()}"
-                    )
+                    await asyncio.sleep(0.01)  # for its last words
+                    said = f"{self.process.name} ended with exit code {code} while starting"
+                    if self.mistake:
+                        said += f": {self.mistake['text']}"
+                    raise RunError(said if self.mistake.get("whole") else f"{said}\n{self.tail()}")
                 return
             if time.monotonic() > deadline:
                 problem = (
@@ -205,6 +209,8 @@ class Child(Program):
     def heard_by(self, voice: Voice | None, message: dict[str, Any]) -> None:
         if "files" in message and voice is self.voice:
             self.sources = frozenset(message["files"])
+        if "failed" in message:
+            self.mistake = message["failed"]
         self.heard(self, message)
 
     async def _watch(self, popen: subprocess.Popen[bytes], life: _Life) -> None:

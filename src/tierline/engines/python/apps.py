@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import inspect
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import msgspec
 from tierline.engines.python.config import App, Config, Services
 from tierline.engines.python.traced import Entered, Traced
 from tierline.engines.telemetry.events import pseudonym
+from tierline.errors import EngineError, choices, nearest
 from tierline.journeys.inprocess import InProcess
 from tierline.resources.calling import here as neighbours
 from tierline.trips import record
@@ -80,15 +82,62 @@ def load(told: App, config: Config, before: Sequence[Loaded]) -> Loaded:
         from a2wsgi import WSGIMiddleware
 
         inner = WSGIMiddleware(inner)
+    else:
+        _asgi(inner, told)
     return Loaded(told, inner, Traced(inner, told.name, "process"))
 
 
 def _attribute(target: str) -> Any:
+    """What `module:attribute` names. Raises EngineError when it isn't there."""
     module, _, path = target.partition(":")
-    found: Any = importlib.import_module(module)
+    try:
+        found: Any = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name != module[: len(error.name)]:
+            raise  # something that it imports
+        folder = Path.cwd()
+        there = [
+            each.stem for each in folder.iterdir() if each.suffix == ".py" or (each / "__init__.py").exists()
+        ]
+        raise EngineError(
+            f"{target!r}: no module {error.name!r}{nearest(error.name, there)} in {folder} there are: {choices(there)}"
+        ) from None
     for name in path.split("."):
+        if not hasattr(found, name):
+            named = [
+                each for each in dir(found) if not each.startswith("_") and callable(getattr(found, each))
+            ]
+            raise EngineError(
+                f"{target!r}: {module} has no {name!r}{nearest(name, named)} there are: {choices(named)}"
+            )
         found = getattr(found, name)
     return found
+
+
+def _asgi(app: Any, told: App) -> Any:
+    """The application. Raises EngineError for one of the other kind, which would fail with every request."""
+    if not callable(app):
+        raise EngineError(f"{told.target!r} is a {type(app).__name__}, not an application")
+    try:
+        taken = inspect.signature(app).parameters.values()
+    except (TypeError, ValueError):
+        return app
+    needed = [
+        each
+        for each in taken
+        if each.default is each.empty and each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)
+    ]
+    if any(each.kind is each.VAR_POSITIONAL for each in taken) or len(needed) == 3:
+        return app
+    if len(needed) == 2:
+        raise EngineError(
+            f"{told.target!r} takes (environ, start_response): that is WSGI, say Service({told.name!r}, interface='wsgi')"
+        )
+    if len(needed) != 1:  # ASGI 2 takes the scope alone
+        raise EngineError(
+            f"{told.target!r} is no ASGI application: it takes {len(needed)} values, not (scope, receive, send)"
+        )
+    return app
 
 
 elsewhere: dict[str, Any] = {}

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tierline.errors import TierlineError
+
 _MOST = 100 << 10
 
 
@@ -86,7 +88,9 @@ def imported(project: str) -> list[str]:
 
 
 def mistake(error: BaseException, project: str) -> dict[str, Any]:
-    """An error of the user's code: where in the project, and what."""
+    """An error of the user's code: where in the project, and what. `whole`: there is no more to be said."""
+    if isinstance(error, TierlineError):  # it says where by itself
+        return {"file": "", "line": 0, "what": str(error), "text": str(error), "whole": True}
     said = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
     at, line = "", 0
     if isinstance(error, SyntaxError) and error.filename:
