@@ -68,11 +68,18 @@ def test_quotas_outlive_it(tmp_path: Path) -> None:
     assert counts(path).take([line("window", 5, 600)]).startswith(b"+0.")
 
 
+def test_a_window_gives_many_at_once(fresh: Counts) -> None:
+    assert fresh.take([line("window", 50, 600, want=20)]).endswith(b" 20\n")
+    assert fresh.take([line("window", 50, 600, want=20)]).startswith(b"+10.")
+    assert fresh.take([line("window", 50, 600, want=20)]).endswith(b" 10\n"), "what is left, and no more"
+    assert fresh.take([line("window", 50, 600, want=20)])[:1] == b"-"
+
+
 def test_a_changed_limit_applies_at_once(fresh: Counts) -> None:
     fresh.take([line("window", 5, 86400)])
     assert fresh.take([line("window", 9, 86400)]).startswith(b"+7.")
     # A day that became a minute isn't waited for.
-    _, _, ends = fresh.take([line("window", 9, 60)]).partition(b" ")
+    _, ends, _ = fresh.take([line("window", 9, 60)]).split()
     assert int(ends) <= 60_000
 
 

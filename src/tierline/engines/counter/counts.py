@@ -5,7 +5,8 @@ A request to the counter is a line per key, fields separated by tabs:
     name  kind  requests  per (s)  most  key  spent  age (ms)  want
 
 `spent` were let in on the gateway's own word, the last of them `age` ago: they are taken whatever is left, and a bucket
-may owe as many as it holds. Then all lines that want one get it, or none does. Limits come with every line, so the
+may owe as many as it holds. Then all lines that want some get it, or none does: of a bucket one, of a window up to `want`,
+which are the gateway's to give until the window ends, and lost with it. Limits come with every line, so the
 counter needs no configuration, and a changed limit applies with the next request.
 """
 
@@ -33,22 +34,21 @@ class Counts:
         self._keep = keep
 
     def take(self, lines: Iterable[bytes]) -> bytes:
-        """`+` or `-` for those that want one, then a line for each: what is left, and the milliseconds until a
-        window ends (of a bucket: 0). Raises ValueError for what is no line."""
+        """`+` or `-` for those that want some, then a line for each: what is left, the milliseconds until a window
+        ends (of a bucket: 0), and how many were taken. Raises ValueError for what is no line."""
         found = [self._found(line.split(b"\t")) for line in lines]
-        granted = all(each.left >= 1 for each in found if each.wants)
-        for each in found:
-            each.settle(granted)
-        answers = b"".join(b"%.3f %d\n" % (each.left, each.ends) for each in found)
+        granted = all(each.left >= 1 for each in found if each.want)
+        taken = [each.settle(granted) for each in found]
+        answers = b"".join(
+            b"%.3f %d %d\n" % (each.left, each.ends, n) for each, n in zip(found, taken, strict=True)
+        )
         return (b"+" if granted else b"-") + answers
 
     def _found(self, fields: list[bytes]) -> _Bucket | _Window:
         name, kind, requests, per, most, who, spent, age, want = fields
         key = name + b"\t" + who
         if kind == b"window":
-            return _Window(
-                self._window(key, float(per)), key, int(most), int(spent), want == b"1", self._keep
-            )
+            return _Window(self._window(key, float(per)), key, int(most), int(spent), int(want), self._keep)
         state = self._buckets.get(key)
         now = time.monotonic()
         if state is None:
@@ -57,7 +57,7 @@ class Counts:
                 self._buckets.popitem(last=False)
         self._buckets.move_to_end(key)
         rate = float(requests) / float(per)
-        return _Bucket(state, rate, float(most), float(spent), now - int(age) / 1000, now, want == b"1")
+        return _Bucket(state, rate, float(most), float(spent), now - int(age) / 1000, now, int(want))
 
     def _window(self, key: bytes, per: float) -> list[float]:
         now, state = time.time(), self._windows.get(key)
@@ -74,9 +74,9 @@ class _Bucket:
     ends = 0
 
     def __init__(
-        self, state: list[float], rate: float, most: float, spent: float, at: float, now: float, wants: bool
+        self, state: list[float], rate: float, most: float, spent: float, at: float, now: float, want: int
     ) -> None:
-        self.wants, self._state = wants, state
+        self.want, self._state = want, state
         tokens, since = state
         if spent:
             # It filled up again since, as far as nobody else has taken from it.
@@ -86,17 +86,17 @@ class _Bucket:
         self.left = min(most, tokens + max(0.0, now - since) * rate)
         state[:] = self.left, now
 
-    def settle(self, granted: bool) -> None:
-        if self.wants and granted:
-            self.left -= 1
-            self._state[0] = self.left
+    def settle(self, granted: bool) -> int:
+        if not (self.want and granted):
+            return 0
+        self.left -= 1
+        self._state[0] = self.left
+        return 1
 
 
 class _Window:
-    def __init__(
-        self, state: list[float], key: bytes, most: int, spent: int, wants: bool, keep: Keep
-    ) -> None:
-        self.wants, self._state, self._key, self._most, self._keep = wants, state, key, most, keep
+    def __init__(self, state: list[float], key: bytes, most: int, spent: int, want: int, keep: Keep) -> None:
+        self.want, self._state, self._key, self._most, self._keep = want, state, key, most, keep
         self._changed = bool(spent)
         state[1] += spent
 
@@ -108,8 +108,9 @@ class _Window:
     def ends(self) -> int:
         return max(1, int((self._state[0] - time.time()) * 1000))
 
-    def settle(self, granted: bool) -> None:
-        if self.wants and granted:
-            self._state[1] += 1
-        if self._changed or (self.wants and granted):
+    def settle(self, granted: bool) -> int:
+        taken = max(0, min(self.want, int(self.left))) if granted else 0
+        self._state[1] += taken
+        if self._changed or taken:
             self._keep(self._key, self._state[0], int(self._state[1]))
+        return taken

@@ -4,10 +4,11 @@
 -- The counter (engines/counter) has the truth. A request asks it when the limit is a quota, when this gateway has let
 -- in a sixteenth of what is left without asking, or when nobody has asked for ten milliseconds; all others are let in by
 -- what was told last, and are reported by who asks next. So small limits and quotas are exact, and a busy gateway
--- asks a hundred times a second whatever its load. Without an answer it counts alone until the counter is back.
+-- asks a hundred times a second whatever its load. Of a large quota who asks often gets a thousandth of what is left at
+-- once. Without an answer a gateway counts alone until the counter is back.
 --
 -- All of this is the worker's own memory, and there is one worker.
-local SLICE, EVERY, DEADLINE, PAUSE = 16, 10, 50, 500 -- a part, and milliseconds
+local SLICE, LEASE, EVERY, OFTEN, DEADLINE, PAUSE = 16, 1000, 10, 100, 50, 500 -- parts, and milliseconds
 local MOST = 20000 -- keys remembered; the longest unseen are forgotten
 local ASK = { [":method"] = "POST", [":path"] = "/take", [":authority"] = "limits", authorization = TOKEN }
 local asked, away, dirty = 0, 0, {}
@@ -16,10 +17,10 @@ for number, limit in ipairs(LIMITS) do limit.number, limit.keys, limit.before, l
 -- How many are left of what an entry knows.
 local function left(entry, limit, now)
   if limit.window then
-    if now >= entry.resets then entry.tokens, entry.resets = limit.most, now + limit.per end
+    if now >= entry.resets then entry.tokens, entry.lease, entry.resets = limit.most, 0, now + limit.per end
     return entry.tokens
   end
-  local tokens = entry.tokens + (now - entry.at) * limit.rate
+  local tokens = entry.tokens + math.max(0, now - entry.at) * limit.rate -- a clock may go back
   if tokens > limit.most then tokens = limit.most end
   entry.tokens, entry.at = tokens, now
   return tokens
@@ -37,7 +38,7 @@ local function entry_of(limit, who, now)
   entry = limit.before[who]
   if not entry then
     local name = who:gsub("%c", function(c) return string.format("%%%02X", c:byte()) end)
-    entry = { limit = limit, tokens = limit.most, at = now, resets = now + limit.per, spent = 0, last = now,
+    entry = { limit = limit, tokens = limit.most, at = now, resets = now + limit.per, spent = 0, lease = 0, last = now, asked = 0,
               head = limit.head .. name .. "\t" }
   end
   if limit.count >= MOST then limit.before, limit.keys, limit.count = limit.keys, {}, 0 end
@@ -87,6 +88,10 @@ local function refuse(handle, entry, now)
 end
 
 local function spend(entry, now)
+  if entry.lease > 0 then
+    entry.tokens, entry.lease = entry.tokens - 1, entry.lease - 1
+    return
+  end
   entry.tokens, entry.spent, entry.last = entry.tokens - 1, entry.spent + 1, now
   dirty[entry] = true
 end
@@ -100,7 +105,12 @@ local function ask(handle, mine, count, now)
     lines[n] = entry.head .. entry.spent .. "\t" .. math.floor(now - entry.last) .. "\t" .. want
     entry.spent, dirty[entry] = 0, nil
   end
-  for i = 1, count do line(mine[i], "1") end
+  for i = 1, count do
+    local entry = mine[i]
+    local want = entry.limit.window and now - entry.asked < OFTEN and math.floor(entry.tokens / LEASE) or 1
+    entry.asked = now
+    line(entry, math.max(1, want))
+  end
   for entry in pairs(dirty) do
     line(entry, "0")
     if #lines == 500 then break end
@@ -120,10 +130,11 @@ local function ask(handle, mine, count, now)
   if away ~= 0 then handle:logErr(NAME .. ": the counter is back") end
   away = 0
   local n = 0
-  for tokens, reset in body:gmatch("([%-%d%.]+) (%d+)\n") do
+  for tokens, reset, taken in body:gmatch("([%-%d%.]+) (%d+) (%d+)\n") do
     n = n + 1
     local entry = entries[n]
-    entry.tokens, entry.at, entry.resets = tonumber(tokens) - entry.spent, now, now + tonumber(reset)
+    entry.lease = entry.lease + math.max(0, tonumber(taken) - 1)
+    entry.tokens, entry.at, entry.resets = tonumber(tokens) + entry.lease - entry.spent, now, now + tonumber(reset)
   end
   return body:byte(1) == 43, now -- "+"
 end
@@ -143,12 +154,17 @@ function envoy_on_request(handle)
   end
   if count == 0 then return end
   local now = handle:timestamp()
+  if now < asked then asked, away = 0, math.min(away, now) end -- a clock may go back
   local must = now >= asked + EVERY
   for i = 1, count do
     local entry = mine[i]
     local tokens = left(entry, entry.limit, now)
     if tokens < 1 then return refuse(handle, entry, now) end
-    must = must or entry.limit.window or (entry.spent + 1) * SLICE > tokens + entry.spent
+    if entry.limit.window then
+      must = must or entry.lease < 1
+    else
+      must = must or (entry.spent + 1) * SLICE > tokens + entry.spent
+    end
   end
   local allowed = nil
   if must and now >= away then allowed, now = ask(handle, mine, count, now) end
