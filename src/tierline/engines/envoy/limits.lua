@@ -9,10 +9,12 @@
 --
 -- All of this is the worker's own memory, and there is one worker.
 local SLICE, LEASE, EVERY, OFTEN, DEADLINE, PAUSE = 16, 1000, 10, 100, 50, 500 -- parts, and milliseconds
+local REMAINING, SECONDS = 2 ^ 24, 2 ^ 22 -- what is told has these bounds, so that it fits into a number
 local MOST = 20000 -- keys remembered; the longest unseen are forgotten
 local ASK = { [":method"] = "POST", [":path"] = "/take", [":authority"] = "limits", authorization = TOKEN }
 local asked, away, dirty = 0, 0, {}
-for number, limit in ipairs(LIMITS) do limit.number, limit.keys, limit.before, limit.count = number, {}, {}, 0 end
+for number, limit in ipairs(LIMITS) do limit.number, limit.keys, limit.before, limit.count = number - 1, {}, {}, 0 end
+collectgarbage("setpause", 400) -- a small heap, and short lives: looking for garbage costs more than having it
 
 -- How many are left of what an entry knows.
 local function left(entry, limit, now)
@@ -65,7 +67,8 @@ local function who_of(limit, handle, headers)
     return who
   end
   local address = handle:streamInfo():downstreamRemoteAddress()
-  return address:match("^(.*):%d+$") or address
+  local colon = address:find(":%d+$")
+  return colon and address:sub(1, colon - 1) or address
 end
 
 local function fields(limit, entry, now)
@@ -140,20 +143,19 @@ local function ask(handle, mine, count, now)
 end
 
 function envoy_on_request(handle)
-  local headers, path, mine, count = handle:headers(), nil, nil, 0
+  local headers, now, path, mine, count = handle:headers(), nil, nil, nil, 0
   for i = 1, #LIMITS do
     local limit = LIMITS[i]
     if limit.paths and not path then path = headers:get(":path") end
     if not limit.paths or below(path, limit.paths) then
       local who = who_of(limit, handle, headers)
       if who then
-        mine, count = mine or {}, count + 1
-        mine[count] = entry_of(limit, who, handle:timestamp())
+        now, mine, count = now or handle:timestamp(), mine or {}, count + 1
+        mine[count] = entry_of(limit, who, now)
       end
     end
   end
   if count == 0 then return end
-  local now = handle:timestamp()
   if now < asked then asked, away = 0, math.min(away, now) end -- a clock may go back
   local must = now >= asked + EVERY
   for i = 1, count do
@@ -179,16 +181,20 @@ function envoy_on_request(handle)
   if allowed == nil then
     for i = 1, count do spend(mine[i], now) end
   end
-  -- Told on the way back. A text in the request's metadata, as memory that lives on costs more than all else here.
+  -- Told on the way back: one number in the request's metadata, as each string and table costs more than all else here.
   local remaining, seconds = fields(least.limit, least, now)
-  handle:streamInfo():dynamicMetadata():set(NAME, "left", least.limit.number .. " " .. remaining .. " " .. seconds)
+  local said = (least.limit.number * REMAINING + math.min(remaining, REMAINING - 1)) * SECONDS + math.min(seconds, SECONDS - 1)
+  handle:streamInfo():dynamicMetadata():set(NAME, "left", said)
 end
 
 function envoy_on_response(handle)
   local said = handle:streamInfo():dynamicMetadata():get(NAME)
   if said == nil then return end
-  local number, remaining, seconds = said.left:match("(%d+) (%d+) (%d+)")
-  local limit, headers = LIMITS[tonumber(number)], handle:headers()
+  said = said.left
+  local seconds = said % SECONDS
+  said = (said - seconds) / SECONDS
+  local remaining = said % REMAINING
+  local limit, headers = LIMITS[(said - remaining) / REMAINING + 1], handle:headers()
   if LAST then
     -- Of a limit and a quota the tighter one is told; the quota's filter has spoken.
     local other, of = headers:get("ratelimit-remaining"), headers:get("ratelimit-limit")
