@@ -160,3 +160,46 @@ def test_what_a_part_held_is_gone_with_its_request(
         await application.stop()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("value", ["x" * 10, "a value that can't be sent"])
+@pytest.mark.parametrize("query", ["", "stream"])
+def test_an_answer_that_could_not_be_made_is_gone_too(
+    value: str, query: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "disabled", True)
+    film = Journey("film", "/film", most=1_000_000)
+
+    @film.part
+    async def huge() -> Any:
+        text = value * (3_000_000 // len(value))
+        return text if value == "x" * 10 else {"text": text, "odd": object}
+
+    async def main() -> int:
+        application = build([film])
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/film",
+            "query_string": query.encode(),
+            "headers": [],
+        }
+
+        async def receive() -> Any:
+            await asyncio.sleep(60)
+
+        async def send(_: Any) -> None: ...
+
+        gc.collect()
+        gc.disable()
+        tracemalloc.start()
+        try:
+            for _ in range(5):
+                await application(dict(scope), receive, send)
+            return tracemalloc.get_traced_memory()[0]
+        finally:
+            tracemalloc.stop()
+            gc.enable()
+            await application.stop()
+
+    assert asyncio.run(main()) < 2_000_000, "not one of five"

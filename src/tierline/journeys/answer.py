@@ -8,7 +8,7 @@ from zlib import crc32
 
 import msgspec
 
-from tierline.journeys.fault import BadInput, TooLarge, WrongType
+from tierline.journeys.fault import BadInput, TooLarge, WrongType, released
 from tierline.journeys.journey import HTML, View
 from tierline.journeys.negotiate import pick
 from tierline.journeys.plan import Plan
@@ -205,6 +205,7 @@ def _culprit(choice: Choice, run: Run, error: Exception) -> Exception:
                 _encode(run.values[node.slot])
             except (TypeError, ValueError, RecursionError) as why:
                 run.failure = Failure(node, why)
+                released(why)
                 return WrongType(f"part {node.name!r} returned what can't be sent: {why}", part=node.name)
     what = f"view {plan.view.name!r}" if plan.view else "the answer"
     return WrongType(f"{what} returned what can't be sent: {error}")

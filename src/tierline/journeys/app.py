@@ -20,7 +20,7 @@ from tierline.journeys.answer import Choice
 from tierline.journeys.attendance import Attendance, Visit
 from tierline.journeys.blocking import Watch
 from tierline.journeys.engine import Engine, log
-from tierline.journeys.fault import JourneyError
+from tierline.journeys.fault import JourneyError, released
 from tierline.journeys.frame import Frame, frame
 from tierline.journeys.journey import Journey
 from tierline.journeys.problem import of_error
@@ -177,6 +177,7 @@ class Experience:
                 # Its head is on the way already; all that is left is to end.
                 return
             status = await self._problem(route, error, run, scope, span, send)
+            released(error)
         finally:
             if began and span is not None:
                 self._hop(route, outer, span, began, status, run)

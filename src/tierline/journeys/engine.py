@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tierline.journeys.cached import Cached
 from tierline.journeys.eager import Eager
-from tierline.journeys.fault import JourneyError, ServiceError
+from tierline.journeys.fault import JourneyError, ServiceError, released
 from tierline.journeys.policy import Policy
 from tierline.journeys.request import Request
 from tierline.journeys.session import Session, SessionStore
@@ -70,7 +70,7 @@ class Engine:
         try:
             self._tell(plan, node, error, degraded)
         finally:
-            _released(error)
+            released(error)
 
     def _tell(self, plan: Plan, node: Node, error: BaseException, degraded: bool) -> None:
         key = (plan.journey.name, node.name)
@@ -97,7 +97,7 @@ class Engine:
         """A cancelled part has come to its end."""
         self.unwinding.discard(task)
         if task.error is not None:
-            _released(task.error)
+            released(task.error)
 
     async def event(self, event: dict[str, Any]) -> None:
         """Hands an event on. One that can't be handed on is told, and harms nothing."""
@@ -127,18 +127,3 @@ def _where(error: BaseException) -> str:
     """The line that raised it."""
     frames = traceback.extract_tb(error.__traceback__)
     return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-
-
-def _released(error: BaseException) -> None:
-    """Without their tracebacks, errors and the frames that they passed hold each other no more.
-
-    Such a circle would keep what the part had, 50 MB perhaps, until the garbage collector comes by.
-    """
-    left, seen = [error], set()
-    while left:
-        each = left.pop()
-        if id(each) in seen:
-            continue
-        seen.add(id(each))
-        each.__traceback__ = None
-        left += [other for other in (each.__cause__, each.__context__) if other is not None]

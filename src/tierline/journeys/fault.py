@@ -134,3 +134,18 @@ class BadInput(JourneyError):
             ", ".join(f"{error['field'] or error['in']}: {error['why']}" for error in errors), errors=errors
         )
         self.errors = errors
+
+
+def released(error: BaseException) -> None:
+    """Without their tracebacks, errors and the frames that they passed hold each other no more.
+
+    Such a circle would keep what the part had, 50 MB perhaps, until the garbage collector comes by.
+    """
+    left, seen = [error], set()
+    while left:
+        each = left.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        each.__traceback__ = None
+        left += [other for other in (each.__cause__, each.__context__) if other is not None]

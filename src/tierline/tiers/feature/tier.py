@@ -74,7 +74,10 @@ class Service(Intent):
         allowed=lambda path: None if path.startswith("/") else "paths that begin with /",
     )
     scale: Scale = setting("Instances per zone.", factory=Scale)
-    health: str = setting("The path that answers below 400 when the service is well.", default="/health")
+    health: str = setting(
+        "The path that answers below 400 when the service is well. A command is ready once it answers there, below 500.",
+        default="/health",
+    )
     drain: Duration = setting(
         "How long what it is answering may take once it has a successor or is removed; then it is cut off.",
         default="10s",
