@@ -27,6 +27,13 @@ _DETAILS = (
     ("no_healthy_upstream", "nobody behind"),
     ("upstream_reset", "upstream failed"),
     ("response_timeout", "upstream too slow"),
+    ("http1.codec_error", "refused: malformed"),
+    ("http2.", "refused: malformed"),
+    ("low_version", "refused: malformed"),
+    ("missing_host_header", "refused: malformed"),
+    ("request_headers_failed_strict_check", "refused: malformed"),
+    ("request_overall_timeout", "refused: too slow"),
+    ("request_header_timeout", "refused: too slow"),
     ("cors", "preflight"),
     ("oauth.missing_credentials", "sent to log in"),
 )
@@ -96,6 +103,8 @@ def _hop(raw: dict[str, Any]) -> Hop:
         raw["d"] = round(float(raw["D"]) * 1e6)
         raw["b"] = round(float(raw["E"]) * 1e6) - raw["d"]
     elif "e" in raw:  # HAProxy: the beginning and the end, in microseconds
+        if raw["b"] == "-":  # it was no request
+            raw |= {"f": "00", "t": "", "i": "", "p": "", "b": raw["e"], "v": "refused: malformed"}
         raw["b"] = int(raw["b"] or raw["e"])
         raw["d"] = int(raw["e"]) - raw["b"]
     if "tp" in raw:  # Envoy and Squid pass the trace context through: their span is told apart by its parent

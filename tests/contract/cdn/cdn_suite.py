@@ -26,6 +26,7 @@ from tierline.engines.answers.networks import behind_loopback
 from tierline.tiers.base import system
 from tierline.tiers.cdn.tier import SIGNING_KEY, CDNRule, Countries, sign
 from tierline.tiers.dns.common.places import client
+from tierline.trips.normalise import hop
 
 SCRIPT = b"export function words() { return 'many, many words'; }\n" * 200
 PHOTO = b"\x89PNG\r\n\x1a\n" + random.Random(1).randbytes(20_000)
@@ -454,6 +455,30 @@ async def _(t: Trial, _: Line) -> None:
 @tried("stream", "pull", "What nobody keeps goes on as it comes.")
 async def _(t: Trial, _: Line) -> None:
     await stream(t)
+
+
+@tried(
+    "counted",
+    "pull",
+    "Requests for strangers' names, and what is no request at all, are counted with the reason.",
+)
+async def _(t: Trial, line: Line) -> None:
+    for sent in (
+        b"GET / HTTP/1.1\r\nHost: evil.test\r\nConnection: close\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost : cache.test\r\n\r\n",
+    ):
+        (answer,) = await t.raw(sent)
+        assert answer.status in (400, 421)
+    wanted, until = {"refused: not our name", "refused: malformed"}, time.monotonic() + 4
+    while wanted:
+        told = [
+            each
+            for path in line.state.folder("hops").glob("*.jsonl")
+            for each in path.read_bytes().splitlines()
+        ]
+        wanted -= {found.verdict for each in told if (found := hop(each)) is not None and found.tier == "cdn"}
+        assert time.monotonic() < until, wanted
+        await asyncio.sleep(0.2)
 
 
 @tried("types", "assets", "Files say what they are: pictures, films with captions and manifests, fonts.")

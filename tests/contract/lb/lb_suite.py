@@ -37,6 +37,7 @@ from acme_server import ACMEServer
 from tierline import ACME, LoadBalancer, Service, Stack
 from tierline.engines.target import Target
 from tierline.tiers.base import system
+from tierline.trips.normalise import hop
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 NEAR = {"web.a", "web.a-2"}
@@ -799,6 +800,27 @@ class LoadBalancerContract:
         ]
 
     # trips and monitoring
+
+    def test_what_is_no_request_is_counted(self) -> None:
+        self.asks("refusals_counted")
+        line = self.line("least")
+
+        def told() -> int:
+            lines = [
+                each
+                for path in (line.root / ".tierline" / "hops").glob("lb.a*")
+                for each in path.read_bytes().splitlines()
+            ]
+            hops = [found for each in lines if (found := hop(each)) is not None]
+            return sum(each.status == 400 and each.verdict == "refused: malformed" for each in hops)
+
+        before = told()
+        for sent in (b"GET /x HTTP/1.1\r\nhost : edge\r\n\r\n", b"NO REQUEST\r\n\r\n"):
+            assert b" 400 " in raw(line.address(), sent)[:16]
+        until = time.monotonic() + 4
+        while told() - before < 2:
+            assert time.monotonic() < until, "nobody says that there was something"
+            time.sleep(0.1)
 
     def test_a_trace_goes_on_and_a_hop_is_told(self) -> None:
         self.asks("trace_context")

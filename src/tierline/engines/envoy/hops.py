@@ -73,10 +73,12 @@ def _logs(
         }
     }
     detailed = {"or_filter": {"filters": [sampled, failed]}}
+    # What is no request has no trace either, and is counted all the same.
+    unsampled = {"invert_match": True, "treat_missing_header_as_empty": True}
     rest = {
         "and_filter": {
             "filters": [
-                {"header_filter": {"header": {**sampled["header_filter"]["header"], "invert_match": True}}},
+                {"header_filter": {"header": {**sampled["header_filter"]["header"], **unsampled}}},
                 {
                     "status_code_filter": {
                         "comparison": {

@@ -164,14 +164,18 @@ def trace(role: Role, system: str = "haproxy", measured: bool = False, more: str
     http-request set-var(txn.flags) str(00) unless traced
     http-request set-var(txn.flags) str(01) if !traced {{ rand(100) eq 0 }}
     http-request set-header traceparent 00-%[var(txn.trace)]-%[var(txn.span)]-%[var(txn.flags)]
-    http-request deny deny_status 400 unless {{ req.hdr_cnt(host) eq 1 }}
+    http-request set-var(txn.verdict) str(http)
+    acl one_host req.hdr_cnt(host) eq 1
+    http-request set-var(txn.verdict) str("refused: malformed") unless one_host
+    http-request deny deny_status 400 unless one_host
     # What a server has seen is tried again only when it changes nothing.
     http-request disable-l7-retry unless {{ method GET HEAD OPTIONS }}
     # What only the gateway may say is taken from strangers.
     http-request del-header x-tierline- -m beg
+    # What is no request meets no rule: its variables are "-", and it is counted all the same.
     log-format '{{"f":"%[var(txn.flags)]","s":%ST,"T":"{role.tier}","y":"{system}","z":"{place}",\
 "v":"%[var(txn.verdict)]"{more}{named},"t":"%[var(txn.trace)]","i":"%[var(txn.span)]","p":"%[var(txn.parent)]",\
-"b":%[var(txn.began)],"e":%[date(0,us)],"n":"%HM %[var(txn.path)]","a":{{"server.address":"%s",\
+"b":"%[var(txn.began)]","e":%[date(0,us)],"n":"%HM %[var(txn.path)]","a":{{"server.address":"%s",\
 "tls.protocol.version":"%sslv","network.protocol.version":"%HV","haproxy.termination_state":"%ts",\
 "http.response.body.size":%B}}{answered}{caller}}}'
     http-request set-var(txn.path) path,json(utf8s)

@@ -132,6 +132,8 @@ http {{
     uwsgi_temp_path {folder}/temp/uwsgi;
     scgi_temp_path {folder}/temp/scgi;
     access_log off;
+    # What is no request meets none of the `set`s that its hop names.
+    uninitialized_variable_warn off;
     proxy_http_version 1.1;
     proxy_buffer_size 16k;
     proxy_buffers 8 16k;

@@ -76,7 +76,9 @@ class NginxCDN(System):
         servers = f"""\
     # Names that aren't ours: misdirected.
     server {{
-{listen.replace("%s", " default_server")}        return 421;
+{listen.replace("%s", " default_server")}{hop_log(role, context, f"${name}_verdict")}\
+        set $tl_why "not our name";
+        return 421;
     }}
     server {{
 {listen.replace("%s", "")}        server_name {plan.domain} *.{plan.domain} localhost {host};
@@ -134,7 +136,11 @@ def _guests(role: Role, context: Context) -> str:
     return f"""\
     map $http_x_tierline_place ${name}_entry {{ default 1; {badge} }}
     map ${name}_entry ${name}_client {{ default $remote_addr; 0 $http_x_forwarded_for; }}
-    map $tl_why ${name}_verdict {{ "" $tl_verdict; default "refused: $tl_why"; }}
+    # What is no request comes to no server's rules: its status alone tells.
+    map "$tl_why|$status|$upstream_addr|$tl_verdict" ${name}_verdict {{
+        "~^(?<tl_w>[^|]+)" "refused: $tl_w"; "~^.40[08]..pass$" "refused: malformed"; "~^.405..pass$" "refused: method";
+        "~^.(413|414|431)..pass$" "refused: too large"; default $tl_verdict;
+    }}
     # How the client came; places speak TLS among themselves.
     map ${name}_entry ${name}_scheme {{ default $scheme; 0 $http_x_forwarded_proto; }}
     map ${name}_scheme:$upstream_http_strict_transport_security ${name}_hsts {{ default ""; "~^https:(?<tl_h>.+)" $tl_h; }}

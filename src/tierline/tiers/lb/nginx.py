@@ -138,9 +138,12 @@ def _http(role: Role, context: Context, name: str) -> str:
         hop_format(role, f"${name}_verdict", "lb", ANSWERED * measuring(role, context.plan))
         + TLS
         + f"""\
-    map $status:$ssl_protocol ${name}_verdict {{
+    map $status:$ssl_protocol:$upstream_addr ${name}_verdict {{
         ~^421 "refused: unknown host";
-        "~^[^:]+:TLSv(?<{name}_tls>.+)$" "tls ${name}_tls $server_protocol";
+        # What is no request asked nobody.
+        "~^40[08]:[^:]*:$" "refused: malformed";
+        "~^(413|414|431):[^:]*:$" "refused: too large";
+        "~^[^:]+:TLSv(?<{name}_tls>[^:]+):" "tls ${name}_tls $server_protocol";
         default http;
     }}
 {hsts}\

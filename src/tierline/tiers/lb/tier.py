@@ -39,6 +39,7 @@ FEATURES: Mapping[str, str] = {
     "known_hosts": "requests for strangers' hosts are refused (421, or 404)",
     "strict_parsing": "ambiguous requests are refused or made plain, never passed on as they are",
     "slow_clients": "headers that trickle in are given up",
+    "refusals_counted": "what is no request at all is counted, too",
     "slow_bodies": "bodies that trickle in are given up, and reach nobody",
     "trace_context": "a trace goes on, one hop per request",
     "trace_begin": "a request that comes without a trace begins one",

@@ -13,6 +13,7 @@ from tierline.tiers.base import Protocol, System
 from tierline.tiers.lb.tier import FEATURES, MAIL, NO_STARTTLS
 
 _LACKS = {
+    "refusals_counted": "Traefik says nothing of what is no request at all",
     "slow_bodies": "Traefik gives them up after header_timeout, but says 504; use lb=haproxy or lb=envoy",
     "raw": "Traefik has no checker, and drops what it doesn't understand with a line in its log; use another system",
     "consistent_hash": "Traefik hashes the client's address, not the path; use lb=haproxy or lb=envoy",
