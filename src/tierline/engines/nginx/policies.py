@@ -33,14 +33,14 @@ CLIENTS = "32m"
 _VARIABLES = (
     "verdict", "detail", "policy", "challenge", "origin", "most", "left", "reset", "retry", "private", "consumer",
     "known", "subject", "claims", "key", "route", "up", "target", "share", "next", "cookies", "location",
-    "body", "shape", "via", "served", "took", "over",
+    "body", "shape", "via", "served", "took", "over", "under", "again",
 )  # fmt: skip
 
 
 def scripts(*names: str) -> dict[str, str]:
     """The programs of a gateway, written beside nginx.conf: those that every one has, and more by name."""
     folder = resources.files(__package__) / "gateway"
-    every = ("gateway", "words", "limits", "shared", "routes", "counts", *names)
+    every = ("gateway", "words", "limits", "shared", "routes", "counts", "budget", *names)
     return {f"{name}.js": (folder / f"{name}.js").read_text() for name in every}
 
 
@@ -55,6 +55,7 @@ def http(shapes: bool) -> str:
     return f"""\
     js_import gateway from gateway.js;
     js_import counts from counts.js;
+    js_import budget from budget.js;
 {"    js_import bodies from bodies.js;" + chr(10) if shapes else ""}\
     js_preload_object policies from policies.json;
     # Without `evict`: who comes when it is full pushes nobody out.
@@ -64,6 +65,7 @@ def http(shapes: bool) -> str:
     js_shared_dict_zone zone=gateway_counts:1m type=number;
     js_set $gw_early gateway.early;
     js_set $gw_tell counts.tell;
+    js_set $gw_more budget.more;
 {"".join(f"    js_var $gw_{name};{chr(10)}" for name in _VARIABLES)}\
     map $status $gw_title {{ default "Error";{titles} }}
     # What nginx refuses by itself, or what came of the service.
@@ -137,6 +139,11 @@ def own(max_body: int, jwks: str, skew: int) -> str:
             internal;
             {told}
 {problem}\
+        }}
+        location @gw_none {{
+            # Whom nginx leaves alone for having said 503 hasn't broken off.
+            if ($upstream_addr !~ ":[0-9]+$") {{ return 503; }}
+            return 502;
         }}
         location @gw_refuse_400 {{
             error_page 400 @gw_problem;

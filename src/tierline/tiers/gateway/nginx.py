@@ -22,7 +22,6 @@ from tierline.tiers.gateway.tier import FEATURES
 
 _LACKS = {
     "mtls_san": "nginx tells a certificate's subject only, not its alternative names; use gateway=envoy",
-    "retry_budget": "retries are bounded per request only; use gateway=envoy",
     "live_upstreams": "only by a reload, which closes idle connections: names looked up again follow a second late, and "
     "addresses chosen by njs have no keep-alive; use gateway=haproxy or gateway=envoy",
 }

@@ -1,7 +1,11 @@
 /* Counts, when a request is over, and what is read of them, in Prometheus' format. */
 
+import budget from 'budget.js';
+
 function tell(r) {
-    const v = r.variables, counts = ngx.shared.gateway_counts;
+    const v = r.variables;
+    if (policies.budget) budget.ends(v);
+    const counts = ngx.shared.gateway_counts;
     const service = v.gw_up.slice(policies.prefix.length), labels = `service="${service}",route="${v.gw_route}"`;
     try {
         counts.incr(`tierline_gateway_requests_total{${labels},consumer="${v.gw_known}",status="${v.status}"}`, 1, 0);
@@ -16,7 +20,7 @@ function tell(r) {
 
 const TYPES = {
     tierline_gateway_requests_total: 'counter', tierline_gateway_refused_total: 'counter',
-    tierline_gateway_request_seconds: 'summary', tierline_gateway_limit_crowded_total: 'counter',
+    tierline_gateway_request_seconds: 'summary', tierline_gateway_limit_crowded_total: 'counter', tierline_gateway_retries_refused_total: 'counter',
     tierline_gateway_counter_asked_total: 'counter', tierline_gateway_counter_away_total: 'counter',
 };
 

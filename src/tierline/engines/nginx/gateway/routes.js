@@ -1,8 +1,10 @@
 /* Which route a request takes, and the name of the location that it goes on in. */
 
+import budget from 'budget.js';
 import words from 'words.js';
 
 const RETRIED = {GET: 1, HEAD: 1, OPTIONS: 1, POST: 1, PATCH: 1};  // nginx itself knows when these may be tried again
+const SAFE = {GET: 1, HEAD: 1, OPTIONS: 1};
 const SHAPED = {POST: 1, PUT: 1, PATCH: 1};  // whose bodies a template is for
 
 /* Routes: exact paths, then templates, then prefixes, the longest first; of the same path the most demanding first. */
@@ -47,13 +49,18 @@ function chosen(r, path, found) {
     }
     if (found.cut !== null) v.gw_target = rewritten(v.request_uri, path, found);
     v.gw_share = Math.random() * 100 < found.mirror ? '1' : '';
-    const body = found.request && SHAPED[r.method] ? '_body' : '', once = found.again && !RETRIED[r.method] ? '_once' : '';
+    if (policies.budget) budget.begins(v);
+    const again = policies.budget ? SAFE[r.method] && !bodied(r) : RETRIED[r.method];
+    const body = found.request && SHAPED[r.method] ? '_body' : '', once = found.again && !again ? '_once' : '';
     if (!found.response && !body) return found.at + once;
     v.gw_shape = found.at.slice('gw_r'.length);
     if (!found.response) return found.at + body + once;
     v.gw_via = found.at + body + once;
     return found.at + (r.method == 'HEAD' ? '_head' : '_shape' + body);
 }
+
+/* nginx's own word about a body, that it is too large, mustn't be taken for a failure of the service. */
+function bodied(r) { return r.headersIn['Transfer-Encoding'] || +r.headersIn['Content-Length'] > 0; }
 
 /* The prefix `cut` replaced by `behind`. A path is passed on as it was written, as far as that can be. */
 function rewritten(uri, path, found) {

@@ -26,6 +26,7 @@ def told(
     return {
         "prefix": up(role, ""),
         "counted": counted,
+        "budget": settings["retry_budget"],
         "cors": settings["cors"],
         "exposed": policies.EXPOSED,
         "early": [rule for rule in rules if not rule["claims"] and not rule["scopes"]],

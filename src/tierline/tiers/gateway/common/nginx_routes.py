@@ -34,6 +34,21 @@ _HEADERS = {
 }  # fmt: skip
 
 _NEVER = "            proxy_next_upstream off;\n"
+_FAILED = """\
+            proxy_intercept_errors on;
+            error_page 502 503 504 = @MORE;
+            error_page 418 = @$gw_next;
+"""
+_MORE = """\
+            error_page 418 = @$gw_next;
+            error_page 502 = @gw_none;
+            error_page 413 500 503 504 @gw_problem;
+"""
+_BUDGET = """\
+            if ($gw_more = 502) { return 502; }
+            if ($gw_more = 503) { return 503; }
+            if ($gw_more = 504) { return 504; }
+"""
 
 
 def up(role: Role, service: str) -> str:
@@ -91,23 +106,31 @@ class Passing:
     def _ways(self, route: Routed, name: str, shaped: bool, via: bool = False) -> str:
         """The locations that pass a request on. shaped: with a body that has been shaped; via: for bodies.js, which
         has mirrored it already and adds headers to the answer itself."""
+        budget = self.role.settings["retry_budget"]
         tried = f"""\
             # Only what nobody has seen, or a method that changes nothing, is tried again.
             proxy_next_upstream error timeout http_503;
-            proxy_next_upstream_tries {route.retries + 1};
+            proxy_next_upstream_tries {route.retries + (budget is None)};
             proxy_next_upstream_timeout {_milliseconds(route.timeout)};
 """
         at, again = (f"= /-/via/{name}", f"{name}_via_again") if via else (f"@{name}", f"{name}_again")
+        more = again.replace("again", "more")
         body = (
             self._passed(route, "" if via else name, "" if via else "gateway.answer") + bodies.SENT * shaped
         )
         first = bodies.FETCHED if via else self._reads(shaped)
-        found = _location(at, first + body + (tried if route.retries else _NEVER))
+        if route.retries and budget is not None:
+            # A failure comes back here, to be asked whether it may be tried again.
+            found = _location(at, first + _FAILED.replace("MORE", more) + body + _NEVER)
+            found += _location(f"@{more}", _MORE + _BUDGET + (bodies.FETCHED if via else "") + body + tried)
+        else:
+            found = _location(at, first + body + (tried if route.retries else _NEVER))
         if route.retries:
             once = f"            error_page 502 = @{again};\n            error_page 418 = @$gw_next;\n"
-            once += "            error_page 500 503 504 @gw_problem;\n"
+            once += "            error_page 413 500 503 504 @gw_problem;\n            error_page 400 408 /-/malformed;\n"
             unseen = '            if ($upstream_bytes_sent !~ "^0?$") { return 502; }\n'
             found += _location(f"{at}_once", first + once + body + _NEVER)
+            unseen += _BUDGET * (budget is not None)
             found += _location(f"@{again}", unseen + (bodies.FETCHED if via else "") + body + _NEVER)
         return found
 
