@@ -109,6 +109,27 @@ def test_a_stream_is_a_step_when_all_of_it_was_delivered() -> None:
     assert len({event["session"] for event in events}) == 1
 
 
+def test_who_has_seen_a_streams_end_finds_its_step() -> None:
+    events: list[dict[str, Any]] = []
+    at_the_end: list[int] = []
+
+    async def main() -> None:
+        application = shop(events)
+
+        async def receive() -> Any:
+            await asyncio.sleep(60)
+
+        async def send(message: Any) -> None:
+            if b'"event":"end"' in message.get("body", b""):
+                at_the_end.append(len(events))
+
+        scope = {"type": "http", "method": "GET", "path": "/home", "query_string": b"stream", "headers": []}
+        await application(scope, receive, send)
+
+    asyncio.run(main())
+    assert at_the_end == [1]
+
+
 def test_a_stream_that_was_left_is_no_step() -> None:
     events: list[dict[str, Any]] = []
 

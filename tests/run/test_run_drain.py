@@ -101,6 +101,6 @@ def test_what_lasts_ends_in_good_order_and_what_is_answered_has_its_time(bench: 
     assert found["closed"] == (aiohttp.WSMsgType.CLOSE, 1012, "this server restarts")
     assert found["before"][1] != found["after"][1], "the successor answers"
     assert found[2] == f"begun by {found['before'][1]}", "what was being answered is answered by who began it"
-    assert found["ticks"].endswith("\n\n") and 2 < found["ticks_for"] < 8, found["ticks_for"]
+    assert found["ticks"].endswith("\n\n") and 2 < found["ticks_for"] < 15, found["ticks_for"]
     assert isinstance(found["cut"], aiohttp.ClientError), "and half an answer isn't taken for a whole one"
     assert (line.folder / "closed").read_text().split()[0] in ("1012", "1005", "1006")

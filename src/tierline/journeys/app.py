@@ -197,9 +197,13 @@ class Experience:
         journey = run.plan.journey
         if request is not None:
             await self._visits.opens(journey, request, stream.headers)
-        await stream.send(run, send)
-        if request is not None:
-            await self._visits.closes(journey, request, whole=not (stream.problems or run.stopped))
+
+            async def closes() -> None:
+                await self._visits.closes(journey, request, whole=not (stream.problems or run.stopped))
+
+            await stream.send(run, send, closes)
+        else:
+            await stream.send(run, send)
 
     async def _attended(
         self, run: Run, receive: Receive, loop: asyncio.AbstractEventLoop, work: Awaitable[None]

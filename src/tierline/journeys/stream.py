@@ -87,8 +87,11 @@ class Stream:
             self._ready.append(b'{"event":"' + kind.encode() + b'",' + data[1:] + b"\n")
         self._wake.set()
 
-    async def send(self, run: Run, send: Send) -> None:
-        """Head, parts as they come, and a last event that says how it went."""
+    async def send(self, run: Run, send: Send, closes: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Head, parts as they come, and a last event that says how it went.
+
+        closes: done between the last part and that event, so that who has seen the end finds what it has left behind.
+        """
         await send({"type": "http.response.start", "status": 200, "headers": self.headers})
         finishing = asyncio.ensure_future(run.finish())
         finishing.add_done_callback(lambda _: self._wake.set())
@@ -102,6 +105,9 @@ class Stream:
                 self._wake.clear()
             if not self._raw and not self.problems:
                 self._view(run)
+            if closes is not None:
+                await self._flush(send)
+                await closes()
             self._put("end", {"degraded": run.degraded or [], "skipped": sorted(run.skipped or ())})
             await self._flush(send)
         finally:
