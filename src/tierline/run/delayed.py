@@ -66,7 +66,7 @@ def notes(found: Sequence[Late], name: str) -> list[str]:
         return []
     where = ", ".join(each.child.process.name for each in found if each.callers)
     return [
-        f"calls from {', '.join(callers)} to {name or 'it'} stay inside {where} and aren't delayed: split them with "
+        f"calls from {', '.join(callers)} to {name or 'others there'} stay inside {where} and aren't delayed: split them with "
         "fuse=False or --no-fusion"
     ]
 

@@ -207,7 +207,7 @@ def _handler(line: Line, stop: asyncio.Event) -> control.Handler:
         for each in found:
             await slow(each.child, each.ports, float(request["seconds"]), float(request["jitter"]))
         return {"names": [each.child.process.name for each in found], "at": [at for each in found for at in each.at],
-                "notes": notes(found, request["name"])}  # fmt: skip
+                "notes": notes(found, request["name"] if request["what"] == "process" else "")}  # fmt: skip
 
     async def token(request: dict[str, Any]) -> dict[str, Any]:
         roles = [role for role in line.plan.roles.values() if role.name == "gateway"]

@@ -223,6 +223,16 @@ async def _(t: Trial) -> None:
     assert t.asked == 2
 
 
+for name in ("OPTIONS", "PATCH", "PUT", "DELETE"):
+
+    async def passed(t: Trial, method: str = name) -> None:
+        t.script(cc(status=207))
+        answer = await t.get(method=method, body=b"" if method in ("OPTIONS", "DELETE") else b"x")
+        assert (answer.status, [request.method for request in t.seen]) == (207, [method])
+
+    must(f"pass-{name.lower()}", "9110 9.2.3", f"{name} is passed on, and its answer back.")(passed)
+
+
 @must("method-post-get", "9110 9.3.3", "A response to POST does not answer GET.")
 async def _(t: Trial) -> None:
     t.script(cc("max-age=60"))

@@ -82,6 +82,20 @@ def test_a_zone_that_dies_or_refuses_costs_no_request(system: str, tier: str, tm
     on_line(tier, system, tmp_path, run)
 
 
+@pytest.mark.parametrize("tier", ["cache", "cdn"])
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_methods_that_are_never_stored_find_who_is_next(system: str, tier: str, tmp_path: Path) -> None:
+    async def run(near: Origin, far: Origin, line: TwoZones) -> None:
+        t = Trial(near, line.address, "x")
+        t.script(cc("no-store", body=b"near"))
+        asked = [("OPTIONS", b""), ("PATCH", b"x"), ("PUT", b"x"), ("DELETE", b"")]
+        for method, body in asked:
+            assert (await t.get(method=method, body=body)).body == b"near", method
+        assert [request.method for request in t.seen] == [method for method, _ in asked]
+
+    on_line(tier, system, tmp_path, run)
+
+
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_a_sampled_hop_is_told_at_once_and_once(system: str, tmp_path: Path) -> None:
     async def run(near: Origin, far: Origin, line: TwoZones) -> None:

@@ -73,6 +73,8 @@ def files(cache: Cache, role: Role, targets: tuple[Upstream, ...], context: Cont
         "http.connect_attempts_rr_retries": "INT 1",
         # Nobody is left out for long: on this machine who is dead says so at once. They are on the same address as
         # Traffic Server itself, and yet not itself.
+        # Else methods that are never stored (OPTIONS, PATCH) would pass by who is next, and find nobody.
+        "http.uncacheable_requests_bypass_parent": "INT 0",
         "http.parent_proxy.self_detect": "INT 0",
         "http.parent_proxy.disable_parent_markdowns": "INT 1",
         "http.parent_proxy.per_parent_connect_attempts": "INT 1",
@@ -90,7 +92,9 @@ def files(cache: Cache, role: Role, targets: tuple[Upstream, ...], context: Cont
     # What is mapped to this machine itself goes past every strategy; a single one needs none.
     first, strategy = "{}:{}".format(*context.address(targets[0].role, targets[0].endpoint)), ""
     if len(targets) > 1:
-        first, strategy = "next", "@strategy=next "
+        # Methods that are never stored (OPTIONS, PATCH) have this looked up, though nobody is asked there: an address
+        # is its own answer, and 127.0.0.1 only would be this machine itself.
+        first, strategy = "127.0.0.2", "@strategy=next "
     place = role.zone or role.region
     same = f'"T":"{role.tier}","y":"trafficserver","z":"{place}"'
     given = [cache.mode, cache.label, f"/proc/self/cwd/{PURGES}"]
