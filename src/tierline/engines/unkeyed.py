@@ -8,14 +8,19 @@ port that nobody listens on, the answer to another method or path, an error. (Ke
 
 from __future__ import annotations
 
+OVERRIDES = (
+    "X-Original-URL", "X-Original-URI", "X-Rewrite-URL", "X-HTTP-Method", "X-HTTP-Method-Override", "X-Method-Override",
+)  # fmt: skip
+"""Another path or method than that of the request: with one of these a service would see another request than the
+policies of a gateway saw, so a gateway takes them out, too."""
+
 UNKEYED = (
     # The host, port and path that links are made of.
     "Forwarded", "X-Forwarded", "X-Host", "X-Forwarded-Host", "X-Forwarded-Server", "X-Original-Host",
     "X-HTTP-Host-Override", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Path",
     # The scheme, by which an application redirects.
     "X-Forwarded-Scheme", "X-Forwarded-Protocol", "X-Forwarded-Ssl", "X-Scheme", "X-Url-Scheme", "Front-End-Https",
-    # Another path or method than that of the request.
-    "X-Original-URL", "X-Original-URI", "X-Rewrite-URL", "X-HTTP-Method", "X-HTTP-Method-Override", "X-Method-Override",
+    *OVERRIDES,
     # Who the client is, where an application believes more than X-Forwarded-For.
     "X-Real-IP", "X-Client-IP", "Client-IP", "True-Client-IP", "X-Cluster-Client-IP", "CF-Connecting-IP",
     # What only the inside of a framework says (CVE-2025-29927), and of CGI (CVE-2016-5385).

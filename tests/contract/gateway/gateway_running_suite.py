@@ -24,6 +24,7 @@ from feature_suite import Contract
 from ports import free_port
 from tierline import Access, APIKeys, Gateway, Route, Service, Stack
 from tierline.engines.target import Target
+from tierline.engines.unkeyed import OVERRIDES
 from tierline.tiers.base import system
 
 OWN, OTHER = "echo.a", "echo.b"
@@ -87,6 +88,11 @@ class RunningContract(Contract):
                 stop.set()
         for each in asked:
             each.result()
+
+    def test_no_service_sees_another_request_than_the_gateway(self) -> None:
+        asked = {name: "/never" if name.endswith(("L", "I")) else "DELETE" for name in OVERRIDES}
+        got = httpx.post(self.line.url() + "/echo", headers=asked, trust_env=False).json()["headers"]
+        assert not {name.lower() for name in OVERRIDES} & got.keys()
 
     # what lasts
 

@@ -181,7 +181,12 @@ def _manager(
             "headers_with_underscores_action": "REJECT_REQUEST",
         },
         "http_protocol_options": {"allow_chunked_length": False},
-        "http2_protocol_options": {"max_concurrent_streams": 256},
+        # As Envoy's advice for edges: what one client may have stored here is bounded.
+        "http2_protocol_options": {
+            "max_concurrent_streams": 256,
+            "initial_stream_window_size": 1 << 16,
+            "initial_connection_window_size": 1 << 20,
+        },
         "early_header_mutation_extensions": [
             {
                 "name": "envoy.http.early_header_mutation.header_mutation",

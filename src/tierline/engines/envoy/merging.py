@@ -69,7 +69,7 @@ def _short(front: Fragment, by_role: dict[str, Fragment]) -> Fragment:
         routing={**gateway.routing, **front.routing},
         borrowed=[(gateway.role.id, each) for each in gateway.filters] + [(front.role.id, _mark())],
         plays=tuple(each.role for each in chain[1:]),
-        stripped=tuple(dict.fromkeys(name for each in passing for name in each.stripped)),
+        stripped=tuple(dict.fromkeys(name for each in chain for name in each.stripped)),
         local_reply=front.local_reply or _replies(gateway.local_reply),
     )
 

@@ -49,7 +49,7 @@ backend next{number} {{  # {target.role}
 """
         if number:
             choice += f"    if (bereq.retries == {number}) {{ set bereq.backend = next{number}; }}\n"
-    strip = "".join(f"    unset req.http.{name};\n" for name in POISON)
+    strip = "".join(f"        unset req.http.{name};\n" for name in POISON)
     obey = _OBEY if cache.obey else ""
     hide = "    unset resp.http.Surrogate-Key;\n" if cache.entry else ""
     return f"""\

@@ -11,6 +11,7 @@ from tierline.engines.envoy.clusters import cluster, targets, thresholds
 from tierline.engines.envoy.listeners import Fragment
 from tierline.engines.envoy.replies import PROBLEMS
 from tierline.engines.envoy.routing import changes, document, matching, retry
+from tierline.engines.unkeyed import OVERRIDES
 from tierline.plan.model import Role
 from tierline.tiers.base import System
 from tierline.tiers.gateway.common import envoy_who as who
@@ -47,6 +48,7 @@ class EnvoyGateway(System):
             secrets=who.secrets(role, context),
             binds=who.binds(role, context),
             local_reply=PROBLEMS,
+            stripped=tuple(name.lower() for name in OVERRIDES),
         )
 
 

@@ -10,6 +10,7 @@ from tierline.engines.haproxy import callers, limits, login, onward
 from tierline.engines.haproxy.engine import Fragment, trace
 from tierline.engines.haproxy.parts import door, servers
 from tierline.engines.haproxy.serving import document
+from tierline.engines.unkeyed import OVERRIDES
 from tierline.plan.model import Role
 from tierline.plan.scaling import measuring
 from tierline.tiers.base import System
@@ -57,6 +58,8 @@ frontend {name}
     {forwarded}
 {trace(role, measured=measuring(role, context.plan))}\
     http-request set-var(txn.verdict) str(allowed)
+    # With one of these a service would see another request than the rules here.
+    http-request del-header ^({"|".join(name.lower() for name in OVERRIDES)})$ -m reg
     http-request set-header X-Forwarded-For %[src] if {{ ssl_fc }}
     http-request set-var(txn.client) {"src" if entry else "req.hdr_ip(x-forwarded-for,-1)"}
     # One spelling of each path, so that a rule holds for all of them: %61 is an a (RFC 3986, 6.2.2.2).

@@ -12,6 +12,7 @@ from typing import Any
 
 from tierline.engines.nginx import bodies
 from tierline.engines.nginx.config import ident
+from tierline.engines.unkeyed import OVERRIDES
 from tierline.plan.model import Role
 from tierline.tiers.gateway.common.routes import Routed
 
@@ -26,8 +27,7 @@ _HEADERS = {
     # What ends here, and what could have a service see another request than the policies saw.
     **dict.fromkeys(
         (
-            "TE", "Keep-Alive", "Proxy", "Proxy-Connection", "Forwarded", "X-Original-URL",
-            "X-Rewrite-URL", "X-HTTP-Method-Override",
+            "TE", "Keep-Alive", "Proxy", "Proxy-Connection", "Forwarded", *OVERRIDES,
         ),
         "",
     ),
