@@ -116,6 +116,7 @@ def test_a_service_and_a_client_can_not_tell(edge: Edge) -> None:
         told.pop("server", "")
         told.pop("content-length")  # it tells the number of the request
     assert told_past == told_through
+    assert told_past["content-type"] == "application/json", "as the service wrote it"
     assert told_past["cache-status"] == "tierline-cache; fwd=bypass" and "x-gateway" in told_past
     assert not [name for name in told_past if name.startswith(("x-tierline", "x-accel", "surrogate"))]
 
