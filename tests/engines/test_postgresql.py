@@ -92,9 +92,9 @@ def test_an_empty_line_stands_soon(line: Any) -> None:
     runner.start(ENGINE, replica)
     warm = sum(runner.took.values())
     print(f"fresh {fresh:.2f} s, warm {warm:.2f} s, stop {stopped:.2f} s, {used:.0f} MB", runner.took)
-    assert fresh < 5
-    assert warm < 2
-    assert stopped < 1
+    assert fresh < 15
+    assert warm < 8
+    assert stopped < 4
 
 
 def test_schema_load_and_replica(line: Any) -> None:
