@@ -59,7 +59,8 @@ def routes(role: Role, plan: Plan) -> list[Routed]:
     """Every route of a gateway, the most specific first: exact paths, then templates, then prefixes, long
     before short, more conditions before fewer."""
     plain = [*_journeys(role, plan), *_exposed(role, plan), *_given(role, plan)]
-    found = [*_health(role, plan), *(each for route in plain for each in _versions(role, route))]
+    found = [each for route in plain for each in _versions(role, route)]
+    found += _health(role, plan, found)
     return sorted(
         found,
         key=lambda route: (
@@ -92,12 +93,20 @@ def _journeys(role: Role, plan: Plan) -> Iterator[Routed]:
             yield _route(role, name="experience", path=journey["path"], match=match, upstream="experience")
 
 
-def _health(role: Role, plan: Plan) -> Iterator[Routed]:
-    """What the name service asks: a place is well when a request gets all the way to what answers requests."""
+def _health(role: Role, plan: Plan, others: list[Routed]) -> Iterator[Routed]:
+    """What the name service asks: a place is well when a request gets all the way to what answers requests. A path
+    that belongs to a journey or a service anyway stays theirs."""
     for dns in (each for each in plan.roles.values() if each.slot == "dns" and each.settings["health"]):
-        if role.upstreams:
+        path = dns.settings["health"]
+        if role.upstreams and not any(_answers(route, path) for route in others):
             to = next(iter(role.upstreams))
-            yield _route(role, name="health", path=dns.settings["health"], match="exact", upstream=to)
+            yield _route(role, name="health", path=path, match="exact", upstream=to)
+
+
+def _answers(route: Routed, path: str) -> bool:
+    """Whether a GET of the path is the route's without further conditions. A service at / is what is left over."""
+    free = not route.headers and not route.hosts and (not route.methods or "GET" in route.methods)
+    return free and route.path != "/" and re.fullmatch(route.pattern, path) is not None
 
 
 def _exposed(role: Role, plan: Plan) -> Iterator[Routed]:
