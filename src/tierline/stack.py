@@ -225,7 +225,7 @@ def find(target: str | os.PathLike[str] | None) -> Path:
 def load(target: str | os.PathLike[str] | None) -> tuple[Stack, Path]:
     """Import a stack file and return its Stack and path. The stack file's folder is put on sys.path.
 
-    Raises StackError; for an error in the user's own code the message is their traceback, without ours.
+    Raises StackError; for an error in the user's own code file, line and what, then their frames, without ours.
     """
     path = find(target)
     sys.path.insert(0, str(path.parent))
@@ -238,7 +238,9 @@ def load(target: str | os.PathLike[str] | None) -> tuple[Stack, Path]:
     except StackError:
         raise
     except SyntaxError as error:
-        raise StackError("".join(traceback.format_exception_only(error)).rstrip()) from None
+        quoted = "".join(traceback.format_exception_only(error)).rstrip().splitlines()
+        where = f"{error.filename}:{error.lineno}: " if error.filename else ""
+        raise StackError("\n".join([f"{where}{quoted[-1]}", *quoted[1:-1]])) from None
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
@@ -283,21 +285,26 @@ def _credentials(stack: Stack) -> Iterable[tuple[Intent, tuple[str, ...]]]:
 
 
 def _own_traceback(error: BaseException, path: Path) -> str:
-    """The user's part of a traceback: from the stack file on, without tierline's and the importer's frames."""
+    """Where and what, then the user's frames: from the stack file on, without tierline's and the importer's."""
     frames = traceback.extract_tb(error.__traceback__)
     first = next((i for i, frame in enumerate(frames) if frame.filename == str(path)), 0)
     here = str(Path(__file__).parent)
     shown = [f for f in frames[first:] if not f.filename.startswith(here) and "importlib" not in f.filename]
-    listed = "".join(traceback.format_list(shown))
     said = "".join(traceback.format_exception_only(error)).rstrip()
-    return f"Traceback (most recent call last):\n{listed}{said}{_meant(error)}"
+    where = f"{shown[-1].filename}:{shown[-1].lineno}: " if shown else ""
+    listed = "".join(traceback.format_list(shown)).rstrip()
+    meant = "" if "did you mean" in said.lower() else _meant(error)  # newer Pythons say it by themselves
+    return f"{where}{said}{meant}\n{listed}"
 
 
 def _meant(error: BaseException) -> str:
-    """For a misspelt name in `from tierline import …`: the nearest right one."""
+    """For a misspelt name of tierline's, where it is imported or where it is used: the nearest right one."""
     import tierline
 
-    if not isinstance(error, ImportError) or error.name != "tierline":
+    if isinstance(error, NameError) and error.name:
+        given = error.name
+    elif isinstance(error, ImportError) and error.name == "tierline":
+        given = str(error).partition("'")[2].partition("'")[0]
+    else:
         return ""
-    given = str(error).partition("'")[2].partition("'")[0]
     return nearest(given, tierline.__all__).rstrip(";")
