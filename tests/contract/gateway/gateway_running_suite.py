@@ -94,6 +94,12 @@ class RunningContract(Contract):
         got = httpx.post(self.line.url() + "/echo", headers=asked, trust_env=False).json()["headers"]
         assert not {name.lower() for name in OVERRIDES} & got.keys()
 
+    def test_no_name_with_an_underscore_passes_for_one_of_the_gateways_own(self) -> None:
+        # CGI and WSGI make HTTP_X_TIERLINE_SUBJECT of both spellings.
+        asked = {"X_Tierline_Subject": "root", "X-Tierline_Claims": "e30", "X_HTTP_Method_Override": "DELETE"}
+        got = httpx.post(self.line.url() + "/echo", headers=asked, trust_env=False)
+        assert got.status_code == 400 or not [name for name in got.json()["headers"] if "_" in name]
+
     # what lasts
 
     def test_websockets_go_through(self) -> None:

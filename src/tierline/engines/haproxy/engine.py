@@ -172,6 +172,8 @@ def trace(role: Role, system: str = "haproxy", measured: bool = False, more: str
     http-request disable-l7-retry unless {{ method GET HEAD OPTIONS }}
     # What only the gateway may say is taken from strangers.
     http-request del-header x-tierline- -m beg
+    # CGI and WSGI know no hyphens: X_Tierline_Subject would be the same to a service (as nginx: underscores_in_headers).
+    http-request del-header _ -m sub
     # What is no request meets no rule: its variables are "-", and it is counted all the same.
     log-format '{{"f":"%[var(txn.flags)]","s":%ST,"T":"{role.tier}","y":"{system}","z":"{place}",\
 "v":"%[var(txn.verdict)]"{more}{named},"t":"%[var(txn.trace)]","i":"%[var(txn.span)]","p":"%[var(txn.parent)]",\
