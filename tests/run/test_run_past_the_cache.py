@@ -44,9 +44,11 @@ async def app(scope, receive, send):
     control = b"no-store"
     if path.startswith("/public") or path in kept or (path == "/mixed" and "authorization" not in heard):
         control = b"max-age=60"
+    over = "x-over" in heard
+    control = b"no-store" if over else control
     headers = [(b"content-type", b"application/json"), (b"cache-control", control), (b"surrogate-key", b"k"),
                (b"x-tierline-past", b"60"), (b"x-accel-buffering", b"no"), (b"x-tierline-born", b"1")]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.start", "status": 429 if over else 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 """
 MANY = 8
@@ -163,6 +165,13 @@ def test_credentials_are_a_matter_of_their_own(edge: Edge) -> None:
     assert not edge.past("/mixed")
     assert eventually(lambda: "hit" in edge.ask("/mixed")[2]["cache-status"])
     assert edge.past("/mixed", Authorization="Bearer y")
+
+
+def test_who_is_refused_leads_nobody_past_the_cache(edge: Edge) -> None:
+    # A flood that the gateway refuses says nothing of what others get.
+    for _ in range(MANY):
+        assert edge.ask("/public/flood", x_over="1")[0] == 429
+    assert not edge.past("/public/flood")
 
 
 def test_what_a_service_or_a_stranger_says_of_it_is_nobodys_word(edge: Edge) -> None:
