@@ -20,7 +20,7 @@ from edge import accepts
 from feature_suite import Contract
 
 from ports import free_port
-from tierline import JWT, OIDC, Access, Gateway, RateLimit, Service, Stack
+from tierline import JWT, OIDC, Access, Gateway, LoadBalancer, RateLimit, Service, Stack
 
 CALLBACK = "/-/login/callback"
 
@@ -74,9 +74,7 @@ class Browser:
                 self.cookies[name] = value
 
 
-class LoginContract(Contract):
-    """Inherit it and name the system."""
-
+class _AtAProvider(Contract):
     issuer: ClassVar[str]
 
     @classmethod
@@ -110,6 +108,13 @@ class LoginContract(Contract):
 
     key: ClassVar[rsa.RSAPrivateKey]
 
+    def browser(self) -> Browser:
+        return Browser(self.line.url())
+
+
+class LoginContract(_AtAProvider):
+    """Inherit it and name the system."""
+
     @classmethod
     def stack(cls) -> Stack:
         return Stack(
@@ -125,9 +130,6 @@ class LoginContract(Contract):
             services=[Service("echo", "app:app", expose=["/account", "/open", "/api"])],
             zones=["a"],
         )  # fmt: skip
-
-    def browser(self) -> Browser:
-        return Browser(self.line.url())
 
     def test_a_browser_is_sent_to_the_provider_and_comes_back_logged_in(self) -> None:
         self.asks("login")
@@ -274,3 +276,73 @@ class LoginContract(Contract):
         self.browser().get("/account", **other)
         (hop,) = self.line.hops("9" * 32)
         assert (hop.status, hop.verdict) == (302, "sent to log in")
+
+
+class HostCookiesContract(_AtAProvider):
+    """By https the cookies are the host's own: no sibling's domain can plant one (login CSRF). Inherit it and name the
+    system. The tier in front says how a browser came."""
+
+    @classmethod
+    def stack(cls) -> Stack:
+        login = OIDC(paths=["/account"], issuer=cls.issuer, client_id="films", client_secret="secret.txt")
+        return Stack(
+            "edge",
+            lb=LoadBalancer(),
+            gateway=Gateway(login=login),
+            services=[Service("echo", "app:app", expose=["/account"])],
+            zones=["a"],
+        )
+
+    def logged_in(self, user: str, scheme: str) -> Browser:
+        """With the cookies that it is given by that scheme."""
+        browser = self.browser()
+        by = {"x-forwarded-proto": scheme}
+        sent = browser.get("/account", **by)
+        assert [name.startswith("__Host-") for name in browser.cookies] == [scheme == "https"]
+        back = urlsplit(browser.choose(browser.get(sent.headers["location"]), user))
+        assert back.scheme == scheme and back.path == CALLBACK
+        answer = browser.get(f"{back.path}?{back.query}", **by)
+        assert answer.status_code == 302, answer.text
+        assert self.arrived(browser.get("/account", **by))["headers"]["x-tierline-subject"] == user
+        return browser
+
+    def test_by_https_every_cookie_is_the_hosts_own(self) -> None:
+        browser = self.logged_in("ann", "https")
+        assert browser.cookies and all(name.startswith("__Host-tierline-") for name in browser.cookies)
+        lines = browser.get("/-/logout", **{"x-forwarded-proto": "https"}).headers.get_list("set-cookie")
+        # Browsers take such a name with these alone (RFC 6265bis, section 4.1.3.2), at its end too.
+        for line in lines:
+            words = [each.strip().lower() for each in line.split(";")]
+            assert words[0].startswith("__host-tierline-") and {"secure", "path=/"} <= set(words), line
+            assert not [each for each in words if each.startswith("domain")]
+        assert lines and not browser.cookies
+
+    def test_by_plain_http_logins_work_and_names_are_plain(self) -> None:
+        browser = self.logged_in("ann", "http")
+        assert browser.cookies and all(name.startswith("tierline-") for name in browser.cookies)
+        browser.get("/-/logout", **{"x-forwarded-proto": "http"})
+        assert not browser.cookies
+
+    def test_a_session_that_a_siblings_domain_plants_is_none(self) -> None:
+        # What a sibling can set is any name without the prefix: the attacker's own session among them.
+        eve = self.logged_in("bob", "https")
+        planted = {name.removeprefix("__Host-"): value for name, value in eve.cookies.items()}
+        victim = self.browser()
+        victim.cookies = dict(planted)
+        before = len(self.line.upstreams.seen)
+        assert victim.get("/account", **{"x-forwarded-proto": "https"}).status_code == 302
+        assert len(self.line.upstreams.seen) == before
+        # Nor does it take the place of the victim's own, whichever comes first.
+        ann = self.logged_in("ann", "https")
+        for cookies in ({**planted, **ann.cookies}, {**ann.cookies, **planted}):
+            ann.cookies = cookies
+            found = self.arrived(ann.get("/account", **{"x-forwarded-proto": "https"}))["headers"]
+            assert found["x-tierline-subject"] == "ann"
+
+    def test_a_login_that_a_siblings_domain_began_is_none(self) -> None:
+        eve, by = self.browser(), {"x-forwarded-proto": "https"}
+        sent = eve.get("/account", **by)
+        back = urlsplit(eve.choose(eve.get(sent.headers["location"]), "bob"))
+        victim = self.browser()
+        victim.cookies = {name.removeprefix("__Host-"): value for name, value in eve.cookies.items()}
+        self.refused(victim.get(f"{back.path}?{back.query}", **by), 401)

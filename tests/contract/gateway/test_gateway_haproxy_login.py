@@ -24,7 +24,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from feature_suite import Contract
-from login_suite import CALLBACK, Browser
+from login_suite import CALLBACK, Browser, HostCookiesContract
 
 from tierline import OIDC, Gateway, Service, Stack
 from tierline.run.authority import Authority
@@ -83,6 +83,20 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing."""
 
 
+class TestHAProxyHostCookies(HostCookiesContract):
+    system = "haproxy"
+
+    def test_services_see_neither_name(self) -> None:
+        browser = self.logged_in("ann", "https")
+        mine = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+        for cookie in (
+            f"a=1; {mine}; tierline-session=x; b=2,3",
+            f"{mine}; a=1; b=2,3; __Host-tierline-login-x=1",
+        ):
+            seen = self.arrived(self.get("/account", cookie=cookie, x_forwarded_proto="https"))["headers"]
+            assert seen["cookie"] == "a=1; b=2,3"
+
+
 class TestHAProxyLoginChecks(Contract):
     system = "haproxy"
     provider: ClassVar[Provider]
@@ -90,7 +104,7 @@ class TestHAProxyLoginChecks(Contract):
     @classmethod
     def prepare(cls, root: Path) -> Callable[[], None]:
         cls.provider = Provider()
-        (root / "secret.txt").write_text("s3cret")
+        (root / "secret.txt").write_text("s%3&+=:é")
         return cls.provider.shutdown
 
     @classmethod
@@ -122,9 +136,9 @@ class TestHAProxyLoginChecks(Contract):
         verifier = self.provider.asked[-1]["code_verifier"]
         digest = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).decode().rstrip("=")
         assert digest == asked["code_challenge"] and self.provider.asked[-1]["code"] == "c+1"
-        assert (
-            self.provider.asked[-1]["authorization"] == "Basic " + base64.b64encode(b"films:s3cret").decode()
-        )
+        # Each part encoded as a form's (RFC 6749, section 2.3.1).
+        basic = base64.b64decode(self.provider.asked[-1]["authorization"].removeprefix("Basic "))
+        assert basic == b"films:s%253%26%2B%3D%3A%C3%A9"
         return browser, answer
 
     def signed(self, body: dict[str, Any], key: Any = KEY, algorithm: str = "ES256", kid: str = "ec") -> str:
@@ -132,8 +146,14 @@ class TestHAProxyLoginChecks(Contract):
 
     @pytest.mark.parametrize(
         "more",
-        [{}, {"aud": ["films"]}, {"aud": ["other", "films"], "azp": "films"}, {"exp": time.time() + 600.5}],
-        ids=["plain", "list", "party", "fraction"],
+        [
+            {},
+            {"aud": ["films"]},
+            {"aud": ["other", "films"], "azp": "films"},
+            {"azp": "films"},
+            {"exp": time.time() + 600.5},
+        ],
+        ids=["plain", "list", "party", "alone", "fraction"],
     )
     def test_a_good_id_token_logs_in(self, more: dict[str, Any]) -> None:
         browser, answer = self.login(lambda nonce: {"id_token": self.signed(self.claims(nonce, **more))})
@@ -147,7 +167,9 @@ class TestHAProxyLoginChecks(Contract):
         "more",
         [
             {"nonce": "another"}, {"nonce": None}, {"iss": "http://other"}, {"aud": "other"}, {"aud": ["other"]},
-            {"aud": [["films"]]}, {"aud": None}, {"azp": "other"}, {"exp": 1_600_000_000}, {"exp": None}, {"exp": "soon"},
+            {"aud": [["films"]]}, {"aud": None}, {"azp": "other"},
+            {"aud": ["films", "other"]}, {"aud": ["films", "other"], "azp": "other"}, {"azp": 7},
+            {"exp": 1_600_000_000}, {"exp": None}, {"exp": "soon"},
             {"nbf": 9_999_999_999}, {"sub": None},
         ],
         ids=repr,
@@ -210,6 +232,19 @@ class TestHAProxyLoginChecks(Contract):
         ):  # fmt: skip
             text = base64.urlsafe_b64encode(bad).decode().rstrip("=")
             self.refused(self.get("/account", cookie=f"{name}={text}"), 401)
+        assert len(self.line.upstreams.seen) == before
+
+    @pytest.mark.parametrize("lives", [3600, None, 1e300], ids=repr)
+    def test_a_session_lasts_no_longer_than_its_id_token(self, lives: float | None) -> None:
+        until = int(time.time()) + 2
+        said = {} if lives is None else {"expires_in": lives}
+        browser, _ = self.login(
+            lambda nonce: {"id_token": self.signed(self.claims(nonce, exp=until)), **said}
+        )
+        self.arrived(browser.get("/account"))
+        time.sleep(max(0, until + 0.3 - time.time()))
+        before = len(self.line.upstreams.seen)
+        assert browser.get("/account").status_code == 302
         assert len(self.line.upstreams.seen) == before
 
     def test_what_one_cookie_cannot_hold_is_in_several(self) -> None:

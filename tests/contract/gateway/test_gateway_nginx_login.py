@@ -19,7 +19,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from feature_suite import Contract
-from login_suite import CALLBACK, Browser
+from login_suite import CALLBACK, Browser, HostCookiesContract
 
 from ports import free_port
 from tierline import OIDC, Gateway, Service, Stack
@@ -125,6 +125,10 @@ class Provider:
             "id_token": token, "access_token": "x", "token_type": "Bearer", "expires_in": self.lives,
             "refresh_token": f"again-{time.time_ns()}",
         }  # fmt: skip
+
+
+class TestNginxHostCookies(HostCookiesContract):
+    system = "nginx"
 
 
 class TestNginxStrictLogin(Contract):

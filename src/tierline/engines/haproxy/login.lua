@@ -10,6 +10,7 @@
 --     txn.location, txn.cookie0…   what the browser is told
 
 local SESSION, ASKED = "tierline-session", "tierline-login-"
+local HOST = "__Host-"
 local PIECE, PIECES = 3800, 4  -- browsers keep 4096 bytes per cookie
 local MINUTES = 600
 local WEEK = 604800
@@ -43,11 +44,17 @@ end
 
 -- cookies
 
+-- By https a browser takes a name that begins so from this very host alone (RFC 6265bis, 4.1.3.2): a sibling's domain
+-- can't plant its own session. By plain http it would take none.
+local function named(txn, name) return txn:get_var("txn.scheme") == "http" and name or HOST .. name end
+
+local function read(txn, name) return txn.sf:req_cook(named(txn, name)) end
+
 local function put(txn, name, value, age)
   local count = txn:get_var("txn.cookies") or 0
   txn:set_var("txn.cookies", count + 1)
   txn:set_var("txn.cookie" .. count,
-    ("%s=%s; Max-Age=%d; Path=/; HttpOnly; Secure; SameSite=Lax"):format(name, value, age))
+    ("%s=%s; Max-Age=%d; Path=/; HttpOnly; Secure; SameSite=Lax"):format(named(txn, name), value, age))
 end
 
 local function piece(number) return number == 0 and SESSION or SESSION .. "-" .. number end
@@ -55,7 +62,7 @@ local function piece(number) return number == 0 and SESSION or SESSION .. "-" ..
 local function carried(txn)
   local found = {}
   for number = 0, PIECES - 1 do
-    local value = txn.sf:req_cook(piece(number))
+    local value = read(txn, piece(number))
     if value == "" then break end
     found[#found + 1] = value
   end
@@ -64,7 +71,7 @@ end
 
 local function forget(txn, from)
   for number = from, PIECES - 1 do
-    if txn.sf:req_cook(piece(number)) ~= "" then put(txn, piece(number), "", 0) end
+    if read(txn, piece(number)) ~= "" then put(txn, piece(number), "", 0) end
   end
 end
 
@@ -111,7 +118,8 @@ local function string_of(raw) return raw and raw:byte() == 34 and decoded(raw:su
 -- What the token endpoint gives, or nil, why not, and whether it has refused.
 local function fetched(txn, pairs_)
   local body = form(pairs_)
-  local basic = txn.c:base64(settings.client_id .. ":" .. settings.client_secret)
+  -- Each encoded as a form's value (RFC 6749, 2.3.1).
+  local basic = txn.c:base64(encoded(settings.client_id) .. ":" .. encoded(settings.client_secret))
   local answer = core.httpclient():post({
     url = settings.token, dst = settings.socket, body = body, timeout = 5000,
     headers = {
@@ -139,6 +147,7 @@ local function claims_of(txn, token)
   if not text then return nil end
   local tree = {}
   for _, name in ipairs({ "iss", "sub", "aud", "azp", "exp", "nbf", "nonce" }) do tree[name] = { [0] = name } end
+  tree.aud["1"] = { [0] = "second" }
   local good, found = pcall(scan, text, tree)
   return good and found or nil
 end
@@ -152,7 +161,7 @@ local function wrong(claims)
   if not (several and holds(aud, settings.client_id)) and string_of(aud) ~= settings.client_id then
     return "another audience"
   end
-  if azp ~= nil and azp ~= settings.client_id then return "another authorized party" end
+  if (claims.second or claims.azp) and azp ~= settings.client_id then return "another authorized party" end
   if (tonumber(claims.exp or "") or 0) + SKEW < now() then return "expired" end
   if claims.nbf ~= nil and (tonumber(claims.nbf) or math.huge) > now() + SKEW then return "not yet" end
   return not string_of(claims.sub) and "no subject" or nil
@@ -213,7 +222,7 @@ local function begin_answer(txn)
   for name, text in (txn.sf:query() or ""):gmatch("([^&=]+)=([^&]*)") do given[name] = unencoded(text) end
   local state = given.state or ""
   local name = ASKED .. state:sub(1, 8)
-  local sealed = state ~= "" and state:match("^[%w_-]+$") and txn.sf:req_cook(name) or ""
+  local sealed = state ~= "" and state:match("^[%w_-]+$") and read(txn, name) or ""
   local opened = sealed ~= "" and open(txn, "asked", sealed)
   if not opened then return txn:set_var("txn.login", "an answer that was not asked for") end
   put(txn, name, "", 0)
@@ -258,6 +267,7 @@ end)
 core.register_action("login_finish", { "http-req" }, function(txn)
   local token, step = txn:get_var("txn.id_token"), txn:get_var("txn.login")
   local before, about = step == "renewed" and txn:get_var("txn.before"), nil
+  local till = now() + math.floor(tonumber(txn:get_var("txn.lives")))
   if before ~= token then
     local claims = claims_of(txn, token)
     about = txn:get_var("txn.login_signed") ~= 1 and "no signature of the provider" or wrong(claims)
@@ -265,10 +275,10 @@ core.register_action("login_finish", { "http-req" }, function(txn)
     if step == "answered" and not about and string_of(claims.nonce) ~= txn:get_var("txn.nonce") then
       about = "another nonce"
     end
+    -- Whatever the provider says of its access token, who it is is said until then.
+    if not about then till = math.min(till, math.floor(tonumber(claims.exp))) end
   end
-  local session = {
-    id_token = token, refresh = txn:get_var("txn.refresh"), till = now() + math.floor(tonumber(txn:get_var("txn.lives"))),
-  }
+  local session = { id_token = token, refresh = txn:get_var("txn.refresh"), till = till }
   if not about and not keep(txn, session) then about = "more than cookies hold" end
   if about then
     txn:Warning("login: the ID token: " .. about)
@@ -283,9 +293,9 @@ core.register_action("login_ask", { "http-req" }, function(txn)
   local state, nonce = txn.c:ub64enc(random(24)), txn.c:ub64enc(random(24))
   local verifier, here = txn.c:ub64enc(random(32)), origin(txn)
   -- Logins that were begun and never ended don't pile up.
-  local begun = {}
-  for name in (txn.sf:req_fhdr("cookie") or ""):gmatch("(" .. ASKED:gsub("%-", "%%-") .. "[%w_-]+)=") do
-    begun[#begun + 1] = name
+  local begun, mine = {}, named(txn, ASKED)
+  for name in (txn.sf:req_fhdr("cookie") or ""):gmatch("([%w_-]+)=") do
+    if name:sub(1, #mine) == mine then begun[#begun + 1] = ASKED .. name:sub(#mine + 1) end
   end
   if #begun >= 5 then
     for number = 1, math.min(#begun, 8) do put(txn, begun[number], "", 0) end

@@ -17,7 +17,7 @@ from tierline.engines.lua.templates import text
 HEADROOM = 20480
 """Bytes that answers need room for: the session's cookies."""
 _COOKIES = 10
-_MINE = "tierline-(session|login)[A-Za-z0-9_-]*"
+_MINE = "(__Host-)?tierline-(session|login)[A-Za-z0-9_-]*"
 _HERE = Path(__file__)
 _KNOWN = "{ var(txn.login) -m str in }"
 

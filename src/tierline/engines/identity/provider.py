@@ -15,7 +15,7 @@ import secrets
 import time
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote_plus, urlencode, urlsplit
 
 import msgspec
 
@@ -156,7 +156,9 @@ class Provider:
         name, secret = given.get("client_id", ""), given.get("client_secret", "")
         if authorization.lower().startswith("basic "):
             try:
-                name, _, secret = base64.b64decode(authorization[6:]).decode().partition(":")
+                pair = base64.b64decode(authorization[6:]).decode().partition(":")
+                # Each is encoded as a form's value (RFC 6749, section 2.3.1).
+                name, secret = unquote_plus(pair[0]), unquote_plus(pair[2])
             except ValueError:
                 name = ""
         good = hmac.compare_digest(secret.encode(), str(self._told["client_secret"]).encode())

@@ -29,11 +29,16 @@ async function opened(use, text) {
     }
 }
 
+/* By https a browser takes a name that begins so from this very host alone (RFC 6265bis, section 4.1.3.2): a sibling's
+   domain can't plant its own session. By plain http it would take none. */
+function prefix(r) { return r.variables.gw_scheme == 'http' ? '' : '__Host-'; }
+
+/* By our names, without the prefix. */
 function cookies(r) {
-    const found = {};
+    const found = {}, before = prefix(r);
     (r.headersIn.Cookie || '').split(';').forEach((each) => {
-        const at = each.indexOf('=');
-        if (at > 0) found[each.slice(0, at).trim()] = each.slice(at + 1).trim();
+        const at = each.indexOf('='), name = each.slice(0, Math.max(0, at)).trim();
+        if (name && name.startsWith(before)) found[name.slice(before.length)] = each.slice(at + 1).trim();
     });
     return found;
 }
@@ -41,7 +46,7 @@ function cookies(r) {
 /* For the answer; gateway.answer puts them into it. age: seconds; without, until the browser is closed. */
 function put(r, name, value, age) {
     const v = r.variables, lives = age === undefined ? '' : `; Max-Age=${age}`;
-    const line = `${name}=${value}; Path=/${lives}; Secure; HttpOnly; SameSite=Lax`;
+    const line = `${prefix(r)}${name}=${value}; Path=/${lives}; Secure; HttpOnly; SameSite=Lax`;
     v.gw_cookies = v.gw_cookies ? v.gw_cookies + '\n' + line : line;
 }
 
