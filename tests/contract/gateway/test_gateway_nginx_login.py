@@ -260,6 +260,17 @@ class TestNginxStrictLogin(Contract):
         self.arrived(browser.get("/account"))
         assert len(self.provider.forms) == asked + 1
 
+    def test_a_session_lasts_no_longer_than_its_id_token(self) -> None:
+        until = int(time.time()) + 2
+        self.provider.claims = {"exp": until}  # its access tokens are good for an hour
+        browser, _ = self.back()
+        self.arrived(browser.get("/account"))
+        asked = len(self.provider.forms)
+        time.sleep(max(0, until + 0.3 - time.time()))
+        self.provider.claims = {}
+        self.arrived(browser.get("/account"))
+        assert [form["grant_type"] for form in self.provider.forms[asked:]] == ["refresh_token"]
+
     def test_a_refresh_that_brings_somebody_else_ends_the_session(self) -> None:
         self.provider.lives = 1
         browser, _ = self.back()
