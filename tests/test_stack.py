@@ -22,6 +22,7 @@ from tierline import (
     Mail,
     Queue,
     Relational,
+    Route,
     Service,
     Stack,
 )
@@ -331,3 +332,17 @@ def test_importing_tierline_takes_under_150_ms() -> None:
 
 def test_help_takes_under_300_ms() -> None:
     assert best(str(Path(sys.executable).with_name("tierline")), "--help") < 0.300
+
+
+def test_two_services_that_expose_one_path_are_refused_unless_a_route_says_who_answers() -> None:
+    first = Service("bikes", "bikes:app", expose=["/bikes", "/"])
+    second = Service("rentals", "rentals:app", expose=["/bikes/"])
+    with pytest.raises(
+        StackError, match=r"Service\('rentals'\): expose='/bikes/' .* Service\('bikes'\) does"
+    ):
+        Stack("shop", services=[first, second])
+    route = Route("/bikes", to="rentals")
+    assert Stack("shop", services=[first, second], gateway=Gateway(routes=[route])).services == (
+        first,
+        second,
+    )

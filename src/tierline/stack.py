@@ -66,6 +66,7 @@ class Stack(Intent):
             if allowed := _region(place):
                 raise self.cdn.wrong("places", place, allowed)  # type: ignore[union-attr]
         self._names()
+        self._exposed()
         self._references()
         self._cycles()
         self._seasons()
@@ -125,6 +126,19 @@ class Stack(Intent):
                 if isinstance(used, Resource):
                     found.setdefault(id(used), used)
         return found.values()
+
+    def _exposed(self) -> None:
+        """Who answers a path is said once: by one service's `expose`, or by the gateway's routes."""
+        said = {route.path.rstrip("/") for route in self.gateway.routes} if self.gateway else set()
+        first: dict[str, str] = {}
+        for service in self.services:
+            for path in service.expose:
+                other = first.setdefault(path.rstrip("/"), service.name)
+                if other != service.name and path.rstrip("/") not in said:
+                    raise service.wrong(
+                        "expose", path, f"a path that no other service exposes: Service({other!r}) does;"
+                        f" or say who answers it with Gateway(routes=[Route({path!r}, to=…)])",
+                    )  # fmt: skip
 
     def _references(self) -> None:
         if self.cdn is not None and self.lb is not None and hasattr(self.lb.certificate, "directory"):

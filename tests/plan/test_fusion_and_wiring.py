@@ -17,6 +17,7 @@ from tierline import (
     Gateway,
     HTTPCache,
     Journey,
+    LoadBalancer,
     Mail,
     Queue,
     Relational,
@@ -83,6 +84,16 @@ def test_two_services_of_one_module_do_not_share_a_process() -> None:
 def test_edge_roles_of_one_engine_and_zone_share_a_process() -> None:
     made = units(planned(A, zones=["a"], cdn=CDN(assets="web"), cache=HTTPCache()))
     assert made["nginx.a"] == ["assets.a", "cache.a"]
+
+
+def test_what_stands_on_both_sides_of_another_engine_is_two_processes() -> None:
+    """One process in front of the cache and behind it would start before it and after it."""
+    around = units(
+        planned(A, gateway=Gateway(), lb=LoadBalancer(), cache=HTTPCache(), uses=("gateway=haproxy",))
+    )
+    assert {"lb.a", "cache.a", "gateway.a"} <= set(around)
+    beside = units(planned(A, gateway=Gateway(), lb=LoadBalancer(), uses=("gateway=haproxy",)))
+    assert beside["haproxy.a"] == ["lb.a", "gateway.a"]
 
 
 def test_databases_of_one_server_stay_together_even_without_fusion() -> None:

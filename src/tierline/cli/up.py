@@ -60,11 +60,20 @@ def command(
             os.write(supervise, "".join(f"told {line}\n" for line in losses(plan)).encode())
             run(plan, state, ports=ports, ready=ready, log=True, reload=bool(reload), scale=scale)
             return
-        from tierline.cli.view import started, watch
+        from tierline.cli.view import View
 
+        view = View()
         for told in losses(plan):
             click.echo(told, err=True)
-        run(plan, state, ports=ports, ready=started, view=watch, reload=reload is not False, scale=scale)
+        run(
+            plan,
+            state,
+            ports=ports,
+            ready=view.started,
+            view=view.watch,
+            reload=reload is not False,
+            scale=scale,
+        )
         click.echo("stopped; data is kept (tierline down --volumes removes it)")
     except Exception as error:
         if supervise is not None:

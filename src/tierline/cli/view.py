@@ -24,48 +24,60 @@ def losses(plan: Plan) -> list[str]:
     return lines + [f"{click.style('note', fg='yellow')}: {note}" for note in plan.notes]
 
 
-async def watch(line: Line) -> None:
+class View:
     """One line per change of a process; a single line that moves where the output is a terminal."""
-    seen: dict[str, str] = {}
-    told = 0
-    terminal = sys.stdout.isatty()
-    while True:
-        ready = sum(child.phase == "ready" for child in line.children.values())
+
+    def __init__(self) -> None:
+        self._seen: dict[str, str] = {}
+        self._told = 0
+        self._terminal = sys.stdout.isatty()
+
+    async def watch(self, line: Line) -> None:
+        """Shows what happens, until it is cancelled."""
+        while True:
+            self._changes(line)
+            if self._terminal and line.phase == "starting":
+                ready = sum(child.phase == "ready" for child in line.children.values())
+                waiting = ", ".join(
+                    n for n, c in line.children.items() if c.phase in ("preparing", "starting")
+                )
+                click.echo(f"\r\033[K  … {ready}/{len(line.children)} ready; {waiting[:70]}", nl=False)
+            await asyncio.sleep(0.05)
+
+    def started(self, line: Line) -> None:
+        """Once, when everything answers: what wasn't shown yet, then where everything is."""
+        self._changes(line)
+        _clear(self._terminal)
+        click.echo(summary(line.status()))
+        click.echo("Ctrl-C stops it.")
+
+    def _changes(self, line: Line) -> None:
         for child in line.children.values():
-            if seen.get(child.process.name) == child.phase:
+            before = self._seen.get(child.process.name)
+            if before == child.phase:
                 continue
-            before = seen.get(child.process.name)
-            seen[child.process.name] = child.phase
+            self._seen[child.process.name] = child.phase
             if child.phase == "ready":
-                _clear(terminal)
+                _clear(self._terminal)
                 again = f", start {child.restarts + 1}" if child.restarts else ""
                 click.echo(
                     f"  {_MARK['ready']} {child.process.name:<24} {child.ready_after:5.2f} s  pid {child.pid}{again}"
                 )
             elif child.phase in ("failed", "killed", "backing off") and before is not None:
-                _clear(terminal)
+                _clear(self._terminal)
                 click.echo(f"  {_MARK[child.phase]} {child.process.name:<24} {child.phase} {child.problem}")
-        for event in line.events.last(line.events.count - told) if line.events.count > told else ():
-            _clear(terminal)
+        for event in (
+            line.events.last(line.events.count - self._told) if line.events.count > self._told else ()
+        ):
+            _clear(self._terminal)
             colour = "green" if event["what"] in ("reloaded", "scaled", "season") else "yellow"
             click.echo(f"  {click.style(event['what'], fg=colour)} {event['name']}: {event['text']}")
-        told = line.events.count
-        if terminal and line.phase == "starting":
-            waiting = ", ".join(n for n, c in line.children.items() if c.phase in ("preparing", "starting"))
-            click.echo(f"\r\033[K  … {ready}/{len(line.children)} ready; {waiting[:70]}", nl=False)
-        await asyncio.sleep(0.05)
+        self._told = line.events.count
 
 
 def _clear(terminal: bool) -> None:
     if terminal:
         click.echo("\r\033[K", nl=False)
-
-
-def started(line: Line) -> None:
-    """Printed once, when everything answers."""
-    _clear(sys.stdout.isatty())
-    click.echo(summary(line.status()))
-    click.echo("Ctrl-C stops it.")
 
 
 def summary(status: dict[str, Any]) -> str:

@@ -12,6 +12,9 @@ from tierline.plan.model import Plan, Role, Unit
 from tierline.stack import Stack
 from tierline.tiers.base import system
 
+_EDGE = ("cdn", "lb", "cache", "gateway")
+"""Tiers that an engine may play together, in the order of the path."""
+
 
 def fuse(stack: Stack, roles: list[Role], *, fusion: bool = True) -> tuple[Unit, ...]:
     """The roles in units, in the order of the path. With `fusion=False` each role has its own process,
@@ -38,8 +41,8 @@ def fuse(stack: Stack, roles: list[Role], *, fusion: bool = True) -> tuple[Unit,
                 fusion and stack.fuse and role.name not in alone and role.id == f"{role.name}.{role.zone}"
             )
             key = f"apps.{role.zone}" if shared else role.id
-        elif fusion and role.engine and role.zone and role.tier in ("cdn", "lb", "cache", "gateway"):
-            key = f"{role.engine}.{role.zone}"
+        elif fusion and role.engine and role.zone and role.tier in _EDGE:
+            key = f"{role.engine}.{role.zone}" if _next_to_each_other(role, roles) else role.id
         else:
             key = role.id
         groups.setdefault(key, []).append(role)
@@ -53,6 +56,18 @@ def fuse(stack: Stack, roles: list[Role], *, fusion: bool = True) -> tuple[Unit,
         )
         for key, members in groups.items()
     )
+
+
+def _next_to_each_other(role: Role, roles: list[Role]) -> bool:
+    """Whether none of another engine stands between this role and those of its engine in its zone: a process that is
+    in front of that one and behind it too would have to start both before and after it. The origin of files has
+    nobody behind it, and may be anywhere."""
+    path = [
+        each for tier in _EDGE for each in roles
+        if each.tier == tier and each.zone == role.zone and each.part != "origin"
+    ]  # fmt: skip
+    mine = [number for number, each in enumerate(path) if each.engine == role.engine]
+    return len(mine) < 2 or mine[-1] - mine[0] == len(mine) - 1
 
 
 def apart(plan: Plan, name: str) -> Plan:

@@ -254,7 +254,6 @@ def fetching(store: Store, more: str = "") -> str:
     upstream {store.name}_fetch {{ server unix:{store.name}.fetch.sock; keepalive 64; }}
     server {{
         listen unix:{store.name}.fetch.sock;
-        charset off;
         recursive_error_pages on;
 {variables(store)}\
         location / {{

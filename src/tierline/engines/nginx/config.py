@@ -111,8 +111,6 @@ http {{
     types {{
 {_TYPES}\
     }}
-    charset utf-8;
-    charset_types text/css text/csv text/javascript text/markdown text/plain text/vtt application/json application/xml;
     server_tokens off;
     server_names_hash_bucket_size 128;
     sendfile on;

@@ -66,8 +66,6 @@ class NginxCache(System):
         servers = f"""\
     server {{
         listen {host}:{port};
-        # How an answer is written is its origin's to say.
-        charset off;
         # Copies that are often asked for stay open: a new one has another number, by which nginx knows it. Head and
         # body leave together: a second packet wakes who waits for them once more.
         open_file_cache max=512 inactive=10s;

@@ -10,6 +10,8 @@ from tierline.engines.context import Context
 from tierline.engines.nginx.config import Fragment, hop_format, hop_log, ident, upstream
 from tierline.plan.model import Role
 
+_TEXT = "text/css text/csv text/javascript text/markdown text/plain text/vtt application/json application/xml"
+
 
 def files(role: Role, context: Context) -> Fragment:
     """The origin's fragment of an nginx."""
@@ -20,6 +22,9 @@ def files(role: Role, context: Context) -> Fragment:
         )
     root, packs = (context.project / settings["assets"]).resolve(), folder / "packed"
     told = f"""\
+            # Of files alone: how another answer is written is its service's to say.
+            charset utf-8;
+            charset_types {_TEXT};
             add_header Cache-Control "public, max-age={int(settings["assets_ttl"])}";
             add_header Surrogate-Key assets;
             add_header X-Content-Type-Options nosniff;
