@@ -103,10 +103,9 @@ class SharedLimitsContract(Contract):
     def test_a_change_of_policies_forgets_no_count(self) -> None:
         self.asks("shared_limits")
         self.together()
-        time.sleep(
-            5.5
-        )  # HAProxy hands on what it has learned itself: for five seconds it asks who else is there
+        # HAProxy hands on only what it has learned itself: for five seconds it asks who else is there.
+        time.sleep(8)
         assert self.passed("aaabbb", "/reloaded") == 6
         self.line.reload("a")
-        time.sleep(1)
+        time.sleep(2)
         assert self.passed("ab" * 5, "/reloaded") == 4
