@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tierline import JWT, MTLS, OIDC, Access, Gateway, RateLimit, Route
 from tierline.engines.keysets import usable
@@ -54,11 +57,24 @@ def test_keys_come_from_a_file_or_where_nobody_can_change_them(source: str) -> N
     assert JWT("i", "a", ["/"], jwks=source).jwks == source
 
 
+@pytest.mark.parametrize(
+    "kid", ["a'b", 'a"b', "a\\b", "a\nb", "a%[b]", "a b", "a}", "a\x00", "a#", "x" * 201, ["a"]]
+)
+def test_a_keys_name_is_no_configuration(kid: Any) -> None:
+    numbers = ec.generate_private_key(ec.SECP256R1()).public_key().public_numbers()
+    x, y = (
+        base64.urlsafe_b64encode(n.to_bytes(32, "big")).decode().rstrip("=") for n in (numbers.x, numbers.y)
+    )
+    key = {"kty": "EC", "crv": "P-256", "x": x, "y": y}
+    good, bad = {**key, "kid": "a-1._~:/+=@"}, {**key, "kid": kid}
+    assert usable(json.dumps({"keys": [bad, good]}), ("ES256",)) == [{**good, "alg": "ES256"}]
+
+
 def test_only_whole_public_keys_of_allowed_algorithms_are_used() -> None:
     weak = {"kty": "RSA", "n": "AQAB", "e": "AQAB", "kid": "weak"}
     secret = {"kty": "oct", "k": "c2VjcmV0", "alg": "HS256", "kid": "shared"}
     bad = {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA", "kid": "bent"}
-    assert usable(__import__("json").dumps({"keys": [weak, secret, bad]}), ("ES256", "RS256")) == []
+    assert usable(json.dumps({"keys": [weak, secret, bad]}), ("ES256", "RS256")) == []
     for text in ("[]", "{}", '{"keys": 3}', "nonsense"):
         with pytest.raises(EngineError, match="not a key set"):
             usable(text, ("ES256",))

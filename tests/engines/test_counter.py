@@ -90,6 +90,19 @@ def test_a_broken_file_is_put_aside(tmp_path: Path) -> None:
     assert path.with_suffix(".broken").exists()
 
 
+def test_long_names_are_kept_short_and_apart(tmp_path: Path) -> None:
+    kept: list[bytes] = []
+    counts = Counts({}, lambda key, end, used: kept.append(key))
+    names = ["x" * 100_000 + end for end in "ab"]
+    for kind in ("window", "bucket"):
+        given = [counts.take([line(kind, 2, 600, who=name)])[:1] for name in names * 3]
+        assert given == [b"+"] * 4 + [b"-"] * 2
+    assert len(set(kept)) == 2 and max(len(key) for key in kept) < 200
+    # And whoever is told of with them is counted as ever.
+    both = counts.take([line("bucket", 9, 600, who=names[0] * 2), line("bucket", 9, 600)])
+    assert both.startswith(b"+8.") and both.count(b"\n8.") == 1
+
+
 @pytest.mark.parametrize(
     "bad", [b"", b"x", b"a\tb", line("bucket", 1, 1) + b"\tmore", line("window", 1, 1)[:-4]]
 )

@@ -27,26 +27,34 @@ class TestCounter(Contract):
 
     system = "envoy"
     zones: ClassVar[str] = "ab"
+    longest: ClassVar[int] = 9000
+    """Bytes of a subject that still passes, or nearly."""
 
     @classmethod
     def stack(cls) -> Stack:
         return Stack(
             "edge",
             gateway=Gateway(
+                auth=JWT(issuer="i", audience="us", paths=["/person"]),
                 limits=[
-                    RateLimit(1000 if path == "/open" else 6, per="10m", by="all", paths=[path]) for path in PATHS
+                    RateLimit(3, per="10m", by="consumer", paths=["/person"]),
+                    *(RateLimit(1000 if path == "/open" else 6, per="10m", by="all", paths=[path]) for path in PATHS),
                 ],
                 keys=APIKeys(
                     consumers={name: "small" for name in ("ann", "bob", "eve", "zoe")}, paths=["/keyed"],
                     plans=[Quota("small", 50, "1d")],
                 ),
             ),
-            services=[Service("echo", "app:app", expose=[*PATHS, "/keyed"])],
+            services=[Service("echo", "app:app", expose=[*PATHS, "/keyed", "/person"])],
             zones=["a", "b"],
         )  # fmt: skip
 
     def key(self, name: str) -> dict[str, str]:
         return {"x-api-key": self.line.context.secret(f"apikey.{name}")}
+
+    def person(self, name: str) -> dict[str, str]:
+        token = self.line.context.sign({"iss": "i", "aud": "us", "sub": name})
+        return {"authorization": f"Bearer {token}"}
 
     def passed(self, zones: str, path: str, **headers: str) -> int:
         asked = (httpx.get(self.line.url(each) + path, headers=headers, trust_env=False) for each in zones)
@@ -110,6 +118,25 @@ class TestCounter(Contract):
             for zone in "ab"
         ]
         assert left[1] == left[0] - 1 and left[0] <= 50 - 5 - 1
+
+    def test_long_names_that_begin_alike_are_two(self) -> None:
+        for name in ("ann", "bob"):
+            person = self.person("https://id.example/users/" + "x" * (self.longest - 100) + name)
+            assert self.passed("abab", "/person", **person) == 3
+
+    def test_long_names_break_no_report(self) -> None:
+        """What was let in while the counter was away is told it, were the names larger together than a report may be."""
+        people = [self.person(f"{number}" + "x" * self.longest) for number in range(160)]
+        self.line.kill("limits")
+        try:
+            with httpx.Client(base_url=self.line.url("a"), trust_env=False) as client:
+                assert {client.get("/person", headers=each).status_code for each in people} == {200}
+        finally:
+            self.line.again("limits")
+        self.until_back()
+        for each in people[::40]:
+            assert self.passed("a", "/person", **each) == 1
+            assert self.passed("bbb", "/person", **each) == 1
 
     def test_nobody_waits_for_a_counter_that_hangs(self) -> None:
         os.kill(self.line.running["limits"].pid, signal.SIGSTOP)

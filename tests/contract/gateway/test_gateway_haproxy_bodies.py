@@ -16,6 +16,10 @@ from feature_suite import Contract
 
 from tierline import Canary, Gateway, RateLimit, Route, Service, Stack
 
+CHUNKED = b"transfer-encoding: chunked\r\n\r\n"
+CHUNK = b'11;a=b;c="d"\r\n{"film":{"id":7}}\r\n'
+HIDDEN = b"GET /asked?hidden HTTP/1.1\r\nhost: x\r\n\r\n"
+
 ROLE = "echo.a"
 TEMPLATE = {"film": "{film.id}"}
 GOOD = b'{"film":{"id":7}}'
@@ -168,3 +172,68 @@ class TestHAProxyBodiesOnTheWay(Contract):
             "/asked", content=iter([b"[" + b"1," * 3_000_000]), headers={"content-type": "application/json"}
         )
         self.refused(answer, 413)
+
+    def raw(self, path: str, rest: bytes, end: bool = False) -> tuple[bytes, list[tuple[str, str, bytes]]]:
+        """What is answered to these bytes on one connection, and what reached the service. end: nothing more comes."""
+        before = len(self.line.upstreams.seen)
+        ask = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n".encode()
+        found = b""
+        with socket.create_connection(self.line.address()) as sock:
+            sock.settimeout(1)
+            sock.sendall(ask + rest)
+            if end:
+                sock.shutdown(socket.SHUT_WR)
+            try:
+                while piece := sock.recv(65536):
+                    found += piece
+            except TimeoutError:
+                pass  # it waits for the next request
+        assert not any(
+            each.header("x-evil") or each.header("x-tierline-subject")
+            for each in self.line.upstreams.seen[before:]
+        )
+        return found, [(each.method, each.path, each.body) for each in self.line.upstreams.seen[before:]]
+
+    @pytest.mark.parametrize("path", ["/asked", "/answers"])
+    def test_nothing_hides_behind_a_body(self, path: str) -> None:
+        """Framing that two could read differently (RFC 9112, section 11.2) is read once, or refused."""
+        body = b'{"film":7}' if path == "/asked" else GOOD
+        sent, to = b"POST", path if path == "/asked" else "/films"
+        one = [(sent.decode(), to, body)]
+        length = b"content-length: %d\r\n" % len(GOOD)
+        for rest in (
+            CHUNKED + CHUNK + b"0;x\r\n\r\n",
+            CHUNKED + CHUNK + b"0\r\nx-evil: 1\r\nx-tierline-subject: eve\r\n\r\n",
+            CHUNKED + b"".join(b"1\r\n%c\r\n" % each for each in GOOD) + b"0\r\n\r\n",
+            b"content-length: 5\r\n" + CHUNKED + CHUNK + b"0\r\n\r\n" + HIDDEN,
+            b"x-tierline-to: new\r\nx-tierline-route: canary\r\n" + length + b"\r\n" + GOOD,
+        ):
+            answer, seen = self.raw(path, rest)
+            assert answer.startswith(b"HTTP/1.1 200 ") and seen == one, rest
+        for rest in (
+            b"transfer-encoding: xchunked\r\n" + length + b"\r\n" + GOOD + HIDDEN,
+            b"transfer-encoding:\x0bchunked\r\n" + length + b"\r\n" + GOOD + HIDDEN,
+            b"transfer-encoding: identity\r\n" + CHUNKED + CHUNK + b"0\r\n\r\n" + HIDDEN,
+            b"content-length: 3\r\n" + length + b"\r\n" + GOOD + HIDDEN,
+            b"x-evil : 1\r\n" + length + b"\r\n" + GOOD,
+            CHUNKED + b"-5\r\nabc\r\n0\r\n\r\n" + HIDDEN,
+            CHUNKED + b"ffffffffffffffff\r\nabc\r\n0\r\n\r\n" + HIDDEN,
+            CHUNKED + CHUNK.replace(b"\r\n", b"\n") + b"0\n\n" + HIDDEN,
+        ):
+            answer, seen = self.raw(path, rest)
+            assert (
+                answer[:13] in (b"HTTP/1.1 400 ", b"HTTP/1.1 422 ")
+                and answer.count(b"HTTP/1.1 ") == 1
+                and not seen
+            ), rest
+        whole = length + b"\r\n" + GOOD
+        again = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n".encode()
+        assert self.raw(path, whole + again + CHUNKED + CHUNK + b"0\r\n\r\n" + again + whole)[1] == one * 3
+        hidden = HIDDEN.replace(b"/asked?hidden", path.encode())
+        asked = hidden[:-2] + b"content-length: %d\r\n\r\n" % len(HIDDEN) + HIDDEN
+        assert self.raw(path, whole + asked)[1] == [*one, ("GET", to, HIDDEN)]
+
+    @pytest.mark.parametrize("path", ["/asked", "/answers"])
+    def test_a_body_that_breaks_off_goes_nowhere(self, path: str) -> None:
+        for rest in (b"content-length: 90\r\n\r\n" + GOOD, CHUNKED + CHUNK, CHUNKED + b"40\r\n" + GOOD):
+            assert self.raw(path, rest, end=True)[1] == [], rest

@@ -185,3 +185,23 @@ class TestNginxShapedWays(Contract):
             yield b" " * (1 << 17)
 
         self.refused(self.client.post("/big", content=pieces(), headers=JSON), 413)
+
+    @pytest.mark.parametrize("over", [0, 1])
+    @pytest.mark.parametrize("how", ["length", "chunks"])
+    def test_a_bodys_bound_is_a_mebibyte_to_the_byte(self, how: str, over: int) -> None:
+        body = b'{"a":"' + b"x" * ((1 << 20) - 8 + over) + b'"}'
+        sent = body if how == "length" else iter([body[:99], body[99:70_000], body[70_000:]])
+        before = len(self.line.upstreams.seen)
+        answer = self.client.post("/in", content=sent, headers=JSON)
+        assert answer.status_code == (413 if over else 200)
+        seen = self.line.upstreams.seen[before:]
+        assert [each.body for each in seen] == ([] if over else [b'{"data":' + body + b"}"])
+
+    @pytest.mark.parametrize("over", [0, 1])
+    @pytest.mark.parametrize("how", ["plain", "chunked"])
+    def test_an_answers_bound_is_a_mebibyte_to_the_byte(self, how: str, over: int) -> None:
+        body = b'"' + b"x" * ((1 << 20) - 2) + b'"' + b" " * over
+        answer = self.client.request("POST", "/out", content=body, headers={**JSON, "x-test-echo": how})
+        assert answer.status_code == (502 if over else 200), answer.text[:200]
+        if not over:
+            assert answer.content == b'{"was":' + body + b"}"

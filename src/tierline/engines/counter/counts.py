@@ -12,12 +12,16 @@ counter needs no configuration, and a changed limit applies with the next reques
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 _MOST = 200_000
 """Buckets and windows at once, each; the longest unused is forgotten."""
+_LONGEST = 1024
+"""Bytes of a key. Of a longer one its digest is kept: it is still counted, apart from all others, and the rest of a report
+with it."""
 
 Keep = Callable[[bytes, float, int], None]
 """Told of a window's key, its end (seconds since the epoch) and what was used."""
@@ -47,6 +51,8 @@ class Counts:
     def _found(self, fields: list[bytes]) -> _Bucket | _Window:
         name, kind, requests, per, most, who, spent, age, want = fields
         key = name + b"\t" + who
+        if len(key) > _LONGEST:
+            key = key[:64] + hashlib.sha256(key).digest()
         if kind == b"window":
             return _Window(self._window(key, float(per)), key, int(most), int(spent), int(want), self._keep)
         state = self._buckets.get(key)

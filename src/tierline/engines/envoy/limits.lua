@@ -11,6 +11,7 @@
 local SLICE, LEASE, EVERY, OFTEN, DEADLINE, PAUSE = 16, 1000, 10, 100, 50, 500 -- parts, and milliseconds
 local REMAINING, SECONDS = 2 ^ 24, 2 ^ 22 -- what is told has these bounds, so that it fits into a number
 local MOST = 20000 -- keys remembered; the longest unseen are forgotten
+local LONGEST, REPORT = 256, 2 ^ 18 -- bytes of a key, and of a report: the counter takes four times as much
 local ASK = { [":method"] = "POST", [":path"] = "/take", [":authority"] = "limits", authorization = TOKEN }
 local asked, away, dirty = 0, 0, {}
 for number, limit in ipairs(LIMITS) do limit.number, limit.keys, limit.before, limit.count = number - 1, {}, {}, 0 end
@@ -58,13 +59,21 @@ local function below(path, prefixes)
   return false
 end
 
+-- What a name is remembered by: itself, or its beginning and a sum over all of it, as 20,000 names may be of any length.
+local function key_of(who)
+  if #who <= LONGEST then return who end
+  local sum = #who
+  for at = 1, #who do sum = (sum * 257 + who:byte(at)) % 8796093022151 end -- a prime, and small enough to be exact
+  return ("%s~%d~%.0f"):format(who:sub(1, LONGEST - 32), #who, sum)
+end
+
 -- Who is counted by a limit; nil: this request isn't.
 local function who_of(limit, handle, headers)
   if limit.by == "" then return "" end
   if limit.by ~= "address" then
     local who = headers:get(limit.by)
     if who == nil or (limit.members and not limit.members[who]) then return nil end
-    return who
+    return key_of(who)
   end
   local address = handle:streamInfo():downstreamRemoteAddress()
   local colon = address:find(":%d+$")
@@ -101,12 +110,12 @@ end
 
 -- Ask for one of each, and report what was let in before. True or false as the counter says; nil: it doesn't answer.
 local function ask(handle, mine, count, now)
-  local entries, spent, lines = {}, {}, {}
+  local entries, spent, lines, size = {}, {}, {}, 0
   local function line(entry, want)
     local n = #entries + 1
     entries[n], spent[n] = entry, entry.spent
     lines[n] = entry.head .. entry.spent .. "\t" .. math.floor(now - entry.last) .. "\t" .. want
-    entry.spent, dirty[entry] = 0, nil
+    entry.spent, dirty[entry], size = 0, nil, size + #lines[n] + 1
   end
   for i = 1, count do
     local entry = mine[i]
@@ -116,7 +125,7 @@ local function ask(handle, mine, count, now)
   end
   for entry in pairs(dirty) do
     line(entry, "0")
-    if #lines == 500 then break end
+    if #lines >= 500 or size > REPORT then break end
   end
   asked = now
   local got, body = handle:httpCall(CLUSTER, ASK, table.concat(lines, "\n"), { timeout_ms = DEADLINE, send_xff = false })

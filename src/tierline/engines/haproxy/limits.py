@@ -27,6 +27,13 @@ is always room for that."""
 _LONGEST = {"consumer": 256}
 """Bytes of a caller's name: a token's subject has up to 255 (OpenID Connect Core 1.0, section 2), an address fewer."""
 
+CALLER = "var(txn.caller)"
+CALLED = f"""\
+    http-request set-var(txn.caller) var(txn.consumer)
+    http-request set-var(txn.caller) var(txn.consumer),sha2(256),hex if {{ var(txn.consumer) -m len ge {_LONGEST["consumer"]} }}
+"""
+"""Who is counted by name: a table would cut a longer one, and who begin alike would share a count."""
+
 
 def peers(me: str, others: dict[str, str]) -> str:
     """The section that joins gateways. me: this one's name, which `localpeer` says too. others: their names, and the

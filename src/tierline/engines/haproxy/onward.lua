@@ -5,6 +5,8 @@ local BODIES = { POST = true, PUT = true, PATCH = true }
 local OWN = {
   ["connection"] = true, ["content-length"] = true, ["expect"] = true, ["keep-alive"] = true, ["te"] = true,
   ["transfer-encoding"] = true, ["upgrade"] = true,
+  -- What the second frontend is told, which nobody else may.
+  ["x-tierline-to"] = true, ["x-tierline-route"] = true,
 }
 
 -- Headers by name as HAProxy gives them (values from 0), behind the names that Envoy's have.

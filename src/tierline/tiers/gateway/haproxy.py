@@ -163,6 +163,7 @@ def _policies(role: Role, context: Context) -> tuple[str, str, dict[str, str], i
         )
     late = [rule for rule in access if rule not in early]
     rules += "".join(callers.access(rule, len(early) + number) for number, rule in enumerate(late))
+    rules += limits.CALLED if any(each["key"] == limits.CALLER for each in after) else ""
     for each in after:
         more, table = limits.limit(counters, f"limit-{counters}", gateways, each)
         rules, tables, counters = rules + more, tables + table, counters + 1
@@ -171,7 +172,7 @@ def _policies(role: Role, context: Context) -> tuple[str, str, dict[str, str], i
 
 
 def _limit(limit: dict[str, Any], settings: dict[str, Any], number: int) -> dict[str, Any]:
-    key = {"all": "str(all)", "client": "var(txn.client)", "consumer": "var(txn.consumer)"}[limit["by"]]
+    key = {"all": "str(all)", "client": "var(txn.client)", "consumer": limits.CALLER}[limit["by"]]
     return {
         **limit,
         "key": key,

@@ -5,6 +5,7 @@
    needed when one of the others is full, all of which the stack bounds. Nothing that still counts is ever thrown out:
    who was counted stays counted, and who comes when a table is full shares one of a few buckets with others. */
 
+import crypto from 'crypto';
 import words from 'words.js';
 
 const TABLES = {all: 'gateway_totals', client: 'gateway_clients', consumer: 'gateway_persons'};
@@ -16,7 +17,13 @@ const SAID = 10000;  // ms between two words about it
 function who(v, path, limit) {
     if (limit.paths.length && !words.under(path, limit.paths)) return;
     if (limit.by == 'all') return '';
-    return limit.by == 'client' ? v.gw_client : v.gw_consumer || undefined;
+    return limit.by == 'client' ? v.gw_client : v.gw_known || short(v.gw_subject) || undefined;
+}
+
+/* Of a long name its beginning and a digest: tables have room for so much, and who begin alike are still two. */
+function short(name) {
+    if (!name || name.length <= 80) return name;
+    return name.slice(0, 47) + '~' + crypto.createHash('sha256').update(name).digest('hex').slice(0, 32);
 }
 
 function table(limit) { return ngx.shared[TABLES[limit.by]]; }
