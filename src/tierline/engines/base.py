@@ -36,6 +36,8 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     argv: tuple[str, ...] = ()
     name: str = ""
     headers: dict[str, str] = {}
+    advice: str = ""
+    """What to look at when it doesn't answer, for who reads the error."""
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):

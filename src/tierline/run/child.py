@@ -166,7 +166,9 @@ class Child(Program):
             if time.monotonic() > deadline:
                 problem = (
                     f"{self.process.name} did not answer {self.process.ready.kind} {self.process.ready.target} "
-                    f"within {self.process.ready_timeout:g} s\n{self.tail()}"
+                    f"within {self.process.ready_timeout:g} s"
+                    + (f": {advice}" if (advice := self.process.ready.advice) else "")
+                    + (f"\n{last}" if (last := self.tail()) else f"; {self.log.name} is empty")
                 )
                 if not self.ready_after:
                     raise RunError(problem)

@@ -102,7 +102,12 @@ class Python:
             zone=unit.zone,
             roles=tuple(role.id for role in unit.roles),
             after=after,
-            ready=Probe(kind="http", target=f"http://{app.host}:{app.port}{app.health}"),
+            ready=Probe(
+                kind="http",
+                target=f"http://{app.host}:{app.port}{app.health}",
+                advice=f"its command has to listen on $HOST:$PORT, here {app.host}:{app.port}, and answer GET {app.health} "
+                "(the service's health=) with less than 500",
+            ),
             ready_timeout=30.0,
             stop_timeout=2.0,
             drained=app.drain,
