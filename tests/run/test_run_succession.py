@@ -136,8 +136,9 @@ class Writer(threading.Thread):
 
 
 def cluster(line: Bench) -> dict[str, Any]:
-    told: dict[str, Any] = line.status()["clusters"][0]
-    return told
+    """Once the line knows of it: a change may just have brought it."""
+    (told,) = eventually(lambda: line.status()["clusters"])
+    return dict(told)
 
 
 def together(line: Bench) -> None:
