@@ -114,13 +114,15 @@ def broken(place: Path) -> list[dict[str, Any]]:
         control.ask(state.root, {"do": "heal", "what": what, "name": name})
         time.sleep(3)
         found = watch.noticed(seen, 3.0)
-        about = f"slow {found.slow}, p99 {found.before_ms[1]:.0f} ms before, {found.after_ms[1]:.0f} ms after"
+        before, since = found.phases["before"], found.phases["while"]
+        about = f"slow {found.slow}, p99 {before.p99:.0f} ms before, {since.p99:.0f} ms since"
+        requests = sum(phase.requests for phase in found.phases.values())
         rows.append(
-            _row(f"failed requests of {found.requests}, {what} {name} killed", found.failed, "requests", about, "none",
+            _row(f"failed requests of {requests}, {what} {name} killed", found.failed, "requests", about, "none",
                  found.failed == 0)
         )  # fmt: skip
         if goal:
-            back = found.recovered_after
+            back = found.recovered
             rows.append(
                 _row(f"full rate again after {what} {name} was killed", 99.0 if back is None else back, "s", "", "at most 1 s",
                      back is not None and back <= goal)

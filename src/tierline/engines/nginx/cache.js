@@ -19,7 +19,10 @@ const HEURISTIC = {200: 1, 203: 1, 204: 1, 300: 1, 301: 1, 308: 1, 404: 1, 405: 
 const SAFE = {GET: 1, HEAD: 1, OPTIONS: 1, TRACE: 1};
 const MONTHS = {Jan: 0, Feb: 1, Mar: 2, Apr: 3, May: 4, Jun: 5, Jul: 6, Aug: 7, Sep: 8, Oct: 9, Nov: 10, Dec: 11};
 const NOT_RENEWED = /^(connection|keep-alive|transfer-encoding|content-(length|encoding|type|range)|server|etag|vary|x-tierline-.*|x-accel-.*|age)$/i;
-const PER_CALLER = /^(ratelimit|ratelimit-policy|(x-)?ratelimit-(limit|remaining|reset)|x-tierline-policy)$/i;
+const PER_CALLER = [
+    'RateLimit', 'RateLimit-Policy', 'RateLimit-Limit', 'RateLimit-Remaining', 'RateLimit-Reset',
+    'X-RateLimit-Limit', 'X-RateLimit-Remaining', 'X-RateLimit-Reset', 'X-Tierline-Policy',
+];
 const MOST = 2147483647, DAY = 86400;
 
 /* Answers to credentials have copies of their own: only those that say public or s-maxage (RFC 9111, 3.5, and no
@@ -276,9 +279,10 @@ function answer(r) {
 
 /* What an answer says of who asked for it isn't for the next one: see engines/percaller.py. */
 function unsay(r) {
-    for (const name in r.headersOut) {
-        if (PER_CALLER.test(name) || (r.status < 300 && /^retry-after$/i.test(name))) delete r.headersOut[name];
-    }
+    // By name: to go through all fields costs a hit more than everything else here.
+    const out = r.headersOut;
+    for (let i = 0; i < PER_CALLER.length; i++) delete out[PER_CALLER[i]];
+    if (r.status < 300) delete out['Retry-After'];
 }
 
 function surrogate(r, fetched) {
