@@ -53,7 +53,7 @@ def _run(stack: Path) -> list[dict[str, Any]]:
         _row("up to the first 200, empty state folder", cold, "s", "at most 15 s", cold <= 15, cold_where),
         _row("down, a second after up or later", down, "s", "at most 1.5 s", down <= 1.5, _spread(downs)),
         _row("down at the very moment that the line is up", soon, "s", "at most 1.5 s", soon <= 1.5,
-             f"{_spread(hasty)}; an nginx that has just started may not hear its QUIT"),
+             f"{_spread(hasty)}; places of the CDN that have just started wait their second out"),
         _row("idle memory of the whole line (PSS)", memory, "MB", "at most 900 MB", memory <= 900, ""),
         _row(
             f"failed requests of {len(times)} in {SECONDS:.0f} s through all tiers", failed, "requests", "none", failed == 0,

@@ -143,8 +143,6 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     stdout: str | None = None
     """Append standard output to this file instead of the log (HAProxy's hop log)."""
     stop_signal: Literal["TERM", "INT", "QUIT", "USR1"] = "TERM"
-    stop_again: bool = False
-    """A start just made can miss the stop signal, and a second one does no harm: it is sent again after 0.2 s."""
     stop_timeout: float = 1.0
     drained: float = 10.0
     """Seconds for what it is answering, where somebody else answers already: a successor, or other instances."""

@@ -278,14 +278,8 @@ class Child(Program):
             await self.drain()
         number = signal.SIGKILL if force else getattr(signal, f"SIG{self.process.stop_signal}")
         send(self._popen.pid, number, group=force)
-        patience = within or self.process.stop_timeout
-        if self.process.stop_again and not force:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._exited.wait(), 0.2)
-            if not self._exited.is_set():
-                send(self._popen.pid, number, group=False)
         try:
-            await asyncio.wait_for(self._exited.wait(), patience)
+            await asyncio.wait_for(self._exited.wait(), within or self.process.stop_timeout)
         except TimeoutError:
             send(self._popen.pid, signal.SIGKILL)
             with contextlib.suppress(TimeoutError):

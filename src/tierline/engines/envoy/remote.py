@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tierline.engines.authorities import bundle
+from tierline.engines.authorities import bundle, literal
 
 _TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 
@@ -19,7 +18,7 @@ def cluster(name: str, url: str, ca: Path | None) -> dict[str, Any]:
     secure = parts.scheme == "https"
     found: dict[str, Any] = {
         "name": name,
-        "type": "STATIC" if _literal(host) else "STRICT_DNS",
+        "type": "STATIC" if literal(host) else "STRICT_DNS",
         "connect_timeout": "2s",
         "load_assignment": {
             "cluster_name": name,
@@ -44,7 +43,7 @@ def cluster(name: str, url: str, ca: Path | None) -> dict[str, Any]:
     if found["type"] == "STRICT_DNS":
         found["dns_lookup_family"] = "V4_PREFERRED"
     if secure:
-        kind = "IP_ADDRESS" if _literal(host) else "DNS"
+        kind = "IP_ADDRESS" if literal(host) else "DNS"
         context = {
             "trusted_ca": {"filename": str(ca or bundle())},
             "match_typed_subject_alt_names": [{"san_type": kind, "matcher": {"exact": host}}],
@@ -54,15 +53,7 @@ def cluster(name: str, url: str, ca: Path | None) -> dict[str, Any]:
             "typed_config": {
                 "@type": _TLS,
                 "common_tls_context": {"validation_context": context},
-                **({} if _literal(host) else {"sni": host}),
+                **({} if literal(host) else {"sni": host}),
             },
         }
     return found
-
-
-def _literal(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -3,13 +3,12 @@ the signatures, and talks to the provider."""
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tierline.engines.authorities import bundle
+from tierline.engines.authorities import bundle, literal
 from tierline.engines.haproxy.callers import refuse, signatures
 from tierline.engines.lua import library
 from tierline.engines.lua.templates import text
@@ -117,9 +116,9 @@ def provider(name: str, url: str, ca: Path | None) -> str:
         options = (
             f" ssl verify required ca-file {ca or bundle()} verifyhost {host} alpn http/1.1 no-ssl-reuse"
         )
-        options += "" if _literal(host) else f" sni str({host})"
+        options += "" if literal(host) else f" sni str({host})"
     names = ""
-    if not _literal(host) and _nameserver():
+    if not literal(host) and _nameserver():
         options += " resolvers login resolve-prefer ipv4"
         names = _RESOLVERS
     where = f"[{host}]" if ":" in host else host
@@ -158,11 +157,3 @@ def _nameserver() -> bool:
     except OSError:
         return False
     return any(line.split()[:1] == ["nameserver"] for line in lines)
-
-
-def _literal(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -65,9 +65,6 @@ class Nginx:
                 check=(*argv, "-t", "-q"),
                 ready=Probe(kind="tcp", target=f"{host}:{port}"),
                 stop_signal="QUIT",  # what is under way is answered first
-                # A QUIT that comes after the sockets are open and before the master waits for signals is noted, and
-                # seen at the next one only.
-                stop_again=True,
                 reload="HUP",
             ),
             *(mail.process(unit, *fragment.mail, context) for fragment in fragments if fragment.mail),

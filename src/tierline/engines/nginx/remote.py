@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
-import ssl
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
+
+from tierline.engines.authorities import bundle, literal
 
 _RESOLV, _HOSTS = Path("/etc/resolv.conf"), Path("/etc/hosts")
 
@@ -33,7 +33,7 @@ class Remote(msgspec.Struct):
     def upstream(self, name: str) -> str:
         """The upstream block. A name of the DNS is looked up while nginx runs: one that can't be found now keeps
         nothing from starting. nginx itself reads neither hosts file nor resolv.conf then, so both are read here."""
-        places = [self.host] if _literal(self.host) else _listed(self.host)
+        places = [self.host] if literal(self.host) else _listed(self.host)
         lines = "".join(
             f"        server {f'[{each}]' if ':' in each else each}:{self.port};\n" for each in places
         )
@@ -60,18 +60,10 @@ class Remote(msgspec.Struct):
             proxy_ssl_server_name on;
             proxy_ssl_verify on;
             proxy_ssl_verify_depth 5;
-            proxy_ssl_trusted_certificate "{self.ca or _system()}";
+            proxy_ssl_trusted_certificate "{self.ca or bundle()}";
             proxy_ssl_protocols TLSv1.2 TLSv1.3;
 """
         return lines
-
-
-def _literal(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _listed(host: str) -> list[str]:
@@ -80,7 +72,7 @@ def _listed(host: str) -> list[str]:
     text = _HOSTS.read_text() if _HOSTS.is_file() else ""
     for line in text.splitlines():
         address, *names = line.partition("#")[0].split() or [""]
-        if host in names and _literal(address):
+        if host in names and literal(address):
             found.append(address)
     found = sorted(dict.fromkeys(found), key=lambda each: ":" in each)
     return found or (["127.0.0.1"] if host == "localhost" else [])
@@ -90,12 +82,5 @@ def _resolvers() -> list[str]:
     """The system's DNS servers (resolv.conf(5)); this machine's own when it names none."""
     text = _RESOLV.read_text() if _RESOLV.is_file() else ""
     words = [line.split() for line in text.splitlines()]
-    found = [line[1] for line in words if len(line) > 1 and line[0] == "nameserver" and _literal(line[1])]
+    found = [line[1] for line in words if len(line) > 1 and line[0] == "nameserver" and literal(line[1])]
     return [f"[{each}]" if ":" in each else each for each in found] or ["127.0.0.1"]
-
-
-def _system() -> str:
-    """The system's bundle of authorities."""
-    paths = ssl.get_default_verify_paths()
-    usual = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
-    return next((p for p in (paths.cafile, *usual, paths.openssl_cafile) if p and Path(p).exists()), usual[0])
