@@ -9,10 +9,11 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from waiting import PATIENCE, eventually  # noqa: F401  some import it from here
 
 TIERLINE = (sys.executable, "-m", "tierline")
 
@@ -102,7 +103,7 @@ class Bench:
 
 def run(
     *words: str,
-    timeout: float = 60,
+    timeout: float = 2 * PATIENCE,
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     **more: Any,
@@ -126,14 +127,6 @@ def of(folder: Path) -> dict[int, str]:
             if line and (wanted in line or str(folder) in os.readlink(each / "cwd")):  # noqa: PTH115
                 found[int(each.name)] = line.replace(b"\0", b" ").decode(errors="replace")[:200]
     return found
-
-
-def eventually(what: Callable[[], Any], within: float = 15.0, every: float = 0.05) -> Any:
-    """The first true answer of `what`; the last one when the time is over."""
-    until = time.monotonic() + within
-    while not (answer := what()) and time.monotonic() < until:
-        time.sleep(every)
-    return answer
 
 
 def alive(pid: int) -> bool:

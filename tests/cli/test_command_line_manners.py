@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from workbench import HELLO, TIERLINE, Bench, eventually, run
+from waiting import eventually
+from workbench import HELLO, TIERLINE, Bench, run
 
 STACK = """
 from tierline import Cache, Gateway, LoadBalancer, Queue, Season, Service, Stack, Visit

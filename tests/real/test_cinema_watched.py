@@ -6,15 +6,14 @@ import re
 
 import pytest
 
-from workbench import Bench, eventually, run
+from waiting import eventually
+from workbench import Bench, run
 
 pytestmark = pytest.mark.real
 
 
 def watch(line: Bench, *words: str) -> str:
-    assert eventually(
-        lambda: all(each["phase"] == "ready" for each in line.status()["processes"]), within=30, every=0.3
-    )
+    assert eventually(lambda: all(each["phase"] == "ready" for each in line.status()["processes"]), every=0.3)
     done = run(*words, "--watch", "--rate", "40", cwd=line.folder)
     assert done.returncode == 0, done.stderr
     assert not done.stderr

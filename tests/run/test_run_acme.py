@@ -16,7 +16,8 @@ from cryptography import x509
 
 from acme_server import ACMEServer
 from ports import free_port
-from workbench import HELLO, Bench, eventually
+from waiting import eventually
+from workbench import HELLO, Bench
 
 Make = Callable[..., Bench]
 NAME = "shop.localhost"
@@ -111,7 +112,7 @@ def test_issued_and_renewed_under_load_without_a_failed_request(
 ) -> None:
     authority.lifetime = 12
     line = up(bench, authority, system)
-    assert eventually(lambda: serial(line, authority.trust), within=15), line.log("supervisor")
+    assert eventually(lambda: serial(line, authority.trust)), line.log("supervisor")
     first = serial(line, authority.trust)
     shown = {first}
     with Visitors(line, authority.trust) as visitors:
@@ -139,7 +140,7 @@ def test_issued_and_renewed_under_load_without_a_failed_request(
 @pytest.mark.parametrize("system", ["haproxy", "traefik"])
 def test_what_was_issued_is_kept_for_the_next_start(bench: Make, authority: ACMEServer, system: str) -> None:
     line = up(bench, authority, system)
-    assert eventually(lambda: serial(line, authority.trust), within=15), line.log("supervisor")
+    assert eventually(lambda: serial(line, authority.trust)), line.log("supervisor")
     told = line.status()["certificate"]
     assert told["names"] == [NAME]
     assert told["problem"] == ""
@@ -157,7 +158,7 @@ def test_what_was_issued_is_kept_for_the_next_start(bench: Make, authority: ACME
 
 def test_a_name_that_is_not_ours_is_told_and_the_line_serves_on(bench: Make, authority: ACMEServer) -> None:
     line = up(bench, authority, "haproxy")
-    assert eventually(lambda: serial(line, authority.trust), within=15)
+    assert eventually(lambda: serial(line, authority.trust))
     line.down()
     with socket.socket() as sock:  # somebody else has the name's port 80
         sock.bind(("127.0.0.1", 0))
@@ -165,9 +166,7 @@ def test_a_name_that_is_not_ours_is_told_and_the_line_serves_on(bench: Make, aut
         authority.where[NAME] = sock.getsockname()
         line.down("--volumes")
         line.up("--use", "lb=haproxy")
-        assert eventually(
-            lambda: "doesn't answer the challenge" in line.status()["certificate"]["problem"], within=20
-        )
+        assert eventually(lambda: "doesn't answer the challenge" in line.status()["certificate"]["problem"])
     url = line.status()["urls"]["https"]
     with httpx.Client(verify=False, trust_env=False) as client:
         assert client.get(url, headers={"host": NAME}).status_code == 200
@@ -177,7 +176,7 @@ def test_a_name_that_is_not_ours_is_told_and_the_line_serves_on(bench: Make, aut
 def test_an_authority_that_is_down_is_asked_again(bench: Make, authority: ACMEServer) -> None:
     authority.down = True
     line = up(bench, authority, "haproxy")
-    assert eventually(lambda: line.status()["certificate"]["problem"], within=15)
+    assert eventually(lambda: line.status()["certificate"]["problem"])
     authority.down = False
-    assert eventually(lambda: serial(line, authority.trust), within=20), line.status()["certificate"]
+    assert eventually(lambda: serial(line, authority.trust)), line.status()["certificate"]
     assert line.status()["certificate"]["problem"] == ""

@@ -8,7 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from workbench import HELLO, Bench, eventually, run
+from waiting import eventually
+from workbench import HELLO, Bench, run
 
 STACK = """
 from tierline import *

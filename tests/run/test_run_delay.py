@@ -18,7 +18,8 @@ from typing import Any
 import httpx
 import pytest
 
-from workbench import Bench, alive, eventually, of, run
+from waiting import eventually
+from workbench import Bench, alive, of, run
 
 Make = Callable[..., Bench]
 
@@ -280,18 +281,18 @@ def test_it_outlives_a_crash_and_a_restart_of_the_part(line: Bench, client: http
     try:
         before = line.process("other.a")
         os.kill(before["pid"], signal.SIGKILL)
-        assert eventually(lambda: line.process("other.a")["pid"] not in (0, before["pid"]), within=10)
+        assert eventually(lambda: line.process("other.a")["pid"] not in (0, before["pid"]))
 
         def slow() -> bool:
             return (answer := client.get("/other")).status_code == 200 and answer.json()["took"] > 0.19
 
-        assert eventually(slow, within=15)
+        assert eventually(slow)
         assert run("restart", "other", str(line.folder)).returncode == 0
-        assert eventually(slow, within=15)
+        assert eventually(slow)
         assert line.process("other.a")["restarts"] == before["restarts"] + 1
     finally:
         heal(line, "other")
-    assert eventually(lambda: client.get("/other").json()["took"] < 0.1, within=15)
+    assert eventually(lambda: client.get("/other").json()["took"] < 0.1)
 
 
 def test_a_detour_that_dies_is_replaced_and_nobody_hangs(line: Bench, client: httpx.Client) -> None:
@@ -301,11 +302,11 @@ def test_a_detour_that_dies_is_replaced_and_nobody_hangs(line: Bench, client: ht
     try:
         (mine,) = set(detours(line)) - known
         os.kill(mine, signal.SIGKILL)
-        assert eventually(lambda: set(detours(line)) - known - {mine} != set(), within=15)
-        assert eventually(lambda: client.get("/films").json()["took"] > 0.09, within=15)
+        assert eventually(lambda: set(detours(line)) - known - {mine} != set())
+        assert eventually(lambda: client.get("/films").json()["took"] > 0.09)
     finally:
         heal(line, "films")
-    assert eventually(lambda: client.get("/films").json()["took"] < 0.08, within=15)
+    assert eventually(lambda: client.get("/films").json()["took"] < 0.08)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from workbench import Bench, eventually
+from waiting import eventually
+from workbench import Bench
 
 STACK = """
 from tierline import *

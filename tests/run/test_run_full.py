@@ -10,7 +10,8 @@ import psutil
 import pytest
 import redis
 
-from workbench import Bench, eventually
+from waiting import eventually
+from workbench import Bench
 
 STACK = """
 from tierline import Cache, Service, Sessions, Stack
@@ -69,7 +70,7 @@ def test_what_is_full_of_sessions_says_so_and_keeps_them(line: Bench) -> None:
     # Two resources share the server and its bound.
     assert written * len(VALUE) > 10 << 20
     assert all(sessions.exists(f"large:{number}") for number in range(written))
-    told = eventually(lambda: line.process("valkey.sessions")["notice"], 12)
+    told = eventually(lambda: line.process("valkey.sessions")["notice"])
     assert "of its 16 MiB are used" in told and "Sessions(memory=" in told
     filling = line.process("valkey.sessions")["filling"]
     assert filling["most"] == 16 << 20 and filling["used"] > 0.9 * filling["most"]

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import httpx
 
-from workbench import Bench, eventually, run
+from waiting import eventually
+from workbench import Bench, run
 
 STACK = """
 from tierline import *

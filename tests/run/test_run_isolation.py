@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 import httpx
 
-from workbench import Bench, eventually, run
+from waiting import eventually
+from workbench import Bench, run
 
 Make = Callable[..., Bench]
 
@@ -76,7 +77,7 @@ def told(line: Bench, *words: str) -> str:
         lines = line.log("events").splitlines()
         return next((each for each in lines if all(word in each for word in words)), "")
 
-    assert eventually(found, within=10), (words, line.log("events"), line.log("apps.a"))
+    assert eventually(found), (words, line.log("events"), line.log("apps.a"))
     return found()
 
 
@@ -138,8 +139,8 @@ def test_an_application_that_cannot_start_again_is_told_by_name(bench: Make) -> 
     told(line, "died apps.a: ended with exit code 1: bad.py:1: ModuleNotFoundError", "at the start of bad")
     # Its neighbours don't stay away because of it.
     told(line, "isolated apps.a: bad was at work in 3 deaths of apps.a")
-    assert eventually(lambda: _well(good), within=10)
-    assert "ModuleNotFoundError" in eventually(lambda: line.process("bad.a")["problem"], within=10)
+    assert eventually(lambda: _well(good))
+    assert "ModuleNotFoundError" in eventually(lambda: line.process("bad.a")["problem"])
 
 
 def test_a_segmentation_fault_and_a_kill_are_told_with_what_was_served(bench: Make) -> None:

@@ -17,7 +17,8 @@ import httpx
 import pytest
 
 from ports import free_port
-from workbench import HELLO, ONE, TIERLINE, Bench, alive, eventually, of, run
+from waiting import eventually
+from workbench import HELLO, ONE, TIERLINE, Bench, alive, of, run
 
 Make = Callable[..., Bench]
 

@@ -19,7 +19,8 @@ from typing import Any
 import psutil
 import pytest
 
-from workbench import Bench, eventually
+from waiting import eventually
+from workbench import Bench
 
 STACK = """
 from tierline import *

@@ -11,7 +11,8 @@ from typing import Any
 
 import httpx
 
-from workbench import Bench, eventually
+from waiting import eventually
+from workbench import Bench
 
 Make = Callable[..., Bench]
 
@@ -148,7 +149,7 @@ def test_parts_of_clients_that_leave_give_their_connections_back(bench: Make) ->
         told = httpx.get(f"{at}/held", timeout=5).json()
         return all(not many for pool in told.values() for many in pool.values()) and told
 
-    assert eventually(free, within=10), httpx.get(f"{at}/held", timeout=5).text
+    assert eventually(free), httpx.get(f"{at}/held", timeout=5).text
     began = time.monotonic()
     answers = [httpx.get(f"{at}/mixed", timeout=10) for _ in range(10)]
     assert {answer.status_code for answer in answers} == {200}

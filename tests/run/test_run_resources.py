@@ -8,7 +8,8 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from workbench import Bench, eventually
+from waiting import eventually
+from workbench import Bench
 
 STACK = """
 from tierline import *

@@ -8,7 +8,8 @@ import httpx
 import pytest
 from test_run_scaling import asked, events, front, instances, service
 
-from workbench import Bench, eventually
+from waiting import eventually
+from workbench import Bench
 
 Make = Callable[..., Bench]
 
@@ -62,26 +63,26 @@ def test_a_command_scales_by_the_requests_and_the_time_that_the_gateway_sees(
     line = bench(STACK, server=SERVER)
     line.up("--use", f"gateway={gateway}")
     with asked(line, "/plain/x", 40) as many, asked(line, "/late/slow", 10) as late:
-        assert eventually(lambda: instances(line, "plain") == 3, within=30), events(line)
-        assert eventually(lambda: instances(line, "late") == 2, within=30), events(line)
+        assert eventually(lambda: instances(line, "plain") == 3), events(line)
+        assert eventually(lambda: instances(line, "late") == 2), events(line)
 
         def shared() -> bool:
             each = [one["rps"] or 0 for one in service(line, "plain")["instances"]]
             return min(each) > 5
 
-        assert eventually(shared, within=20), service(line, "plain")
+        assert eventually(shared), service(line, "plain")
     assert "requests/s over 15 per instance" in events(line) and "ms over 60 ms" in events(line)
     assert set(many) == set(late) == {200}
-    assert eventually(lambda: instances(line, "plain") == 1, within=25), events(line)
+    assert eventually(lambda: instances(line, "plain") == 1), events(line)
 
 
 def test_what_journeys_ask_of_a_command_counts_too(bench: Make) -> None:
     line = bench(STACK, server=SERVER)
     line.up()
     with asked(line, "/home", 40) as seen:
-        assert eventually(lambda: instances(line, "plain") == 3, within=30), events(line)
+        assert eventually(lambda: instances(line, "plain") == 3), events(line)
         told = service(line, "plain")
-        assert eventually(lambda: 25 < (service(line, "plain")["rps"] or 0) < 55, within=20), told
+        assert eventually(lambda: 25 < (service(line, "plain")["rps"] or 0) < 55), told
     assert set(seen) == {200}
 
 
@@ -143,10 +144,10 @@ def test_a_service_that_works_off_a_queue_follows_what_waits_in_it(bench: Make) 
     )
     line.up()
     assert httpx.get(f"{front(line)}/publish", timeout=20).status_code == 200
-    assert eventually(lambda: instances(line, "worker") == 3, within=12), events(line)
+    assert eventually(lambda: instances(line, "worker") == 3), events(line)
     handled = line.folder / "handled"
-    done = eventually(lambda: len(found := handled.read_text().splitlines()) >= 150 and found, within=30)
+    done = eventually(lambda: len(found := handled.read_text().splitlines()) >= 150 and found)
     assert done and {int(each.split()[0]) for each in done} == set(range(150)), "none is lost"
     assert len({each.split()[1] for each in done}) == 3, "all three work"
     assert "messages waiting, over 10 per instance" in events(line)
-    assert eventually(lambda: instances(line, "worker") == 1, within=30), events(line)
+    assert eventually(lambda: instances(line, "worker") == 1), events(line)

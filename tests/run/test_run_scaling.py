@@ -14,7 +14,8 @@ import httpx
 
 from tierline.compare import load, workload
 from tierline.tiers.client.tier import Visit
-from workbench import Bench, eventually, run
+from waiting import eventually
+from workbench import Bench, run
 
 Make = Callable[..., Bench]
 
@@ -125,7 +126,7 @@ def test_instances_follow_the_load_and_no_request_fails(bench: Make) -> None:
     )
     line.up()
     with asked(line, "/home", 100) as seen:
-        assert eventually(lambda: instances(line, "who") == 3, within=12), events(line)
+        assert eventually(lambda: instances(line, "who") == 3), events(line)
         # The journeys call it in their own process, so they came along; and all three answer.
         assert line.process("apps.a-3")["roles"] == ["experience.a-3", "who.a-3"]
 
@@ -133,18 +134,16 @@ def test_instances_follow_the_load_and_no_request_fails(bench: Make) -> None:
             each = [one["rps"] or 0 for one in service(line, "who")["instances"]]
             return min(each) > 10
 
-        assert eventually(shared, within=8), service(line, "who")
+        assert eventually(shared), service(line, "who")
         shown = line.run("status").stdout
         assert "requests/s over 40 per instance" in shown
         told = service(line, "who")
         assert told["max"] == 3 and told["targets"] == {"rps": 40} and told["p50"] < 1
     with asked(line, "/home", 5) as calm:
-        assert eventually(lambda: instances(line, "who") == 1, within=15), events(line)
+        assert eventually(lambda: instances(line, "who") == 1), events(line)
     assert set(seen) == set(calm) == {200}
     assert "scaled who a: " in events(line) and "requests/s under 40 per instance for 1 s" in events(line)
-    assert eventually(
-        lambda: "apps.a-2" not in {each["name"] for each in line.status()["processes"]}, within=15
-    )
+    assert eventually(lambda: "apps.a-2" not in {each["name"] for each in line.status()["processes"]})
 
 
 def test_processor_latency_and_the_journeys_own_scale_are_followed_too(bench: Make) -> None:
@@ -185,9 +184,9 @@ def test_processor_latency_and_the_journeys_own_scale_are_followed_too(bench: Ma
     )
     line.up()
     with asked(line, "/home", 40) as home, asked(line, "/late", 30) as late, asked(line, "/hot", 20) as hot:
-        assert eventually(lambda: "scaled experience a: 1 → 2" in events(line), within=12), events(line)
-        assert eventually(lambda: "scaled late a: 1 → 2" in events(line), within=12), events(line)
-        assert eventually(lambda: "scaled hot a: 1 → 2" in events(line), within=15), events(line)
+        assert eventually(lambda: "scaled experience a: 1 → 2" in events(line)), events(line)
+        assert eventually(lambda: "scaled late a: 1 → 2" in events(line)), events(line)
+        assert eventually(lambda: "scaled hot a: 1 → 2" in events(line)), events(line)
     said = events(line)
     assert "requests/s over 15" in said and "ms over 60 ms" in said and "of a core over 10%" in said
     assert instances(line, "who") == 1, "it doesn't come along with those who call it"
@@ -211,7 +210,7 @@ def test_a_number_given_by_hand_stays_until_it_is_given_back(bench: Make) -> Non
     assert line.run("reload").returncode == 0
     assert instances(line, "who") == 2, "another stack file keeps the number"
     assert run("scale", "who", "--auto", str(line.folder)).returncode == 0
-    assert eventually(lambda: instances(line, "who") == 1, within=15), events(line)
+    assert eventually(lambda: instances(line, "who") == 1), events(line)
     wrong = run("scale", "who", "3", str(line.folder), "--auto")
     assert wrong.returncode == 2 and "say one of them" in wrong.stderr
 
@@ -257,7 +256,7 @@ def test_an_instance_that_cannot_start_is_told_and_costs_nobody_anything(bench: 
     line.up("--no-reload")
     (line.folder / "broken").touch()
     with asked(line, "/x", 60) as seen:
-        assert eventually(lambda: "refused who a: stays at 1" in events(line), within=12), events(line)
+        assert eventually(lambda: "refused who a: stays at 1" in events(line)), events(line)
         assert "no second one" in events(line)
         time.sleep(2)
         assert events(line).count("stays at 1") == 1, "not again at once"
@@ -294,22 +293,20 @@ def test_a_function_sleeps_until_a_message_waits_and_loses_none(bench: Make) -> 
     handled = line.folder / "handled"
     began = time.time()
     assert httpx.get(f"{at}/publish/1").status_code == 200
-    assert eventually(handled.exists, within=15), events(line)
+    assert eventually(handled.exists), events(line)
     first = float(handled.read_text().split()[2])
     assert first - began < 2.0, "a second, and what a busy machine adds"
     assert httpx.get(f"{at}/publish/80", timeout=20).status_code == 200
-    lines = eventually(lambda: len(found := handled.read_text().splitlines()) >= 81 and found, within=20)
+    lines = eventually(lambda: len(found := handled.read_text().splitlines()) >= 81 and found)
     assert lines and {int(each.split()[0]) for each in lines[1:]} == set(range(80))
     assert len({each.split()[1] for each in lines}) > 1, "the more wait, the more work on them"
-    assert eventually(lambda: service(line, "packer")["asleep"], within=10), events(line)
+    assert eventually(lambda: service(line, "packer")["asleep"]), events(line)
     assert eventually(lambda: "nothing waited for 2 s, asleep" in events(line)), events(line)
     assert len(handled.read_text().splitlines()) == 81, "each once"
     # A topic keeps what a function that sleeps has not read.
     assert httpx.get(f"{at}/news/publish/3").status_code == 200
     read = line.folder / "read"
-    assert eventually(lambda: read.exists() and read.read_text() == "news 0\nnews 1\nnews 2\n", within=15), (
-        events(line)
-    )
+    assert eventually(lambda: read.exists() and read.read_text() == "news 0\nnews 1\nnews 2\n"), events(line)
 
 
 def test_a_season_raises_capacity_warms_up_and_goes(bench: Make) -> None:
@@ -354,8 +351,8 @@ def test_a_season_raises_capacity_warms_up_and_goes(bench: Make) -> None:
     text = (line.folder / "stack.py").read_text().replace("Season('premiere',", more)
     (line.folder / "stack.py").write_text(text)
     assert line.run("reload").returncode == 0
-    assert eventually(lambda: service(line, "who")["desired"] == {"a": 3, "b": 3}, within=12), events(line)
-    assert eventually(lambda: instances(line, "who") == 2, within=12), events(line)
+    assert eventually(lambda: service(line, "who")["desired"] == {"a": 3, "b": 3}), events(line)
+    assert eventually(lambda: instances(line, "who") == 2), events(line)
     assert eventually(lambda: "season clock: is over" in events(line)), events(line)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from workbench import HELLO, Bench, eventually
+from waiting import eventually
+from workbench import HELLO, Bench
 
 Make = Callable[..., Bench]
 
@@ -99,7 +100,7 @@ def test_asgi_wsgi_commands_and_a_function_on_a_queue(bench: Make) -> None:
     assert httpx.get(at["command.a/http"]).text == "command's"
     assert httpx.get(at["asgi.a/http"] + "/send").status_code == 200
     handled = line.folder / "handled"
-    assert eventually(handled.exists, within=8), line.log("apps.a")
+    assert eventually(handled.exists), line.log("apps.a")
     assert handled.read_text() == "work 1"
     assert "the first time it fails" in line.log("apps.a"), "a failed message is told, and delivered again"
     assert httpx.get(at["worker.a/http"]).json() == {"well": True, "handled": 1, "failed": 1}

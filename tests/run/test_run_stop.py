@@ -9,7 +9,8 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from workbench import Bench, eventually
+from waiting import eventually
+from workbench import Bench
 
 SLOW = """
 import asyncio

@@ -17,7 +17,8 @@ import httpx
 import pytest
 
 from tierline.engines.postgresql import inherit
-from workbench import Bench, eventually, run
+from waiting import eventually
+from workbench import Bench, run
 
 APP = """
 import os
@@ -142,7 +143,7 @@ def cluster(line: Bench) -> dict[str, Any]:
 
 
 def together(line: Bench) -> None:
-    assert eventually(lambda: cluster(line)["synchronous"], 30), cluster(line)
+    assert eventually(lambda: cluster(line)["synchronous"]), cluster(line)
 
 
 def replica_leads(line: Bench, *, heal: bool, what: tuple[str, str] = ("zone", "a")) -> None:
@@ -195,7 +196,7 @@ def test_a_reload_that_takes_the_leader_away_hands_over(line: Bench) -> None:
         assert done.returncode == 0, done.stderr
         so_far = len(writer.acknowledged)
         # Nobody waits for a follower that isn't there any more.
-        assert eventually(lambda: len(writer.acknowledged) > so_far + 20, 10)
+        assert eventually(lambda: len(writer.acknowledged) > so_far + 20)
     assert writer.acknowledged <= rows(line)
     told = line.status()
     assert told["clusters"] == [] and "handover" in {event["what"] for event in told["events"]}
@@ -223,7 +224,7 @@ def test_replicas_and_databases_come_and_go_beside_a_primary_that_runs(line: Ben
                 together(line)
             assert len(line.status()["clusters"]) == min(replicas, 1)
             so_far = len(writer.acknowledged)
-            assert eventually(lambda: len(writer.acknowledged) > so_far + 20, 10), replicas  # noqa: B023
+            assert eventually(lambda: len(writer.acknowledged) > so_far + 20), replicas  # noqa: B023
     assert writer.acknowledged <= rows(line)
     assert line.process("postgresql")["pid"] == pid, "it isn't started anew for that"
     assert url(line, "DATABASE_URL").partition(",")[0] == before.rpartition("/ledger")[0], (
@@ -289,9 +290,9 @@ def test_a_zone_with_a_replica_in_it_is_lost_and_no_row_with_it(line: Bench) -> 
     with Writer(line) as writer:
         assert eventually(lambda: len(writer.acknowledged) > 100)
         assert run("kill", "zone", "a", str(line.folder)).returncode == 0
-        assert eventually(lambda: cluster(line)["leader"] == "postgresql.replica-1", 20)
+        assert eventually(lambda: cluster(line)["leader"] == "postgresql.replica-1")
         so_far = len(writer.acknowledged)
-        assert eventually(lambda: len(writer.acknowledged) > so_far + 20, 10)
+        assert eventually(lambda: len(writer.acknowledged) > so_far + 20)
     assert writer.acknowledged <= rows(line)
 
 
@@ -300,13 +301,13 @@ def test_why_nobody_takes_over_is_told(line: Bench) -> None:
     together(line)
     for name in ("postgresql.replica-1", "postgresql"):
         assert run("kill", "process", name, str(line.folder)).returncode == 0
-        assert eventually(lambda name=name: line.process(name)["phase"] == "killed", 5)
-        assert eventually(lambda: not cluster(line)["synchronous"], 5)
+        assert eventually(lambda name=name: line.process(name)["phase"] == "killed")
+        assert eventually(lambda: not cluster(line)["synchronous"])
 
     def told() -> list[str]:
         return [event["text"] for event in line.status()["events"] if event["what"] == "failover"]
 
-    assert eventually(told, 5) == ["nobody takes over: no follower had everything when the leader was lost"]
+    assert eventually(told) == ["nobody takes over: no follower had everything when the leader was lost"]
     assert "postgresql leads, but doesn't answer; no follower confirms writes" in line.run("status").stdout
     # The replica alone may lack what the primary went on with: it waits.
     assert run("heal", "process", "postgresql.replica-1", str(line.folder)).returncode == 0

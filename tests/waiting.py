@@ -1,0 +1,32 @@
+"""Waiting for events. A test waits for what has to happen, never for the clock, so it is right on the slowest machine;
+PATIENCE ends only what hangs. What has to be fast is measured by `bench/`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+PATIENCE = 90.0
+"""Seconds."""
+
+
+def eventually(what: Callable[[], Any], within: float = PATIENCE, every: float = 0.03) -> Any:
+    """The first true result of `what`, asked every so many seconds; the last one when the time is over."""
+    until = time.monotonic() + within
+    while not (answer := what()) and time.monotonic() < until:
+        time.sleep(every)
+    return answer
+
+
+async def becomes(what: Callable[[], Any], within: float = PATIENCE, every: float = 0.01) -> Any:
+    """`eventually` in an event loop; `what` may be a coroutine function."""
+    until = time.monotonic() + within
+    while True:
+        answer = what()
+        if asyncio.iscoroutine(answer):
+            answer = await answer
+        if answer or time.monotonic() > until:
+            return answer
+        await asyncio.sleep(every)
