@@ -71,9 +71,8 @@ ALTERNATE: Mapping[str, str] = {
 }
 """Other engines for the same tiers."""
 
-FAST: Mapping[str, str] = {**EMBEDDED, "lb": "envoy", "cache": "envoy"}
-"""Balancer, cache and gateway in one Envoy per zone: the least CPU for what no copy can answer. What copies answer
-costs it more than nginx."""
+FAST: Mapping[str, str] = {**EMBEDDED, "lb": "envoy"}
+"""Load balancer and gateway in one Envoy per zone, around nginx's cache."""
 
 LINEUPS: Mapping[str, Mapping[str, str]] = {
     "embedded": EMBEDDED,

@@ -96,6 +96,13 @@ def test_what_stands_on_both_sides_of_another_engine_is_two_processes() -> None:
     assert beside["haproxy.a"] == ["lb.a", "gateway.a"]
 
 
+def test_the_lineup_fast_has_one_envoy_around_the_cache() -> None:
+    stack = Stack("shop", services=[A], zones=["a"], gateway=Gateway(), lb=LoadBalancer(), cache=HTTPCache())
+    made = units(resolve(stack, choose("fast")))
+    assert made["envoy.a"] == ["lb.a", "gateway.a"] and made["cache.a"] == ["cache.a"]
+    assert {"lb.a", "cache.a", "gateway.a"} <= set(units(resolve(stack, choose("fast"), fusion=False)))
+
+
 def test_databases_of_one_server_stay_together_even_without_fusion() -> None:
     one, two = Relational("one"), Relational("two", replicas=1)
     made = units(planned(Service("a", "a:app", uses=[one, two]), fusion=False))

@@ -46,6 +46,6 @@ def test_who_stays_in_the_way(asked: dict[str, Any]) -> None:
     assert found(**asked) == [None, None]
 
 
-@pytest.mark.parametrize("use", ["lb=nginx", "lb=envoy", "lb=traefik", "cache=varnish", "cache=envoy"])
+@pytest.mark.parametrize("use", ["lb=nginx", "lb=envoy", "lb=traefik", "cache=varnish"])
 def test_an_engine_that_can_not_do_it_has_all_requests(use: str) -> None:
     assert found(use) == [None, None]

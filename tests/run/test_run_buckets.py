@@ -30,7 +30,7 @@ async def app(scope, receive, send):
 FILM = bytes(range(256)) * 400
 
 
-@pytest.fixture(scope="module", params=["nginx", "varnish", "trafficserver"])
+@pytest.fixture(scope="module", params=["nginx", "varnish"])
 def line(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     made = Bench(tmp_path_factory.mktemp(f"bucket-{request.param}"), STACK, {"one": APP})
     made.up("--use", f"cdn={request.param}")

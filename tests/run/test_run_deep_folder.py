@@ -21,7 +21,7 @@ stack = Stack(
 """
 LINEUPS = {
     "embedded": (),
-    "on envoy": ("--use", "lb=envoy", "--use", "cache=envoy"),
+    "fast": ("--lineup", "fast"),
     "popular": ("--lineup", "popular"),
     "alternate": ("--lineup", "alternate"),
     "all others": tuple(

@@ -44,8 +44,7 @@ async def app(scope, receive, send):
 @pytest.mark.parametrize("front", ["embedded", "envoy", "haproxy"])
 def test_a_browser_logs_in_through_the_whole_line(bench: Callable[..., Bench], front: str) -> None:
     line = bench(STACK, hello=HELLO)
-    # On one Envoy, what no copy can answer skips the way through the tiers in front.
-    chosen = {"envoy": ["lb=envoy", "cache=envoy"], "haproxy": ["gateway=haproxy"]}.get(front, [])
+    chosen = {"envoy": ["lb=envoy"], "haproxy": ["gateway=haproxy"]}.get(front, [])
     line.up(*(word for each in chosen for word in ("--use", each)))
     told = line.status()
     base = told["urls"]["https"].rstrip("/")

@@ -59,14 +59,16 @@ def fuse(stack: Stack, roles: list[Role], *, fusion: bool = True) -> tuple[Unit,
 
 
 def _next_to_each_other(role: Role, roles: list[Role]) -> bool:
-    """Whether none of another engine stands between this role and those of its engine in its zone: a process that is
-    in front of that one and behind it too would have to start both before and after it. The origin of files has
-    nobody behind it, and may be anywhere."""
+    """Whether no role of another engine stands between this role and those of its engine in its zone: a process on
+    both sides of it has to start both before and after it, which only some systems do without an error (`around`).
+    The origin of files has no upstreams, and may stand anywhere."""
     path = [
         each for tier in _EDGE for each in roles
         if each.tier == tier and each.zone == role.zone and each.part != "origin"
     ]  # fmt: skip
     mine = [number for number, each in enumerate(path) if each.engine == role.engine]
+    if all(system(path[number].slot, path[number].system).around for number in mine):
+        return True
     return len(mine) < 2 or mine[-1] - mine[0] == len(mine) - 1
 
 

@@ -55,6 +55,10 @@ class System:
     measures: ClassVar[bool] = False
     """Its hops say who answered, and in what time: so that commands, whose requests nobody else counts, can scale."""
 
+    around: ClassVar[bool] = False
+    """Whether its role shares a process with a role of its engine beyond another engine's: it starts before what it
+    sends requests to, and uses that as soon as it listens."""
+
     h2c: ClassVar[bool] = False
     """Whether it takes HTTP/2 without TLS, too, where it takes HTTP/1.1."""
     tells_past: ClassVar[bool] = False

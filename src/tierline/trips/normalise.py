@@ -116,13 +116,7 @@ def _hop(raw: dict[str, Any]) -> Hop:
         raw["d"] = int(raw["d"]) if str(raw["d"]).isdigit() else 0
     details = verdict = str(raw.get("v", ""))
     raw["details"] = details
-    if raw.get("y") == "envoy" and raw.get("T") == "cache":
-        kept, _, verdict = verdict.partition(" ")
-        passed = "pass" if verdict.startswith("via_upstream") else verdict
-        verdict = _CACHE.get(kept) or next(
-            (word for begin, word in _DETAILS if passed.startswith(begin)), passed
-        )
-    elif raw.get("y") == "envoy":
+    if raw.get("y") == "envoy":
         verdict = next((word for begin, word in _DETAILS if verdict.startswith(begin)), verdict)
         if verdict == "lua_response":
             verdict = _SCRIPTS.get(raw["s"], "refused: body")

@@ -17,7 +17,7 @@ from tierline.tiers.cdn.tier import Countries
 from tierline.tiers.dns.common.places import client
 
 
-@pytest.mark.parametrize("system", ["nginx", "varnish", "trafficserver"])
+@pytest.mark.parametrize("system", ["nginx", "varnish"])
 def test_only_clients_of_the_allowed_countries_are_served(system: str, tmp_path: Path) -> None:
     async def run() -> None:
         origin = Origin()

@@ -45,8 +45,7 @@ class Envoy:
         argv = (
             program, "-c", str(config), "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning",
             # Notes about fields that are new or old say nothing about this line.
-            # The cache filter warns of each copy that its file was "destroyed prematurely", when it is whole.
-            "--component-log-level", "misc:error,cache_filter:error",
+            "--component-log-level", "misc:error",
             "--file-flush-interval-msec", "50", "--drain-time-s", "5",
             # A listener that was replaced tells each client with its next answer, and waits for it to go: closing an
             # idle connection would meet a request on its way.
@@ -77,7 +76,7 @@ class Envoy:
                     **live,
                 },
                 certificates=tuple(path for fragment in fragments for path in fragment.certificates),
-                folders=(str(folder), *(each for fragment in fragments for each in fragment.folders)),
+                folders=(str(folder),),
                 writes=tuple(str(context.hops(role.id)) for role in unit.roles),
                 after=tuple(
                     dict.fromkeys(context.unit_of(need) for role in unit.roles for need in role.needs)

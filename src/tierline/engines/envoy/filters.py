@@ -38,10 +38,6 @@ ORDER = (
     "envoy.filters.http.rbac",
     # What an identified caller may still do today.
     "tierline.quotas",
-    # Of a cache's role alone: the first says what copies may answer, the second answers. A miss meets none of the
-    # filters behind it, so a role that keeps copies has no policies.
-    "tierline.cache_ask",
-    "envoy.filters.http.cache",
     # Which instance a client was with before.
     "envoy.filters.http.stateful_session",
     # What goes out may be compressed whatever produced it.

@@ -27,14 +27,16 @@ def marked(yes: bool = True) -> dict[str, Any]:
     return {"metadata_filter": {"matcher": matcher, "match_if_key_not_found": not yes}}
 
 
-def access_logs(role: Role, context: Context, plays: tuple[Role, ...] = ()) -> list[dict[str, Any]]:
-    """The logs of one manager. plays: the roles that requests skip; who passes one on had no part in how it ended."""
-    if not plays:
+def access_logs(role: Role, context: Context, plays: Role | None = None) -> list[dict[str, Any]]:
+    """The logs of one manager. plays: the gateway whose routes it has, too (merging.py)."""
+    if plays is None:
         return _logs(role, context)
-    logs = _logs(role, context, marked(False))
-    for other in (role, *plays):
-        logs += _logs(other, context, marked(), "" if other is plays[-1] else "via_upstream")
-    return logs
+    # The balancer only passes such a request on, whatever the gateway does with it.
+    return [
+        *_logs(role, context, marked(False)),
+        *_logs(role, context, marked(), "via_upstream"),
+        *_logs(plays, context, marked()),
+    ]
 
 
 def _logs(
@@ -43,8 +45,6 @@ def _logs(
     """A whole hop when sampled or failed, else a line that is only counted. only: what both must pass."""
     place = role.zone or role.region
     verdict = verdict or "%RESPONSE_CODE_DETAILS%"
-    if role.tier == "cache":
-        verdict = f"%DYNAMIC_METADATA(tierline:verdict)% {verdict}"
     whole = (
         '{"f":"%REQ(traceparent):2%","s":%RESPONSE_CODE%,"tp":"%REQ(traceparent)%",'
         f'"T":"{role.tier}","y":"envoy","z":"{place}",'

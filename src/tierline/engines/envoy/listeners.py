@@ -75,17 +75,12 @@ class Fragment(msgspec.Struct, kw_only=True):
     """Whole listeners, such as a TCP proxy's."""
     stripped: tuple[str, ...] = ()
     """Request fields that end here, besides those that end everywhere."""
-    passes: tuple[dict[str, Any], ...] | None = None
-    """Header matches that a request must meet for the role to hand it on as it is to the nearest that stands behind;
-    empty: each is. None: the role may not be left out (merging.py)."""
-    adding: dict[str, Any] = {}
-    """What its routes add to such a request, and to its answer."""
+    passes: bool = False
+    """Whether the role hands every request on as it is to the nearest upstream (merging.py)."""
     borrowed: list[tuple[str, dict[str, Any]]] = []
     """Filters of another role, by its id, that routes switch on."""
-    plays: tuple[Role, ...] = ()
-    """Roles whose hops this one's manager reports, of the requests that skipped them."""
-    folders: list[str] = []
-    """What must exist before Envoy starts."""
+    plays: Role | None = None
+    """The role whose hops this one's manager reports, too, of the requests that it answers in its place."""
 
 
 def watched(path: Path) -> dict[str, Any]:

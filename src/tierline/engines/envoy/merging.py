@@ -1,11 +1,9 @@
-"""Neighbours that share an Envoy: what the roles in front would only pass on skips the way to the gateway and back.
+"""A load balancer in front of a gateway in one Envoy: requests are parsed once.
 
-    client ─▶ lb ─────────▶ cache ─────▶ gateway ─▶ service       what a copy may answer
-                └─ the gateway's filters and routes ─▶ service    what none can: parsed once, not three times
+    client ─▶ lb's listener, with the gateway's filters and routes ─▶ service
 
-The role where a request enters gets the gateway's filters, switched off, and its routes, which switch them on, for
-those requests alone that each role between passes on as they are (`Fragment.passes`). All else goes the long way.
-Nothing is said twice: a role's policies, routes and instances stay in their own files, and each role reports its hop.
+The balancer's manager gets the gateway's filters, switched off, and its routes, which switch them on. Policies, routes
+and instances stay in the gateway's own files, and each role reports its hop. WebSockets take the way through both.
 """
 
 from __future__ import annotations
@@ -23,20 +21,18 @@ _KNOWN = {
     "response_headers_to_add", "response_headers_to_remove",
 }  # fmt: skip
 _NO_UPGRADE = {"name": "upgrade", "present_match": True, "invert_match": True}
-"""A WebSocket takes the long way, once for all that is said on it."""
 _CHANGES = sorted(key for key in _KNOWN if "headers" in key)
 
 
 def merged(fragments: list[Fragment]) -> list[Fragment]:
-    """The fragments of a unit; the first of a chain of neighbours that ends at a gateway has the short way too."""
+    """The fragments of a unit; one that passes all requests on to a gateway among them has the gateway's routes."""
     by_role = {fragment.role.id: fragment for fragment in fragments}
-    behind = {id(found) for each in fragments if (found := _next(each, by_role)) is not None}
-    return [fragment if id(fragment) in behind else _short(fragment, by_role) for fragment in fragments]
+    return [_short(fragment, by_role) for fragment in fragments]
 
 
 def _next(fragment: Fragment, by_role: dict[str, Fragment]) -> Fragment | None:
     """The role of this process that requests go on to as long as it lives."""
-    if fragment.passes is None:
+    if not fragment.passes:
         return None
     for upstreams in list(fragment.role.upstreams.values())[:1]:
         nearest = [each for each in upstreams if each.distance == 0]
@@ -46,54 +42,42 @@ def _next(fragment: Fragment, by_role: dict[str, Fragment]) -> Fragment | None:
 
 
 def _short(front: Fragment, by_role: dict[str, Fragment]) -> Fragment:
-    chain = [front]
-    while (found := _next(chain[-1], by_role)) is not None:
-        chain.append(found)
-    gateway, passing = chain[-1], chain[:-1]
+    gateway = _next(front, by_role)
     ours = {each["name"] for each in front.filters}
-    if not passing or any(each["name"] in ours for each in gateway.filters):
+    if gateway is None or any(each["name"] in ours for each in gateway.filters):
         return front
     if len(gateway.virtual_hosts) != 1 or not gateway.virtual_hosts[0].keys() <= _KNOWN or gateway.manager:
         return front
-    conditions = [header for each in passing for header in each.passes or ()]
     switched = {
         name: {"@type": _SWITCH, "config": {}} for name in [MARK, *(f["name"] for f in gateway.filters)]
     }
     short = [
-        _route(route, gateway.virtual_hosts[0], conditions, switched, passing)
-        for route in gateway.virtual_hosts[0]["routes"]
+        _route(route, gateway.virtual_hosts[0], switched) for route in gateway.virtual_hosts[0]["routes"]
     ]
     return msgspec.structs.replace(
         front,
         virtual_hosts=[_host(host, short) for host in front.virtual_hosts],
         routing={**gateway.routing, **front.routing},
         borrowed=[(gateway.role.id, each) for each in gateway.filters] + [(front.role.id, _mark())],
-        plays=tuple(each.role for each in chain[1:]),
-        stripped=tuple(dict.fromkeys(name for each in chain for name in each.stripped)),
+        plays=gateway.role,
+        stripped=tuple(dict.fromkeys((*front.stripped, *gateway.stripped))),
         local_reply=front.local_reply or _replies(gateway.local_reply),
     )
 
 
 def _host(host: dict[str, Any], short: list[dict[str, Any]]) -> dict[str, Any]:
-    """The short ways before the first route that goes on; what the role answers itself stays before them."""
+    """The gateway's routes before the first route that goes on; what the role answers itself stays before them."""
     routes = host["routes"]
     onward = next((number for number, route in enumerate(routes) if "route" in route), None)
     return host if onward is None else {**host, "routes": [*routes[:onward], *short, *routes[onward:]]}
 
 
-def _route(
-    route: dict[str, Any], host: dict[str, Any], conditions: list[dict[str, Any]], switched: dict[str, Any],
-    passing: list[Fragment],
-) -> dict[str, Any]:  # fmt: skip
-    """A route of the gateway at the front; what its host adds, and what the roles between would, is its own here."""
-    match = {**route["match"], "headers": [*route["match"].get("headers", []), *conditions, _NO_UPGRADE]}
+def _route(route: dict[str, Any], host: dict[str, Any], switched: dict[str, Any]) -> dict[str, Any]:
+    """A route of the gateway at the front; what its host adds is its own here."""
+    match = {**route["match"], "headers": [*route["match"].get("headers", []), _NO_UPGRADE]}
     made = {**route, "match": match}
     for key in _CHANGES:
-        given = [
-            *route.get(key, []),
-            *host.get(key, []),
-            *(each for f in passing for each in f.adding.get(key, [])),
-        ]
+        given = [*route.get(key, []), *host.get(key, [])]
         if given:
             made[key] = given
     made["typed_per_filter_config"] = {

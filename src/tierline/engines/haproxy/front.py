@@ -1,11 +1,10 @@
 """The front of a point of presence whose store speaks no TLS or can't judge requests: HAProxy on both sides of it.
 
-    client ──TLS──▶ front ──▶ store (Varnish, Traffic Server) ──▶ behind ──TLS──▶ next tier, or the files' origin
-                    refuses, names the copy                       balances, fails over
+    client ──TLS──▶ front ──▶ store (Varnish) ──▶ behind ──TLS──▶ next tier, or the files' origin
+                    refuses, names the copy           balances, fails over
 
-As hitch is for Varnish, but judging too: Varnish has no HMAC for signed URLs, and Traffic Server takes malformed
-requests that no client may bring to it. What a rule says of a request becomes a header for the store, which
-strangers can't send:
+As hitch is for Varnish, but judging too: Varnish has no HMAC for signed URLs. What a rule says of a request becomes a
+header for the store, which strangers can't send:
 
     X-Tl-Key    what tells copies apart besides host and URL: scheme, client, device, language, coding
     X-Tl-Ttl    how long a copy stays, whatever the origin says, in seconds
@@ -51,6 +50,7 @@ TYPES = (
     "application/problem+json", "application/manifest+json", "application/xml", "image/svg+xml",
 )  # fmt: skip
 """What is compressed: text. Pictures, films and fonts are compressed already."""
+
 _ODD = r"{ var(txn.uri) -m reg '(/[.][.]?(/|$)|[\\\x00])' }"
 """Dots and what a server might take for a slash or an end."""
 _BELOW = r"""'regsub("^(?:([^?]*/)[?]\1.*|([^?]*)[?]\2)$","below")'"""
@@ -72,8 +72,6 @@ class Front(msgspec.Struct, kw_only=True):
     """Whether the map holds who may come, and not who may not."""
     compress: bool
     """Whether files come in the codings that their origin made beforehand."""
-    gzip: bool
-    """Whether the front compresses on the way out, for a store that doesn't itself."""
     signing: str
     badge: str
     """What places show to each other; empty without a shield."""
@@ -170,7 +168,6 @@ frontend {name}
 {_files(front)}\
 {"".join(_keyed(n, rule) for n, rule in enumerate(sorted(front.rules, key=_length), 1))}\
     http-request set-header X-Tl-Key "%[req.hdr(x-forwarded-proto)]%[var(txn.key)]"
-{_compressed(front)}\
     http-response set-var(txn.verdict) res.hdr(x-tl-verdict) if {{ res.hdr(x-tl-verdict) -m found }}
     http-response set-header X-Cache "%[var(txn.verdict),upper] from {role.region}"
     http-response set-header Cache-Status "{role.region}; %[res.hdr(x-tl-status)]" if {{ res.hdr(x-tl-status) -m found }}
@@ -327,12 +324,6 @@ def _keyed(number: int, rule: Rule) -> str:
 def _word(text: str) -> str:
     """Text as one word of the configuration (HAProxy's strong quoting, which knows no escapes)."""
     return "'" + text.replace("'", "'\\''") + "'" if set(text) & set(" \t\"'\\#${}") else text
-
-
-def _compressed(front: Front) -> str:
-    if not front.gzip:
-        return ""
-    return f"    filter compression\n    compression algo gzip\n    compression type {' '.join(TYPES)}\n"
 
 
 def _raw(role: Role) -> str:

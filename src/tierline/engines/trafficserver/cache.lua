@@ -1,7 +1,6 @@
 -- What Traffic Server's own settings don't say: what ends here, what is never kept, purges, and hops of trips.
---   arguments   `entry` where clients come, `inner` behind another cache, `front` between the two sides of
---               engines/haproxy/front.py, which traces, names copies and tells the hop; then the name in Cache-Status,
---               the file of purges, the file of sampled hops, and the zone
+--   arguments   `entry` where clients come, or `inner` behind another cache; then the name in Cache-Status, the file
+--               of purges, the file of sampled hops, and the zone
 --   UNKEYED     is replaced by engines/unkeyed.py
 local poison = {UNKEYED, 'x-tierline-claims', 'X-Tl-T', 'X-Tl-P', 'X-Tl-F', 'X-Tl-S', 'X-Tl-V'}
 local own = {'X-Tl-T', 'X-Tl-P', 'X-Tl-F', 'X-Tl-S', 'X-Tl-V'}
@@ -104,11 +103,6 @@ local function keep()
         return
     end
     if has(control, 'no%-store') and ts.ctx['verdict'] == 'miss' then ts.ctx['verdict'] = 'pass' end
-    local ttl = mode == 'front' and ts.client_request.header['X-Tl-Ttl']
-    if ttl and (status < 400) and not has(control, 'no%-store') and not has(control, 'no%-cache') then
-        said['X-Tl-Control'] = said['Cache-Control'] or '-'
-        said['Cache-Control'] = 'max-age=' .. ttl
-    end
 end
 
 -- What an answer says of who asked for it isn't for the next one: see engines/percaller.py.
@@ -126,22 +120,12 @@ local WORDS = {hit = 'hit', stale = 'hit', revalidated = 'hit; fwd=stale; fwd-st
 
 local function send_response()
     local said, verdict = ts.client_response.header, ts.ctx['verdict'] or 'pass'
-    if mode ~= 'inner' and mode ~= 'front' then said['Surrogate-Key'] = nil end
+    if mode ~= 'inner' then said['Surrogate-Key'] = nil end
     said['X-Tl-Born'] = nil
     if verdict == 'hit' or verdict == 'stale' or verdict == 'revalidated' then unsay(said) end
-    if mode == 'front' then
-        local control = said['X-Tl-Control']
-        if control then
-            said['Cache-Control'] = control
-            if control == '-' then said['Cache-Control'] = nil end
-            said['X-Tl-Control'] = nil
-        end
-        said['X-Tl-Verdict'], said['X-Tl-Status'] = verdict, WORDS[verdict] or 'fwd=uri-miss'
-    else
-        said['Cache-Status'] = label .. '; ' .. (WORDS[verdict] or 'fwd=uri-miss')
-        ts.client_request.header['X-Tl-V'] = verdict
-        ts.ctx['status'], ts.ctx['size'] = ts.client_response.get_status(), said['Content-Length'] or '0'
-    end
+    said['Cache-Status'] = label .. '; ' .. (WORDS[verdict] or 'fwd=uri-miss')
+    ts.client_request.header['X-Tl-V'] = verdict
+    ts.ctx['status'], ts.ctx['size'] = ts.client_response.get_status(), said['Content-Length'] or '0'
 end
 
 -- A sampled hop is written at once: Traffic Server's own log, which has the others, waits for up to a second.
@@ -162,16 +146,11 @@ function do_remap()
     local method, asked = ts.client_request.get_method(), ts.client_request.header
     local path = ts.client_request.get_uri()
     for _, name in ipairs(poison) do asked[name] = nil end
-    if mode ~= 'front' then
-        trace(asked)
-        if asked['X-Tl-F'] == '01' then
-            ts.ctx['began'], ts.ctx['name'] = ts.now(), method .. ' ' .. string.gsub(path, '[%c"\\]', '')
-            ts.ctx['t'], ts.ctx['i'], ts.ctx['p'] = asked['X-Tl-T'], asked['X-Tl-S'], asked['X-Tl-P']
-            ts.hook(TS_LUA_HOOK_TXN_CLOSE, close)
-        end
-    elseif asked['X-Tl-To'] then
-        -- Their coding is part of the key, so that a client's own words for it don't make a copy each.
-        asked['Accept-Encoding'] = asked['X-Tl-Coding']
+    trace(asked)
+    if asked['X-Tl-F'] == '01' then
+        ts.ctx['began'], ts.ctx['name'] = ts.now(), method .. ' ' .. string.gsub(path, '[%c"\\]', '')
+        ts.ctx['t'], ts.ctx['i'], ts.ctx['p'] = asked['X-Tl-T'], asked['X-Tl-S'], asked['X-Tl-P']
+        ts.hook(TS_LUA_HOOK_TXN_CLOSE, close)
     end
     local host = asked['Host']
     if method == 'PURGE' or method == 'BAN' or method == 'PURGEKEY' then
@@ -203,12 +182,9 @@ function do_remap()
 end
 
 function __init__(arguments)
-    mode, label, orders = arguments[1], arguments[2], arguments[3]
-    hops, place = arguments[4] or '', arguments[5] or ''
-    if hops ~= '' then
-        local file = io.open(hops, 'a')
-        if file then file:close() end
-    end
+    mode, label, orders, hops, place = arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]
+    local file = io.open(hops, 'a')
+    if file then file:close() end
     math.randomseed(os.time() + (tonumber(string.match(tostring({}), '0x(%x+)'), 16) or 0))
     return 0
 end

@@ -1,4 +1,4 @@
-"""Traffic Server's configuration files for one cache: the tier's, or the store of a point of presence."""
+"""Traffic Server's configuration files for one cache."""
 
 from __future__ import annotations
 
@@ -21,20 +21,18 @@ class Cache(msgspec.Struct, kw_only=True):
     label: str
     """Its name in Cache-Status."""
     mode: str
-    """`entry` where clients come, `inner` behind another cache, `front` behind engines/haproxy/front.py."""
-    endpoint: str
+    """`entry` where clients come, `inner` behind another cache."""
     key: str
     """Headers that tell copies apart."""
     memory: int
     obey: bool
     """Whether a request's own Cache-Control counts."""
-    stale_if_error: float = 0
     raw: str = ""
 
 
 def files(cache: Cache, role: Role, targets: tuple[Upstream, ...], context: Context) -> dict[str, str]:
     """The files of its configuration folder, by name."""
-    host, port = context.address(role.id, cache.endpoint)
+    host, port = context.address(role.id, "http")
     records: dict[str, Any] = {
         "http.server_ports": f"STRING {port}:ip-in={host}",
         "admin.user_id": "STRING #-1",
@@ -45,7 +43,7 @@ def files(cache: Cache, role: Role, targets: tuple[Upstream, ...], context: Cont
         "url_remap.remap_required": "INT 1",
         "http.cache.http": "INT 1",
         "http.cache.required_headers": "INT 0",
-        "http.cache.max_stale_age": f"INT {int(cache.stale_if_error)}",
+        "http.cache.max_stale_age": "INT 0",
         "http.cache.heuristic_min_lifetime": "INT 0",
         "http.cache.ignore_client_cc_max_age": f"INT {int(not cache.obey)}",
         "http.cache.ignore_client_no_cache": f"INT {int(not cache.obey)}",
@@ -64,7 +62,7 @@ def files(cache: Cache, role: Role, targets: tuple[Upstream, ...], context: Cont
         "http.insert_squid_x_forwarded_for": "INT 0",
         "http.response_server_enabled": "INT 0",
         "http.negative_caching_enabled": "INT 0",
-        "http.negative_revalidating_enabled": f"INT {int(cache.stale_if_error > 0)}",
+        "http.negative_revalidating_enabled": "INT 0",
         "http.negative_revalidating_lifetime": "INT 1",
         "http.transaction_no_activity_timeout_in": "INT 10",
         "http.request_header_max_size": "INT 32768",
@@ -81,7 +79,7 @@ def files(cache: Cache, role: Role, targets: tuple[Upstream, ...], context: Cont
         "http.parent_proxy.total_connect_attempts": "INT 4",
         "http.parent_proxy.connect_attempts_timeout": "INT 2",
         "http.strict_uri_parsing": "INT 1",
-        "log.logging_enabled": f"INT {0 if cache.mode == 'front' else 2}",
+        "log.logging_enabled": "INT 2",
         "log.max_secs_per_buffer": "INT 1",
         "log.periodic_tasks_interval": "INT 1",
         "log.rolling_enabled": "INT 0",
@@ -97,21 +95,17 @@ def files(cache: Cache, role: Role, targets: tuple[Upstream, ...], context: Cont
         first, strategy = "127.0.0.2", "@strategy=next "
     place = role.zone or role.region
     same = f'"T":"{role.tier}","y":"trafficserver","z":"{place}"'
-    given = [cache.mode, cache.label, f"/proc/self/cwd/{PURGES}"]
-    if cache.mode != "front":
-        given += [f"/proc/self/cwd/logs/{SAMPLED}", place]
+    given = [cache.mode, cache.label, f"/proc/self/cwd/{PURGES}", f"/proc/self/cwd/logs/{SAMPLED}", place]
     script = "".join(f" @pparam={each}" for each in ("/proc/self/cwd/etc/cache.lua", *given))
-    found = {
+    return {
         "records.config": "".join(f"CONFIG proxy.config.{name} {value}\n" for name, value in records.items())
         + cache.raw,
         "remap.config": f"map / http://{first}/ {strategy}@plugin=tslua.so{script} "
         f"@plugin=cachekey.so @pparam=--include-headers={cache.key}\n",
         **({"strategies.yaml": strategies(targets, context)} if strategy else {}),
         "cache.config": "",
+        "logging.yaml": _logging(context.hops(role.id).name, same),
     }
-    if cache.mode != "front":
-        found["logging.yaml"] = _logging(context.hops(role.id).name, same)
-    return found
 
 
 def strategies(targets: tuple[Upstream, ...], context: Context) -> str:

@@ -10,8 +10,6 @@ import msgspec
 from tierline.engines import binaries
 from tierline.engines.base import Binary, Probe, Process, Step
 from tierline.engines.context import Context
-from tierline.engines.haproxy import front
-from tierline.engines.haproxy.front import Front
 from tierline.engines.trafficserver.config import SAMPLED
 from tierline.engines.unkeyed import UNKEYED
 from tierline.plan.model import Unit
@@ -23,8 +21,6 @@ class Fragment(msgspec.Struct, kw_only=True):
 
     files: dict[str, str]
     disk: int
-    front: Front | None = None
-    """What stands on both sides of it."""
 
 
 _LEAD = """
@@ -66,7 +62,7 @@ class TrafficServer:
         folder = context.folder(unit.id)
         hops = context.hops(role.id)
         etc = folder / "etc"
-        host, port = context.address(role.id, "store" if fragment.front else "http")
+        host, port = context.address(role.id, "http")
         script = (resources.files(__package__) / "cache.lua").read_text()
         script = script.replace("{UNKEYED", "{" + ", ".join(f"'{name}'" for name in UNKEYED))
         root = folder / "runroot.yaml"
@@ -81,38 +77,35 @@ class TrafficServer:
             etc / "plugin.config": "",
             **{etc / name: text for name, text in fragment.files.items()},
         }
-        leads = () if fragment.front else (
+        leads = (
             Step(
                 argv=(context.python, "-I", "-S", "-c", _LEAD, host, str(port), *pairs),
                 about="leading its log to the line's hops",
                 timeout=10.0,
             ),
         )  # fmt: skip
-        store = Process(
-            name=unit.id,
-            engine=self.name,
-            argv=(self.binary().path, f"--run-root={_HERE}/runroot.yaml"),
-            cwd=str(folder),
-            region=unit.region,
-            zone=unit.zone,
-            roles=(role.id,),
-            files={str(path): text for path, text in files.items()},
-            folders=tuple(str(folder / name) for name in ("", "etc", "cache", "run", "share", "logs")),
-            unprivileged=True,
-            # What it doesn't look at: names in records.config that it doesn't know.
-            check=(self.binary().path, f"--run-root={_HERE}/runroot.yaml", "-C", "verify_config"),
-            # It writes its log only into files that it began itself.
-            after_ready=leads,
-            ready=Probe(kind="tcp", target=f"{host}:{port}"),
-            ready_timeout=30.0,
-            stop_signal="TERM",
-            stop_timeout=3.0,
-        )
-        return (
-            [store, front.process(unit, role, fragment.front, context, unit.id)]
-            if fragment.front
-            else [store]
-        )
+        return [
+            Process(
+                name=unit.id,
+                engine=self.name,
+                argv=(self.binary().path, f"--run-root={_HERE}/runroot.yaml"),
+                cwd=str(folder),
+                region=unit.region,
+                zone=unit.zone,
+                roles=(role.id,),
+                files={str(path): text for path, text in files.items()},
+                folders=tuple(str(folder / name) for name in ("", "etc", "cache", "run", "share", "logs")),
+                unprivileged=True,
+                # What it doesn't look at: names in records.config that it doesn't know.
+                check=(self.binary().path, f"--run-root={_HERE}/runroot.yaml", "-C", "verify_config"),
+                # It writes its log only into files that it began itself.
+                after_ready=leads,
+                ready=Probe(kind="tcp", target=f"{host}:{port}"),
+                ready_timeout=30.0,
+                stop_signal="TERM",
+                stop_timeout=3.0,
+            )
+        ]
 
 
 def _run_root() -> str:

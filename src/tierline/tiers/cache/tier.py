@@ -34,7 +34,7 @@ class HTTPCache(Intent):
     disk: Size = setting("Disk for bodies.", default="256MiB")
     raw: str | None = setting(
         "Engine configuration added as it is (nginx: into the location; Varnish: at the end of vcl_recv; Squid: lines "
-        "of squid.conf; Traffic Server: lines of records.config; Envoy: a JSON list of HTTP filters).",
+        "of squid.conf; Traffic Server: lines of records.config).",
         default=None,
     )
 

@@ -54,7 +54,6 @@ class TrafficServerCache(System):
         cache = Cache(
             label="tierline-cache",
             mode="entry" if entry else "inner",
-            endpoint="http",
             key="Host,X-Forwarded-Proto",
             memory=settings["memory"],
             obey=settings["client_control"],

@@ -113,8 +113,8 @@ class CDN(Intent):
     )
     size: Size = setting("Disk that one place may use for copies.", default="256MiB")
     raw: str | None = setting(
-        "Engine configuration added as it is (nginx: into the server block; Varnish and Traffic Server: into the "
-        "frontend of the HAProxy before them).",
+        "Engine configuration added as it is (nginx: into the server block; Varnish: into the frontend of the HAProxy "
+        "in front of it).",
         default=None,
     )
 

@@ -25,6 +25,7 @@ class EnvoyGateway(System):
     title = "Envoy"
     engine = "envoy"
     measures = True
+    around = True
     levels = frozenset({"runs"})
     h2c = True
     supports = frozenset(FEATURES)

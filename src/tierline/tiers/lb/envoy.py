@@ -24,6 +24,7 @@ class EnvoyLB(System):
     title = "Envoy"
     engine = "envoy"
     measures = True
+    around = True
     levels = frozenset({"runs"})
     supports = frozenset(FEATURES) - {"mail_starttls", "queue_timeout"}
     lacks = {
@@ -50,7 +51,7 @@ class EnvoyLB(System):
             binds=_binds(role, context),
             sections=mails,
             certificates={str(secret): tls.secret(cert.pem)} if secret else {},
-            passes=() if _nearest(settings) else None,
+            passes=_nearest(settings),
         )
 
 

@@ -16,8 +16,8 @@ from tierline.tiers.cdn.tier import SIGNING_KEY
 from tierline.tiers.dns.common.places import REGIONS, table
 
 
-def front(role: Role, context: Context, *, gzip: bool = False) -> Front:
-    """The front of a place (engines/haproxy/front.py). gzip: whether it compresses, for a store that doesn't."""
+def front(role: Role, context: Context) -> Front:
+    """The front of a place (engines/haproxy/front.py)."""
     settings = role.settings
     own = behaviours(settings, context.project) if "assets" in role.upstreams else []
     countries = settings["countries"] or {}
@@ -30,7 +30,6 @@ def front(role: Role, context: Context, *, gzip: bool = False) -> Front:
         blocked="".join(f"{network} {country}\n" for network, country in lines) if countries else "",
         allow=bool(allow),
         compress=settings["compress"],
-        gzip=gzip and settings["compress"],
         signing=context.secret(SIGNING_KEY),
         badge=context.secret("cdn.place") if settings["shield"] is not None else "",
         secured=to_https(role, context),

@@ -1,9 +1,0 @@
-"""cdn.trafficserver."""
-
-from __future__ import annotations
-
-from cdn_suite import CDNSuite
-
-
-class TestTrafficServerCDN(CDNSuite):
-    system = "trafficserver"
