@@ -349,21 +349,3 @@ def test_who_answered_is_added_up_and_lines_are_counted_as_if_it_were_not_there(
     assert reader.carried == {"127.0.0.1:81": (3, 10_350), "plain.a": (1, 3000)}
     counted = {(system, number) for _, system, _, _, _, number in reader.counts()}
     assert counted == {("envoy", 3), ("nginx", 1), ("haproxy", 2)}
-
-
-def test_who_was_passed_by_is_counted_and_has_a_hop_of_its_own(tmp_path: Path) -> None:
-    reader, file = Reader(tmp_path), tmp_path / "lb.jsonl"
-    head = '{"f":"%s","s":%d,"T":"lb","y":"haproxy","z":"a","v":"tls 1.3 h2","k":"%s"'
-    tail = f',"t":"{"ab" * 16}","i":"%016x","p":"-","b":1,"e":%d,"n":"GET /own","a":{{"server.address":"gateway.a"}}}}\n'
-    asked = [("00", 200, "cache nginx"), ("00", 200, "cache nginx"), ("00", 200, "-"), ("00", 503, "cache nginx"),
-             ("01", 200, "cache nginx")]  # fmt: skip
-    with file.open("w") as out:
-        for number, told in enumerate(asked, 1):
-            out.write(head % told + tail % (number, 10 * number))
-    kept = [(each.tier, each.system, each.status, each.verdict) for each in reader.poll()]
-    lb, cache = ("lb", "haproxy"), ("cache", "nginx")
-    assert kept == [
-        (*lb, 503, "tls 1.3 h2"), (*cache, 503, "pass"), (*lb, 200, "tls 1.3 h2"), (*cache, 200, "pass"),
-    ]  # fmt: skip
-    counted = {(tier, system, status): number for tier, system, _, status, _, number in reader.counts()}
-    assert counted == {(*lb, 200): 4, (*lb, 503): 1, (*cache, 200): 3, (*cache, 503): 1}

@@ -88,7 +88,11 @@ def control(plan: Plan) -> bytes:
     if plan.journey.methods != ("GET",):
         return b"no-store"
     found = policies(plan)
-    private = plan.personal or any(cache is not None and cache.per == "user" for cache in found)
+    private = (
+        plan.journey.private
+        or plan.personal
+        or any(cache is not None and cache.per == "user" for cache in found)
+    )
     words = ["private"] if private else []
     known = [cache for cache in found if cache is not None]
     if len(known) < len(found) or not known or not min(cache.max_age for cache in known):

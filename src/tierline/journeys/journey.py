@@ -97,6 +97,7 @@ class Journey:
     methods: how it is asked for; anything but GET is never cached.
     cache: the cache policy of parts that have none of their own.
     most: the largest answer in bytes; a larger one is refused, naming the part.
+    private: answers are each caller's own: `Cache-Control: private`, and requests bypass the HTTP cache.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Journey:
         methods: Iterable[str] = ("GET",),
         cache: Cache | str | float | None = None,
         most: int = 8 * 1024 * 1024,
+        private: bool = False,
         about: str = "",
     ) -> None:
         frame = sys._getframe(1)
@@ -136,6 +138,7 @@ class Journey:
                 )
         self.cache = Cache(cache) if isinstance(cache, (str, int, float)) else cache
         self.most = most
+        self.private = private
         self.about = about
         self.parts: dict[str, Part] = {}
         self.views: list[View] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tierline.plan import bypass
 from tierline.plan.model import Loss
 from tierline.plan.placement import Line
 from tierline.stack import Stack
@@ -28,4 +29,4 @@ def losses(stack: Stack, line: Line) -> tuple[Loss, ...]:
                 found.append(
                     Loss(tier=slot, system=line.lineup[slot], feature=feature, why=f"{asked}: {why}")
                 )
-    return tuple(found)
+    return (*found, *bypass.losses(stack, line))

@@ -94,7 +94,10 @@ def _said(intent: Intent) -> dict[str, Any]:
 
 def _apps(stack: Stack, line: Line) -> Iterable[Role]:
     if stack.journeys:
-        paths = [{"name": journey.name, "path": journey.path} for journey in stack.journeys]
+        paths = [
+            {"name": journey.name, "path": journey.path, "private": journey.private}
+            for journey in stack.journeys
+        ]
         for zone in stack.zones:
             told = {
                 "journeys": paths,

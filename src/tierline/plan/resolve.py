@@ -4,6 +4,7 @@ place      every tier at every place it is needed      placement.py
 connect    each role to the roles that follow it       here
 wire       what services receive in the environment    wiring.py
 fuse       neighbours on one engine share a unit       fusion.py
+bypass     what goes past the HTTP cache               bypass.py
 scale      as many instances as each needs at least    scaling.py
 report     what the lineup's systems can't do          parity.py
 """
@@ -16,6 +17,7 @@ from typing import Any
 import msgspec
 
 from tierline.errors import PlanError
+from tierline.plan.bypass import bypassed
 from tierline.plan.fusion import fuse
 from tierline.plan.model import Plan, Role
 from tierline.plan.parity import losses
@@ -52,6 +54,7 @@ def resolve(stack: Stack, lineup: Mapping[str, str], *, fusion: bool = True) -> 
         losses=losses(stack, line),
         notes=_notes(stack, line, roles),
     )
+    plan = bypassed(stack, plan)
     plan = scaled(plan, {key: each.min for key, each in scales(plan).items()})
     return _described(stack, plan)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from xml.sax.saxutils import escape
 
+from tierline.plan.bypass import Rule, rules
 from tierline.plan.model import TIERS, Plan, Role, Unit
 
 
@@ -27,6 +28,7 @@ def text(plan: Plan, addresses: Mapping[str, str]) -> str:
             place = f"{role.region}{'/' + role.zone if role.zone else ''}"
             lines.append(f"  {role.id:<22} {role.system:<12} {place:<16} {at}{fused}")
             lines += [f"    → {name}: {_targets(role, name)}" for name in role.upstreams]
+            lines += [f"    bypass {_bypassing(rule)}" for rule in rules(role)]
             if role.environment:
                 lines.append(f"    env {' '.join(sorted(role.environment))}")
     lines.append(f"{len(plan.roles)} roles in {len(plan.units)} processes")
@@ -56,6 +58,11 @@ def _targets(role: Role, name: str) -> str:
         f"{upstream.role}{'' if upstream.distance == 0 else ' (backup)' if upstream.distance == 1 else ' (far)'}"
         for upstream in role.upstreams[name]
     )
+
+
+def _bypassing(rule: Rule) -> str:
+    below = " and below" if rule.match == "prefix" and rule.path != "/" else ""
+    return f"{rule.path}{below} → {rule.to} ({rule.why})"
 
 
 _WIDTH, _HEIGHT, _GAP = 190, 44, 22

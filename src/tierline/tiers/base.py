@@ -59,13 +59,6 @@ class System:
     """Whether its role shares a process with a role of its engine beyond another engine's: it starts before what it
     sends requests to, and uses that as soon as it listens."""
 
-    h2c: ClassVar[bool] = False
-    """Whether it takes HTTP/2 without TLS, too, where it takes HTTP/1.1."""
-    tells_past: ClassVar[bool] = False
-    """For a cache: whether it says which URLs it keeps nothing of (plan/past.py)."""
-    heeds_past: ClassVar[bool] = False
-    """For a balancer: whether it then sends requests for them past the cache."""
-
     def listens(self, settings: Mapping[str, Any]) -> Mapping[str, Protocol]:
         """What a role with these settings listens on, by name."""
         return self.endpoints

@@ -15,7 +15,6 @@ engine writes them on every request; meanings follow OpenTelemetry (a hop is a s
     r  the gateway's route    o  the policy that spoke
     h, l  who answered this tier, an address or a role, and in how many microseconds (with a dot seconds, with
        ms milliseconds): only where a command stands behind it, whose requests nobody else counts
-    k  tier and system that it passed by, on that one's own word (plan/past.py)
     u  who asks (a key's consumer, a token's subject, a certificate): comes last and is written as it came, so that
        whatever it holds ends with the line
 """

@@ -64,19 +64,6 @@ def hop(line: bytes) -> Hop | None:
         return None
 
 
-def passed(each: Hop) -> Hop | None:
-    """The hop of whom this one passed by, on that one's own word (plan/past.py): it took no time, but it decided."""
-    tier, _, system = str(each.attributes.get("tierline.passed", "")).partition(" ")
-    if not system:
-        return None
-    own = int.from_bytes(tier.encode()[:8].ljust(8, b"\0"), "big")
-    return Hop(
-        flags=each.flags, status=each.status, trace=each.trace, span=f"{int(each.span or '0', 16) ^ own:016x}",
-        parent=each.span, tier=tier, system=system, zone=each.zone, start_us=each.start_us, verdict="pass",
-        name=each.name, attributes={"tierline.passed": each.tier},
-    )  # fmt: skip
-
-
 def _traefik(raw: dict[str, Any]) -> dict[str, Any]:
     """Traefik's access log has names of its own; the router's is the role's."""
     _, trace, parent, flags = str(raw["request_Traceparent"]).split("-")
@@ -128,7 +115,6 @@ def _hop(raw: dict[str, Any]) -> Hop:
     attributes = dict(raw.get("a") or {})
     attributes["http.route"] = attributes.get("http.route") or raw.get("r")
     attributes["enduser.id"] = attributes.get("enduser.id") or raw.get("u")
-    attributes["tierline.passed"] = raw.get("k")
     attributes["tierline.policy"] = str(raw.get("o") or "").strip("-") or _policy(raw)
     raw["a"] = {key: value for key, value in attributes.items() if value not in ("", "-", None)}
     return msgspec.convert(raw, Hop, strict=False)

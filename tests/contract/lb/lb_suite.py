@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from edge import Line, raw
 
 from acme_server import ACMEServer
-from tierline import ACME, LoadBalancer, Service, Stack
+from tierline import ACME, JWT, Gateway, HTTPCache, LoadBalancer, Service, Stack
 from tierline.engines.target import Target
 from tierline.tiers.base import system
 from tierline.trips.normalise import hop
@@ -58,6 +58,7 @@ LINES: dict[str, dict[str, Any]] = {
     "grpc": {"h2c": True, "zone_aware": False},
     "mail": {"mail": "post", "health_interval": "200ms"},
     "acme": {"redirect_http": True, "hosts": ["edge.localhost"]},
+    "bypass": {"health": "/health", "health_interval": "200ms"},
     "owned": {"certificate": "own.pem", "weights": {"a": 0, "b": 100}, "zone_aware": False},
 }  # fmt: skip
 """The lines of the suite: what each of them asks for."""
@@ -67,6 +68,15 @@ def stack(settings: dict[str, Any]) -> Stack:
     from tierline import Mail, Scale
 
     uses = [Mail(settings["mail"])] if "mail" in settings else []
+    if settings is LINES["bypass"]:
+        return Stack(
+            "edge", lb=LoadBalancer(**settings), cache=HTTPCache(bypass=["/cart"]), zones=["a", "b"],
+            gateway=Gateway(auth=JWT("https://issuer.test", "api", paths=["/me"])),
+            services=[
+                Service("mine", "app:app", expose=["/my"], private=True),
+                Service("web", "app:app", expose=["/", "/my/films"]),
+            ],
+        )  # fmt: skip
     return Stack(
         "edge",
         lb=LoadBalancer(**settings),
@@ -98,7 +108,7 @@ class LoadBalancerContract:
                 self.acme = ACMEServer(Path(tempfile.mkdtemp(prefix="tierline-acme-")), {})
                 issuer = ACME(self.acme.url + "/directory", authority=str(self.acme.web_trust))
                 settings = {**settings, "certificate": issuer}
-            line = Line(stack(settings), "lb", {"lb": self.system})
+            line = Line(stack(settings), "lb", {"lb": self.system, "cache": "varnish"})
             if name == "owned":
                 chain, key = line.context.certificate("owned.test", "localhost", line.address()[0])
                 (line.root / "own.pem").write_text(chain.read_text() + key.read_text())
@@ -352,6 +362,48 @@ class LoadBalancerContract:
             assert failed == []
         else:
             assert len(failed) < 12
+
+    def test_what_no_copy_can_answer_bypasses_the_cache(self) -> None:
+        self.asks("bypass")
+        gateway, cache = {"gateway.a"}, {"cache.a"}
+        for path in ("/cart", "/cart/1?x=/films", "/me", "/me/orders", "/my", "/my/x"):
+            assert set(self.roles("bypass", 3, path)) == gateway, path
+        for path in ("/", "/carts", "/x/cart", "/x?/cart", "/meter", "/my/films", "/my/films/1", "/mystery"):
+            assert set(self.roles("bypass", 3, path)) == cache, path
+
+    def test_a_service_is_told_the_same_whichever_way_a_request_came(self) -> None:
+        self.asks("bypass")
+        line = self.line("bypass")
+        given = {
+            "x-original-url": "/admin", "x-http-method-override": "DELETE", "x-tierline-claims": "e30",
+            "traceparent": f"00-{TRACE}-00f067aa0ba902b7-01",
+        }  # fmt: skip
+        with self.client("bypass") as client:
+            for path in ("/cart", "/films"):
+                answer = client.get(path, headers=given)
+                assert answer.status_code in (200, 400) and "surrogate-key" not in answer.headers
+        for seen in line.upstreams.seen:
+            told = {name.lower() for name, _ in seen.headers}
+            assert not told & {"x-original-url", "x-http-method-override", "x-tierline-claims"}
+            assert seen.header("x-forwarded-for") and seen.header("x-forwarded-proto") == "https"
+
+    def test_another_zones_gateway_takes_over_what_bypasses_the_cache(self) -> None:
+        self.asks("bypass")
+        line = self.line("bypass")
+        self.settle_on("/cart", {"gateway.a"})
+        line.upstreams.kill("gateway.a")
+        try:
+            self.settle_on("/cart", {"gateway.b"})
+            assert set(self.roles("bypass", 3, "/films")) == {"cache.a"}
+        finally:
+            line.upstreams.heal("gateway.a")
+        self.settle_on("/cart", {"gateway.a"})
+
+    def settle_on(self, path: str, wanted: set[str]) -> None:
+        until = time.monotonic() + 8
+        while set(self.roles("bypass", 4, path)) != wanted:
+            assert time.monotonic() < until
+            time.sleep(0.1)
 
     def test_who_fails_a_health_check_is_left_out(self) -> None:
         self.asks("active_health")

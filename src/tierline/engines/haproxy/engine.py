@@ -138,11 +138,10 @@ frontend metrics
 {"".join(fragment.sections for fragment in fragments)}"""
 
 
-def trace(role: Role, system: str = "haproxy", measured: bool = False, more: str = "") -> str:
+def trace(role: Role, system: str = "haproxy", measured: bool = False) -> str:
     """Frontend rules that give the request a span of this hop and a log line (trips/hop.py).
 
     system: whose hop it is, where HAProxy is only the front of another. measured: tell who answered in what time.
-    more: what else is counted, with a comma before it.
 
     A request that comes without a valid traceparent begins a trace here; one in a hundred is kept in detail.
     """
@@ -176,7 +175,7 @@ def trace(role: Role, system: str = "haproxy", measured: bool = False, more: str
     http-request del-header _ -m sub
     # What is no request meets no rule: its variables are "-", and it is counted all the same.
     log-format '{{"f":"%[var(txn.flags)]","s":%ST,"T":"{role.tier}","y":"{system}","z":"{place}",\
-"v":"%[var(txn.verdict)]"{more}{named},"t":"%[var(txn.trace)]","i":"%[var(txn.span)]","p":"%[var(txn.parent)]",\
+"v":"%[var(txn.verdict)]"{named},"t":"%[var(txn.trace)]","i":"%[var(txn.span)]","p":"%[var(txn.parent)]",\
 "b":"%[var(txn.began)]","e":%[date(0,us)],"n":"%HM %[var(txn.path)]","a":{{"server.address":"%s",\
 "tls.protocol.version":"%sslv","network.protocol.version":"%HV","haproxy.termination_state":"%ts",\
 "http.response.body.size":%B}}{answered}{caller}}}'

@@ -8,6 +8,8 @@ from typing import Any
 
 from tierline.engines.certificates import CHALLENGE, shown
 from tierline.engines.context import Context
+from tierline.engines.unkeyed import UNKEYED
+from tierline.plan.bypass import rules
 from tierline.plan.model import Role, Upstream
 
 
@@ -45,6 +47,17 @@ def challenge(thumbprint: str) -> str:
     acl challenged path -m reg ^{CHALLENGE}{token}$
     http-request return status 200 content-type text/plain lf-string "%[path,field(-1,/)].{thumbprint}" if challenged
 """
+
+
+def strip(role: Role, context: Context) -> str:
+    """Of a balancer that sends requests past the cache: what would end at the cache ends here, whichever way."""
+    if not rules(role):
+        return ""
+    names = "|".join(name.lower() for name in UNKEYED)
+    found = f"    http-request del-header ^({names})$ -m reg\n"
+    if not any(other.tier == "cdn" for other in context.plan.roles.values()):
+        found += "    http-after-response del-header surrogate-key\n"
+    return found
 
 
 def hosts(names: Sequence[str]) -> str:

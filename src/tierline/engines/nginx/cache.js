@@ -323,10 +323,7 @@ function passed(r) {
         // Again not to be stored: for a while nobody looks, unless something of it must be taken out each time. Who is
         // refused (401, 403, 429) says nothing of what others get.
         else if (r.variables.tl_skips == '1' && r.status < 400 && !named(r).length
-            && ngx.shared.passing.incr(url(r), 1) > 3) {
-            r.variables.tl_plain = '1';
-            if (r.variables.tl_past) out['X-Tierline-Past'] = r.variables.tl_past;
-        }
+            && ngx.shared.passing.incr(url(r), 1) > 3) r.variables.tl_plain = '1';
     }
     if (r.variables.tl_entry == '1') delete out['Surrogate-Key'];
 }

@@ -25,7 +25,6 @@ import msgspec
 from tierline.engines.nginx.config import pass_on
 from tierline.engines.sockets import short
 from tierline.errors import RunError
-from tierline.plan.past import HEADER, SECONDS
 
 STATUS = (
     "default fwd=bypass; MISS fwd=uri-miss; BYPASS fwd=request; EXPIRED fwd=stale; STALE hit; UPDATING hit; "
@@ -55,8 +54,6 @@ class Store(msgspec.Struct, kw_only=True):
     """Whether a request's own Cache-Control counts."""
     stale_while_revalidate: float = 0
     stale_if_error: float = 0
-    past: bool = False
-    """Whether a balancer in front waits to hear what needn't come here (plan/past.py)."""
     skips: bool = False
     """Whether it has `@NAME_plain`; `entry` is no variable then."""
 
@@ -73,7 +70,7 @@ def http(memory: int) -> str:
     js_shared_dict_zone zone=standby:1m type=number timeout=1d evict;
     js_shared_dict_zone zone=tagged:{2 * size}m type=number;
     # cache.js can write it and `map` can read it, which costs a tenth of asking cache.js.
-    keyval_zone zone=plain:1m ttl={SECONDS}s;
+    keyval_zone zone=plain:1m ttl=2s;
     keyval $tl_url$tl_credentials $tl_plain zone=plain;
     map $http_upgrade $tl_upgrades {{ default ""; "~*^websocket$" 1; }}
     map $http_authorization $tl_credentials {{ "" ""; default " a"; }}
@@ -119,7 +116,6 @@ def variables(store: Store) -> str:
         set $tl_entry {store.entry};
         set $tl_obey {int(store.obey)};
         set $tl_skips {int(store.skips)};
-        set $tl_past {SECONDS if store.past else '""'};
         set $tl_url "$host$request_uri";
         set $tl_ttl $http_x_tierline_ttl;
         set $tl_stale_while_revalidate {store.stale_while_revalidate:g};
@@ -192,7 +188,6 @@ def direct(store: Store, more: str = "") -> str:
             proxy_buffering off;
             proxy_pass_header Date;
             proxy_ignore_headers {_FOREIGN};
-            proxy_hide_header {HEADER};
             proxy_hide_header X-Tierline-Born;
             proxy_hide_header X-Tierline-Control;
             {"proxy_hide_header Surrogate-Key;" if store.entry == "1" else ""}
@@ -208,7 +203,6 @@ def direct(store: Store, more: str = "") -> str:
             proxy_buffering off;
             proxy_pass_header Date;
             proxy_ignore_headers {_FOREIGN};
-            proxy_hide_header {HEADER};
             js_header_filter cache.passed;
 {more}\
             proxy_pass {store.target};
@@ -242,7 +236,6 @@ def fetching(store: Store, more: str = "") -> str:
             proxy_buffering off;
             proxy_pass_header Date;
             proxy_ignore_headers {_FOREIGN};
-            proxy_hide_header {HEADER};
             proxy_hide_header X-Tierline-Born;
             proxy_hide_header X-Tierline-Control;
             js_header_filter cache.judge;

@@ -12,7 +12,7 @@ import msgspec
 
 from tierline.engines.telemetry.events import MARK, Row, row
 from tierline.trips.hop import Hop
-from tierline.trips.normalise import hop, passed
+from tierline.trips.normalise import hop
 
 _MOST = 32 << 20
 """A hop file is cut back to nothing once it was read this far: engines append, so they go on at its start."""
@@ -90,7 +90,7 @@ class Reader:
             if each is None:
                 continue
             if each.flags == "01" or each.status >= 500:
-                found += [one for one in (each, passed(each)) if one is not None]
+                found.append(each)
             if not _within(each):
                 self._counts[_counted(each)] += 1
         return at + whole
@@ -124,9 +124,7 @@ class Reader:
                 )  # a line that stands for several requests says how many
                 number *= int(many[1]) if many else 1
                 self._called(each, number)
-                for one in (each, passed(each)):
-                    if one is not None:
-                        merged[self._kind(one)] += number
+                merged[self._kind(each)] += number
         return [(*key, number) for key, number in sorted(merged.items())]
 
     def _kind(self, each: Hop) -> tuple[str, str, str, int, str]:
@@ -180,6 +178,4 @@ def _within(each: Hop) -> bool:
 def _counted(each: Hop) -> bytes:
     told = {"f": "00", "s": each.status, "T": each.tier, "y": each.system, "z": each.zone, "v": each.verdict}
     called = {name: each.attributes[name] for name in ("http.route", "enduser.id") if name in each.attributes}
-    if "tierline.passed" in each.attributes:
-        told["k"] = each.attributes["tierline.passed"]
     return msgspec.json.encode({**told, "a": called} if called and each.tier == "gateway" else told)

@@ -6,7 +6,6 @@ from tierline.engines.context import Context
 from tierline.engines.nginx import caching
 from tierline.engines.nginx.config import Fragment, hop_format, hop_log, ident, upstream
 from tierline.plan.model import Role
-from tierline.plan.past import told
 from tierline.tiers.base import System
 from tierline.tiers.cache.tier import Purge
 
@@ -32,7 +31,6 @@ class NginxCache(System):
         "ask-max-stale": "nginx serves stale what its origin allows, not what a client asks for",
     }
     endpoints = {"http": "http"}
-    tells_past = True
 
     def contribute(self, role: Role, context: Context) -> Fragment:
         settings = role.settings
@@ -51,7 +49,6 @@ class NginxCache(System):
             entry=str(int(all(other.tier != "cdn" for other in context.plan.roles.values()))),
             headers=f"            proxy_set_header X-Forwarded-For {forwarded};\n",
             obey=settings["client_control"],
-            past=told(context.plan, role),
             skips=True,
             stale_while_revalidate=settings["stale_while_revalidate"],
             stale_if_error=settings["stale_if_error"],

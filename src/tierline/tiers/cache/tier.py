@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from tierline.intent import Duration, Intent, Size, setting
@@ -18,6 +20,11 @@ class Purge(msgspec.Struct, frozen=True):
     """What came with one of these in `Surrogate-Key`."""
 
 
+def _path(value: str) -> str | None:
+    plain = re.fullmatch(r"(/[A-Za-z0-9._~-]+)+/?|/", value) and not {".", ".."} & set(value.split("/"))
+    return None if plain else "plain path prefixes that begin with /, such as /cart"
+
+
 class HTTPCache(Intent):
     """A caching reverse proxy that obeys the origin's headers."""
 
@@ -29,6 +36,12 @@ class HTTPCache(Intent):
         "Obey a request's own Cache-Control (no-cache, max-age=0, no-store). A browser's reload then asks the "
         "origin, and so can anybody else.",
         default=False,
+    )
+    bypass: tuple[str, ...] = setting(
+        "Path prefixes, by whole segments, that the load balancer sends straight to the gateway, beside those that need "
+        "a token, a key or a login and what is private.",
+        default=(),
+        allowed=_path,
     )
     memory: Size = setting("Memory for keys and metadata.", default="16MiB")
     disk: Size = setting("Disk for bodies.", default="256MiB")

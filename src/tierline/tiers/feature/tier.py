@@ -85,6 +85,9 @@ class Service(Intent):
         below=600,
     )
     env: dict[str, str] = setting("More environment variables.", factory=dict)
+    private: bool = setting(
+        "Its answers are each caller's own: requests for it bypass the HTTP cache.", default=False
+    )
     fuse: bool = setting("May share a Python process with its neighbours.", default=True)
     interface: str = setting(
         "`asgi` or `wsgi`.",

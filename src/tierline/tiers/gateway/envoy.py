@@ -27,7 +27,6 @@ class EnvoyGateway(System):
     measures = True
     around = True
     levels = frozenset({"runs"})
-    h2c = True
     supports = frozenset(FEATURES)
     endpoints = {"http": "http", "mtls": "https"}
     counter = "feature.limits"

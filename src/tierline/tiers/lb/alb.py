@@ -40,6 +40,7 @@ class ALB(System):
         "queueing": "it doesn't bound requests per instance",
         "queue_timeout": "it doesn't queue",
         "grpc": "its target groups are made for HTTP/1.1 here",
+        "bypass": "its targets are the next tier's: each request goes through the cache, which keeps nothing of these",
         "trace_context": "it passes traceparent on, but no trace begins at it and its hop is in no trip",
     }
     endpoints = {"http": "http", "https": "https"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tierline.engines.certificates import shown
@@ -11,8 +11,10 @@ from tierline.engines.envoy import extras, raw, tls
 from tierline.engines.envoy.clusters import cluster, targets, thresholds
 from tierline.engines.envoy.listeners import Bind, Fragment
 from tierline.engines.envoy.mail import mail
-from tierline.engines.envoy.routing import retry
-from tierline.plan.model import Role
+from tierline.engines.envoy.routing import matching, retry
+from tierline.engines.unkeyed import UNKEYED
+from tierline.plan.bypass import rules
+from tierline.plan.model import Role, Upstream
 from tierline.tiers.base import Protocol, System
 from tierline.tiers.lb.tier import FEATURES, MAIL, NO_STARTTLS
 
@@ -46,11 +48,13 @@ class EnvoyLB(System):
             role=role,
             filters=[*extras.challenge(cert.thumbprint), *_filters(settings, role)],
             virtual_hosts=_hosts(role, context, name),
-            clusters=[_cluster(name, role, context), *inboxes],
+            clusters=[_cluster(name, role.upstreams[name], role, context), *_bypass(role, context), *inboxes],
             manager=_manager(settings),
             binds=_binds(role, context),
             sections=mails,
             certificates={str(secret): tls.secret(cert.pem)} if secret else {},
+            # What would end at the cache ends here, whichever way a request goes.
+            stripped=tuple(each.lower() for each in UNKEYED) if rules(role) else (),
             passes=_nearest(settings),
         )
 
@@ -107,7 +111,6 @@ def _manager(settings: dict[str, Any]) -> dict[str, Any]:
 def _hosts(role: Role, context: Context, name: str) -> list[dict[str, Any]]:
     settings = role.settings
     route: dict[str, Any] = {
-        "cluster": name,
         # What stands behind has the deadlines; here only silence ends a request.
         "timeout": "0s",
         "idle_timeout": "60s",
@@ -118,10 +121,11 @@ def _hosts(role: Role, context: Context, name: str) -> list[dict[str, Any]]:
     routes = [
         {
             "name": "next",
-            "match": {"prefix": "/", "headers": [safe]},
-            "route": {**route, "retry_policy": retry(2, True)},
-        },
-        {"name": "next", "match": {"prefix": "/"}, "route": {**route, "retry_policy": retry(2, False)}},
+            "match": {**match, "headers": [safe]} if is_safe else match,
+            "route": {**route, "cluster": cluster, "retry_policy": retry(2, is_safe)},
+        }
+        for cluster, match in _ways(role, name)
+        for is_safe in (True, False)
     ]
     said = []
     if settings["hsts"] is not None:
@@ -135,6 +139,8 @@ def _hosts(role: Role, context: Context, name: str) -> list[dict[str, Any]]:
         "routes": routes,
         "response_headers_to_add": said,
     }
+    if rules(role) and not any(other.tier == "cdn" for other in context.plan.roles.values()):
+        host["response_headers_to_remove"] = ["surrogate-key"]
     if settings["redirect_http"]:
         host["routes"] = [_secure(context.address(role.id, "https")[1]), *routes]
     if not settings["hosts"]:
@@ -169,8 +175,21 @@ def _put(name: str, value: str) -> dict[str, Any]:
     return {"header": {"key": name, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
 
 
-def _cluster(name: str, role: Role, context: Context) -> dict[str, Any]:
-    settings, upstreams = role.settings, role.upstreams[name]
+def _bypass(role: Role, context: Context) -> list[dict[str, Any]]:
+    return [_cluster("bypass", role.upstreams["gateway"], role, context)] if rules(role) else []
+
+
+def _ways(role: Role, name: str) -> list[tuple[str, dict[str, Any]]]:
+    """Cluster and path of each route, the first that fits first (plan/bypass.py)."""
+    found = [
+        ("bypass" if rule.to == "gateway" else name, matching(rule.path, rule.match, rule.pattern))
+        for rule in rules(role)
+    ]
+    return [*found, (name, {"prefix": "/"})]
+
+
+def _cluster(name: str, upstreams: Sequence[Upstream], role: Role, context: Context) -> dict[str, Any]:
+    settings = role.settings
     more: dict[str, Any] = {"lb_policy": _POLICY[settings["balance"]]}
     if settings["balance"] != "least_request":
         more["least_request_lb_config"] = None

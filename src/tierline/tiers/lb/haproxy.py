@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from tierline.engines.context import Context
-from tierline.engines.haproxy import past
 from tierline.engines.haproxy.engine import Fragment, trace
-from tierline.engines.haproxy.parts import bundle, challenge, hosts, mails, servers
+from tierline.engines.haproxy.parts import bundle, challenge, hosts, mails, servers, strip
+from tierline.plan.bypass import Rule, rules
 from tierline.plan.model import Role
-from tierline.plan.past import passed
 from tierline.plan.scaling import measuring
 from tierline.tiers.base import Protocol, System
 from tierline.tiers.lb.tier import FEATURES, MAIL, NO_STARTTLS
@@ -39,7 +38,6 @@ class HAProxyLB(System):
         "mail_starttls": NO_STARTTLS,
     }
     endpoints = {"http": "http", "https": "https"}
-    heeds_past = True
 
     def listens(self, settings: Mapping[str, Any]) -> Mapping[str, Protocol]:
         return {**self.endpoints, **MAIL} if settings["mail"] else self.endpoints
@@ -53,7 +51,6 @@ class HAProxyLB(System):
         entry = role.id in context.plan.entry
         # Behind a CDN the client's address is what the CDN says; at the entry, what the socket says.
         forwarded = "http-request set-header X-Forwarded-For %[src]" if entry else "option forwardfor if-none"
-        cache = passed(context.plan, role)
         scheme = "" if entry else " !{ req.hdr(X-Forwarded-Proto) -m found }"
         frontend = f"""\
 frontend {name}
@@ -65,7 +62,7 @@ frontend {name}
     {forwarded}
     http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}{scheme}
     http-request set-header X-Forwarded-Proto http if !{{ ssl_fc }}{scheme}
-{trace(role, measured=measuring(role, context.plan), more=past.HOP if cache else "")}{challenge(thumbprint)}\
+{trace(role, measured=measuring(role, context.plan))}{strip(role, context)}{challenge(thumbprint)}\
     http-request set-var-fmt(txn.verdict) "tls %[ssl_fc_protocol,regsub(TLSv,,)] %[ssl_fc_alpn]" if {{ ssl_fc }}
 """
         if settings["hosts"]:
@@ -94,13 +91,20 @@ frontend {name}
         (targets,) = list(role.upstreams.values())[:1]
         onward = f"    default_backend {name}-next\n\nbackend {name}-next\n"
         chosen, backend = backend, backend + servers(targets, context, settings)
-        if cache:
-            (beyond,) = list(cache.upstreams.values())[:1]
-            onward = past.rules(name, cache) + onward + past.learning(name)
-            backend += past.backend(name, chosen, beyond, context, settings)
+        if bypass := rules(role):
+            onward = "".join(_way(name, rule) for rule in bypass) + onward
+            backend += (
+                f"\nbackend {name}-bypass\n{chosen}{servers(role.upstreams['gateway'], context, settings)}"
+            )
         mail = mails(role, context, crt) if settings["mail"] else ""
         return Fragment(
             sections=f"{frontend}{onward}{backend}\n{mail}",
             files=files,
             certificates=tuple(files),
         )
+
+
+def _way(name: str, rule: Rule) -> str:
+    """The first rule that fits chooses the backend (plan/bypass.py)."""
+    to = "bypass" if rule.to == "gateway" else "next"
+    return f"    use_backend {name}-{to} if {{ path -m reg '^{rule.pattern}$' }}\n"

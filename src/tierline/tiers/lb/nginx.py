@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tierline.engines.certificates import CHALLENGE, shown
 from tierline.engines.context import Context
 from tierline.engines.nginx.config import ANSWERED, TLS, Fragment, hop_format, hop_log, ident
-from tierline.plan.model import Role
+from tierline.engines.unkeyed import UNKEYED
+from tierline.plan.bypass import rules
+from tierline.plan.model import Role, Upstream
 from tierline.plan.scaling import measuring
 from tierline.tiers.base import Protocol, System
 from tierline.tiers.lb.tier import FEATURES, MAIL, STARTTLS
@@ -83,7 +85,7 @@ class NginxLB(System):
         location / {{
 {hsts}\
 {_pass_on(role, context, name)}\
-            {"grpc_pass grpc" if settings["h2c"] else "proxy_pass http"}://{name}_next;
+            {"grpc_pass grpc" if settings["h2c"] else "proxy_pass http"}://{_next(role, name)};
         }}
 {settings["raw"] or ""}
     }}
@@ -153,13 +155,31 @@ def _http(role: Role, context: Context, name: str) -> str:
     map $http_upgrade ${name}_connection {{ "" te; default upgrade; }}
     map $http_upgrade ${name}_te {{ "" trailers; default ""; }}
 """
-        + _upstream(role, context, name)
+        + _upstream(role, context, f"{name}_next", next(iter(role.upstreams.values())))
+        + _bypass(role, context, name)
     )
 
 
-def _upstream(role: Role, context: Context, name: str) -> str:
+def _next(role: Role, name: str) -> str:
+    return f"${name}_way" if rules(role) else f"{name}_next"
+
+
+def _bypass(role: Role, context: Context, name: str) -> str:
+    """Which upstream a path goes to: the first rule that fits decides (plan/bypass.py)."""
+    found = rules(role)
+    if not found:
+        return ""
+    ways = "".join(
+        f'        "~^{rule.pattern}$" {name}_{"bypass" if rule.to == "gateway" else "next"};\n'
+        for rule in found
+    )
+    return f"    map $uri ${name}_way {{\n{ways}        default {name}_next;\n    }}\n" + _upstream(
+        role, context, f"{name}_bypass", role.upstreams["gateway"]
+    )
+
+
+def _upstream(role: Role, context: Context, name: str, targets: Sequence[Upstream]) -> str:
     settings = role.settings
-    (targets,) = list(role.upstreams.values())[:1]
     how = {
         "round_robin": "",
         "least_request": "        least_conn;\n",
@@ -178,9 +198,7 @@ def _upstream(role: Role, context: Context, name: str) -> str:
         lines += f"        server {host}:{port}{share} max_fails=1 fail_timeout=1s{most}{backup};\n"
     if settings["sticky"]:
         lines += f"        sticky cookie {settings['sticky']} path=/ httponly samesite=lax;\n"
-    return (
-        f"    upstream {name}_next {{\n        zone {name}_next 128k;\n{lines}        keepalive 64;\n    }}\n"
-    )
+    return f"    upstream {name} {{\n        zone {name} 128k;\n{lines}        keepalive 64;\n    }}\n"
 
 
 def _pass_on(role: Role, context: Context, name: str) -> str:
@@ -196,7 +214,12 @@ def _pass_on(role: Role, context: Context, name: str) -> str:
             proxy_request_buffering off;
             proxy_buffering off;
 """
+    # What would end at the cache ends here, whichever way a request goes.
+    ending = "".join(f'            proxy_set_header {each} "";\n' for each in UNKEYED) if rules(role) else ""
+    if ending and not any(other.tier == "cdn" for other in context.plan.roles.values()):
+        ending += "            proxy_hide_header Surrogate-Key;\n"
     told = f"""\
+{ending}\
             proxy_set_header TE ${name}_te;
             proxy_set_header Host $http_host;
             proxy_set_header X-Forwarded-For {forwarded};

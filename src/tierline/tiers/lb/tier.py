@@ -25,6 +25,7 @@ FEATURES: Mapping[str, str] = {
     "active_health": "instances asked in intervals",
     "passive_health": "an instance that fails a request is left out",
     "zone_aware": "the own zone first, the others when it is down",
+    "bypass": "what no copy can answer goes straight to the gateway, past the HTTP cache",
     "seamless": "no safe request fails when an instance or a zone dies",
     "slow_start": "an instance that comes back gets its share little by little",
     "draining": "an instance is left without a failed request",

@@ -8,6 +8,8 @@ from typing import Any
 from tierline.engines.certificates import CHALLENGE, shown
 from tierline.engines.context import Context
 from tierline.engines.traefik.engine import Fragment
+from tierline.engines.unkeyed import UNKEYED
+from tierline.plan.bypass import rules
 from tierline.plan.model import Role, Upstream
 from tierline.tiers.base import Protocol, System
 from tierline.tiers.lb.tier import FEATURES, MAIL, NO_STARTTLS
@@ -126,6 +128,11 @@ def _http(role: Role, context: Context) -> dict[str, Any]:
     # Only the line itself says such things.
     gone = {f"x-tierline-{word}": "" for word in ("claims", "subject", "consumer")}
     headers: dict[str, Any] = {"customRequestHeaders": gone}
+    if rules(role):
+        # What would end at the cache ends here, whichever way a request goes.
+        gone |= dict.fromkeys(UNKEYED, "")
+        if not any(other.tier == "cdn" for other in context.plan.roles.values()):
+            headers["customResponseHeaders"] = {"Surrogate-Key": ""}
     if settings["hsts"] is not None:
         headers["stsSeconds"] = int(settings["hsts"])
     middlewares: dict[str, Any] = {
@@ -149,7 +156,16 @@ def _http(role: Role, context: Context) -> dict[str, Any]:
         role.id: {**router, "entryPoints": [f"{role.id}-https"], "middlewares": chain, "tls": {}},
         f"{role.id}.plain": {**router, "entryPoints": [f"{role.id}-http"], "middlewares": plain},
     }
-    services = _services(role, targets, context)
+    services = _services(role, "", targets, context)
+    if rules(role):
+        services |= _services(role, "bypass-", role.upstreams["gateway"], context)
+    for number, each in enumerate(rules(role)):
+        to = f"{role.id}-bypass-next" if each.to == "gateway" else f"{role.id}-next"
+        path = f"({rule}) && PathRegexp(`^{each.pattern}$`)"
+        # The first rule that fits decides (plan/bypass.py).
+        way = {"rule": path, "service": to, "priority": 90_000 - number}
+        for id in (role.id, f"{role.id}.plain"):
+            routers[f"{id}.bypass-{number}"] = {**routers[id], **way}
     if isinstance(settings["certificate"], dict):
         host, port = context.address(role.id, "challenge")
         services[f"{role.id}-challenge"] = {"loadBalancer": {"servers": [{"url": f"http://{host}:{port}"}]}}
@@ -179,20 +195,24 @@ def _host(name: str) -> str:
     return f"HostRegexp(`^[a-z0-9-]+(\\.[a-z0-9-]+)*\\.{below}$`)"
 
 
-def _services(role: Role, targets: Sequence[Upstream], context: Context) -> dict[str, Any]:
+def _services(role: Role, way: str, targets: Sequence[Upstream], context: Context) -> dict[str, Any]:
     """One service, or the own zone's with the others to take over, which needs a health check."""
     settings = role.settings
     nearest = min(target.distance for target in targets)
     near = [target for target in targets if target.distance == nearest]
     far = [target for target in targets if target.distance > nearest]
     if not (settings["zone_aware"] and settings["health"] and far):
-        return {f"{role.id}-next": _service(role, targets, context)}
+        return {f"{role.id}-{way}next": _service(role, targets, context)}
     return {
-        f"{role.id}-next": {
-            "failover": {"service": f"{role.id}-near", "fallback": f"{role.id}-far", "healthCheck": {}}
+        f"{role.id}-{way}next": {
+            "failover": {
+                "service": f"{role.id}-{way}near",
+                "fallback": f"{role.id}-{way}far",
+                "healthCheck": {},
+            }
         },
-        f"{role.id}-near": _service(role, near, context),
-        f"{role.id}-far": _service(role, far, context),
+        f"{role.id}-{way}near": _service(role, near, context),
+        f"{role.id}-{way}far": _service(role, far, context),
     }
 
 
