@@ -53,6 +53,32 @@ def test_a_folder_without_a_stack_file_is_told_with_the_path_and_what_to_do(tmp_
     assert str(caught.value).startswith(f"no stack file at {tmp_path}/stack.py: name one, or make stack.py")
 
 
+@pytest.mark.parametrize(
+    ("name", "bytes_", "said"),
+    [
+        (
+            "compose.yml",
+            b"services: {}\n",
+            "is no stack file: a stack is written in Python, in a file that ends in .py",
+        ),
+        ("stack", b"", "is no stack file: a stack is written in Python"),
+        ("picture.py", b"\x89PNG\0\xff\xfe", "picture.py: SyntaxError: "),
+        ("latin.py", b"x = '\xff'\n", "latin.py:1: SyntaxError: "),
+        ("empty.py", b"", "the stack file has no Stack"),
+        ("n" * 300 + ".py", None, "no stack file at "),
+    ],
+    ids=lambda value: value[:12] if isinstance(value, str) else "",
+)
+def test_whatever_is_named_in_place_of_a_stack_file_is_told_in_a_sentence(
+    name: str, bytes_: bytes | None, said: str, tmp_path: Path
+) -> None:
+    if bytes_ is not None:
+        (tmp_path / name).write_bytes(bytes_)
+    with pytest.raises(StackError) as caught:
+        load(tmp_path / name)
+    assert said in str(caught.value).splitlines()[0]
+
+
 def test_a_stack_is_found_by_folder_by_file_and_in_the_current_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

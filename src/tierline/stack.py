@@ -225,15 +225,25 @@ class Stack(Intent):
 def find(target: str | os.PathLike[str] | None) -> Path:
     """The stack file that a command means: a file, a folder with `stack.py`, or the current folder.
 
-    Raises StackError when there is none.
+    Raises StackError when there is none, or when what is named is no Python file that can be read.
     """
     path = Path(target) if target is not None else Path.cwd()
-    if path.is_dir():
-        path = path / "stack.py"
-    if not path.is_file():
-        hint = "name one, or make stack.py; examples/cinema/stack.py is a whole one"
-        raise StackError(f"no stack file at {path}: {hint}")
-    return path.resolve()
+    try:
+        if path.is_dir():
+            path = path / "stack.py"
+        if not path.is_file():
+            hint = "name one, or make stack.py; examples/cinema/stack.py is a whole one"
+            raise StackError(f"no stack file at {path}: {hint}")
+        path = path.resolve()
+        if path.suffix != ".py":
+            raise StackError(
+                f"{path} is no stack file: a stack is written in Python, in a file that ends in .py "
+                "(examples/cinema/stack.py is a whole one)"
+            )
+        path.open("rb").close()
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        raise StackError(f"no stack file at {path}: {error.strerror}") from None
+    return path
 
 
 def load(target: str | os.PathLike[str] | None) -> tuple[Stack, Path]:
@@ -253,7 +263,7 @@ def load(target: str | os.PathLike[str] | None) -> tuple[Stack, Path]:
         raise
     except SyntaxError as error:
         quoted = "".join(traceback.format_exception_only(error)).rstrip().splitlines()
-        where = f"{error.filename}:{error.lineno}: " if error.filename else ""
+        where = f"{error.filename}:{error.lineno}: " if error.filename else f"{path}: "
         raise StackError("\n".join([f"{where}{quoted[-1]}", *quoted[1:-1]])) from None
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):

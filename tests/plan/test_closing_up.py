@@ -140,7 +140,9 @@ def test_replicas_stand_in_other_zones_than_their_primary() -> None:
 
 
 def test_a_tier_with_nothing_behind_it_is_refused_and_one_service_needs_no_expose() -> None:
-    with pytest.raises(PlanError, match=r"Stack\('alone'\): nothing is behind lb: add a service"):
+    with pytest.raises(
+        PlanError, match=r"Stack\('alone'\): nothing is behind lb that answers requests: add a service"
+    ):
         resolve(Stack("alone", lb=LoadBalancer()), choose("embedded"))
     plan = resolve(
         Stack("one", lb=LoadBalancer(), services=[Service("who", "who:app")], zones=["a"]), choose("embedded")
