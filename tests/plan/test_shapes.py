@@ -10,7 +10,19 @@ from typing import Any
 import pytest
 
 from tierline import (
-    CDN, DNS, Bucket, Function, Gateway, HTTPCache, Journey, LoadBalancer, Mail, Queue, Relational, Service, Stack,
+    CDN,
+    DNS,
+    Bucket,
+    Function,
+    Gateway,
+    HTTPCache,
+    Journey,
+    LoadBalancer,
+    Mail,
+    Queue,
+    Relational,
+    Service,
+    Stack,
 )  # fmt: skip
 from tierline.errors import PlanError
 from tierline.lineups import LINEUPS, choose

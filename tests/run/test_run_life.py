@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
@@ -125,6 +126,48 @@ def test_a_given_port_that_is_taken_is_named_with_its_owner(bench: Make) -> None
     assert f"--port http={port}: 127.0.0.1:{port} is taken by " in done.stderr
     assert f"(pid {os.getpid()})" in done.stderr
     assert one.left() == []
+
+
+def test_a_given_port_that_needs_privileges_is_refused_at_once_and_not_remembered(bench: Make) -> None:
+    one = bench(
+        """
+        from tierline import DNS, LoadBalancer, Service, Stack
+        stack = Stack("one", lb=LoadBalancer(), dns=DNS("one.test"), zones=["a"],
+                      services=[Service("hello", "hello:app", expose=["/"])])
+        """,
+        hello=HELLO,
+    )
+    first = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    assert first > 1023, "this machine lets everybody have every port"
+    done = one.run("up", "--detach", "--port", "https=1023")
+    assert done.returncode == 2
+    assert "--port https=1023: ports below 1024 need privileges, and " in done.stderr
+    assert one.left() == []
+    for words, said in (
+        (("http=99999",), "write https=PORT"),
+        (("http=²",), "write https=PORT"),
+        (("https=9443", "https=9444"), "https is given already"),
+        (("https=9443", "dns=9443"), "https has this port already"),
+    ):
+        done = one.run("up", "--detach", *(f"--port={word}" for word in words))
+        assert done.returncode == 2
+        assert said in done.stderr
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    udp.bind(("127.0.0.1", 0))
+    with udp:
+        taken = udp.getsockname()[1]
+        done = one.run("up", "--detach", "--port", f"dns={taken}")
+    assert f"127.0.0.1:{taken} is taken by " in done.stderr
+    port, before = free_port(), one.state / "ports.json"
+    kept = json.loads(before.read_text())
+    one.up("--port", f"https={port}")
+    assert str(port) not in before.read_text()
+    assert json.loads(before.read_text()).keys() >= kept.keys()
+
+
+def test_a_port_that_the_line_has_no_use_for_is_told(bench: Make) -> None:
+    done = bench(ONE, hello=HELLO).run("up", "--detach", "--port", "dns=9053")
+    assert "--port dns=9053: this stack has no public port for dns; it has: http" in done.stderr
 
 
 def test_a_port_that_was_not_given_is_chosen_free(bench: Make) -> None:

@@ -57,11 +57,16 @@ def running(stack: Path | None) -> State:
 
 
 def ports_of(given: tuple[str, ...]) -> dict[str, int]:
-    """`--port https=9443` → {"https": 9443}."""
-    found = {}
+    """`--port https=9443` → {"https": 9443}. Raises RunError for what is no port, or one that is given twice."""
+    found: dict[str, int] = {}
     for each in given:
         name, _, number = each.partition("=")
-        if name not in ("https", "http", "dns") or not number.isdigit() or not 0 < int(number) < 65536:
+        right = number.isascii() and number.isdigit() and len(number) < 6 and 0 < int(number) < 65536
+        if name not in ("https", "http", "dns") or not right:
             raise RunError(f"--port {each!r}: write https=PORT, http=PORT or dns=PORT, from 1 to 65535")
+        if name in found:
+            raise RunError(f"--port {each!r}: {name} is given already, as {found[name]}; give it once")
+        if other := next((o for o, port in found.items() if port == int(number)), None):
+            raise RunError(f"--port {each!r}: {other} has this port already; each needs its own")
         found[name] = int(number)
     return found

@@ -95,13 +95,16 @@ def _checked(stack: Stack, roles: list[Role]) -> None:
         if journey.parts:
             journey.shape(service.name for service in stack.services)
     for role in roles:
-        if role.name in PATH and role.tier in PATH and role.tier != "gateway" and role.part != "origin":
-            # Files and mail pass beside the requests that an application answers.
-            if not set(role.upstreams) - {"assets", role.settings.get("mail")}:
-                raise PlanError(
-                    f"Stack({stack.name!r}): nothing is behind {role.name} that answers requests: add a service "
-                    "(services=), journeys, or a gateway"
-                )
+        # Files and mail pass beside the requests that an application answers.
+        behind = set(role.upstreams) - {"assets", role.settings.get("mail")}
+        passes_on = (
+            role.name in PATH and role.tier in PATH and role.tier != "gateway" and role.part != "origin"
+        )
+        if passes_on and not behind:
+            raise PlanError(
+                f"Stack({stack.name!r}): nothing is behind {role.name} that answers requests: add a service "
+                "(services=), journeys, or a gateway"
+            )
         if role.tier == "dns" and not role.upstreams:
             raise PlanError(
                 f"Stack({stack.name!r}): the name service has nothing to answer with: add a service (services=), "

@@ -22,7 +22,7 @@ from tierline.engines.base import Engine, Process
 from tierline.errors import EngineError, RunError, choices, nearest
 from tierline.plan.model import Plan, Unit
 from tierline.run import filling, growth, guardian
-from tierline.run.addresses import Addresses, choose
+from tierline.run.addresses import Addresses, check_privileges, choose
 from tierline.run.child import Child
 from tierline.run.context import LocalContext
 from tierline.run.events import Events
@@ -178,6 +178,7 @@ class Line:
         self.context = LocalContext(self.plan, self.state, self.addresses)
         self.renewal.check()
         listed = ordered(self.plan, processes(self.plan, self.context))
+        check_privileges(self.addresses, listed)
         names = {process.name for process in listed}
         self.children = {process.name: Child(process, self.state, self.changed) for process in listed}
         for process in listed:
