@@ -18,9 +18,10 @@ import pytest
 from workbench import Bench, run
 
 STACK = """
-from tierline import Relational, Service, Stack
+from tierline import Relational, Season, Service, Stack
 ledger, other = Relational("ledger", schema="sql", replicas=1), Relational("other")
-stack = Stack("ledger", services=[Service("one", "one:app", uses=[ledger, other], expose=["/"])], zones=["a", "b"])
+stack = Stack("ledger", services=[Service("one", "one:app", uses=[ledger, other], expose=["/"])], zones=["a", "b"],
+              seasons=[Season("rush", min=1, warm_up=[ledger])])
 """
 APP = """
 import os
@@ -185,6 +186,25 @@ def test_without_a_replica_the_primary_goes_on_alone(line: Bench) -> None:
         await command("heal", "process", follower, str(line.folder))
 
     asyncio.run(alone())
+
+
+def test_a_database_is_warmed_where_it_runs_and_who_leads_goes_first(line: Bench) -> None:
+    asyncio.run(together(line))
+    lost = next(zone for zone in "ab" if line.process(leader(line))["zone"] == zone)
+    assert run("kill", "zone", lost, str(line.folder)).returncode == 0
+    done = run("season", "rush", "start", str(line.folder))
+    assert done.returncode == 0, done.stdout
+    assert "pages of" in done.stdout and "is killed, not warmed" in done.stdout, done.stdout
+    assert run("season", "rush", "end", str(line.folder)).returncode == 0
+    other = "b" if lost == "a" else "a"
+    assert run("kill", "zone", other, str(line.folder)).returncode == 0
+    done = run("season", "rush", "start", str(line.folder))
+    assert done.returncode == 1, "nothing runs that could be warmed"
+    assert "✗ Relational ledger" in done.stdout and "pages of" not in done.stdout
+    assert run("season", "rush", "end", str(line.folder)).returncode == 0
+    for zone in (other, lost):
+        assert run("heal", "zone", zone, str(line.folder)).returncode == 0
+    asyncio.run(together(line))
 
 
 def test_who_leads_outlives_the_line(line: Bench) -> None:

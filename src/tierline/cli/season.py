@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -18,7 +19,7 @@ from tierline.errors import RunError
 def command(name: str | None, what: str | None, stack: Path | None) -> None:
     """Start the season NAME, or end it. Its instances come first, then its warm-ups.
 
-    Without NAME: the seasons there are.
+    Without NAME: the seasons there are. Exit code 1: the season is on, but a warm-up failed.
     """
     from tierline.run import control
 
@@ -35,3 +36,5 @@ def command(name: str | None, what: str | None, stack: Path | None) -> None:
     click.echo(f"season {name} {'has begun' if what == 'start' else 'is over'}")
     for each in told["warmed"]:
         click.echo(f"  {'●' if each['well'] else '✗'} {each['what']:<30} {each['said']}")
+    if not all(each["well"] for each in told["warmed"]):
+        sys.exit(1)

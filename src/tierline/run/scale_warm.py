@@ -28,12 +28,15 @@ from tierline.engines.python.environment import agreed
 from tierline.tiers.base import system
 
 if TYPE_CHECKING:
+    from tierline.run.child import Child
     from tierline.run.line import Line
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _MOST = 20_000
 """Paths of one warm-up."""
 _AT_ONCE = 8
+_TAKES_OVER = 5.0
+"""Seconds within which a follower leads when its leader is lost."""
 _BROWSER = {"user-agent": "tierline (warm-up)", "accept-encoding": "gzip, deflate, br, zstd"}
 """Copies may be kept by what a client can decode: as browsers say it."""
 
@@ -87,17 +90,38 @@ def _environment(line: Line) -> dict[str, str]:
 
 
 async def _resource(line: Line, name: str) -> tuple[bool, str]:
-    said = []
-    for role in line.plan.roles.values():
-        if role.name == name and role.tier == "domain":
-            step = system(role.slot, role.system).warm(role, line.context)
-            if step is None:
-                return False, f"{role.system} has no way to be warmed"
-            code, out = await _run(line, step.argv, step.env, b"")
-            if code:
-                return False, f"{role.id}: {out.strip()[-500:]}"
-            said.append(f"{role.id} {out.strip()}")
-    return True, ", ".join(said)
+    """Warm every process that plays the resource and runs: who leads first, as what it changes reaches the others."""
+    roles = [role for role in line.plan.roles.values() if role.name == name and role.tier == "domain"]
+    players = {role.id: child for role in roles for child in line.children.values() if role.id in child.process.roles}
+    leaders = await _leaders(line, [each for each in players.values() if each.process.cluster])
+    said, well = [], True
+    for role in sorted(roles, key=lambda role: players.get(role.id) not in leaders):
+        step = system(role.slot, role.system).warm(role, line.context)
+        if step is None:
+            return False, f"{role.system} has no way to be warmed"
+        child = players.get(role.id)
+        if child is None or child.hung or not child.ready.is_set():
+            phase = "hung" if child is not None and child.hung else child.phase if child is not None else "not there"
+            said.append(f"{role.id} is {phase}, not warmed")
+            continue
+        code, out = await _run(line, step.argv, step.env, b"")
+        well = well and not code
+        said.append(f"{role.id} {out.strip()[-500:]}" if not code else f"{role.id}: {out.strip()[-500:]}")
+    runs = any(child.ready.is_set() and not child.hung for child in players.values())
+    return well and runs, ", ".join(said)
+
+
+async def _leaders(line: Line, members: list[Child]) -> set[Child]:
+    """Who leads the clusters of these processes; waits a little for a follower that is taking over."""
+    clusters = {each.process.cluster.name for each in members if each.process.cluster}
+    until = time.monotonic() + _TAKES_OVER
+    while True:
+        found = {leader for name, each in line.keepers.items() if name in clusters and (leader := each.leader)}
+        if all(each.ready.is_set() and not each.hung for each in found) and len(found) == len(clusters):
+            return found
+        if time.monotonic() > until:
+            return found
+        await asyncio.sleep(0.05)
 
 
 async def _asked(line: Line, request: dict[str, Any], env: dict[str, str]) -> tuple[bool, str]:

@@ -61,11 +61,14 @@ do $$ begin
   if not pg_is_in_recovery() then create extension if not exists pg_prewarm; end if;
   for attempt in 1..200 loop
     exit when exists (select from pg_extension where extname = 'pg_prewarm');
+    if attempt = 200 then
+      raise exception 'pg_prewarm has not arrived from the server that leads, which makes it';
+    end if;
     perform pg_sleep(0.02);
   end loop;
 end $$
 """
-"""The extension (PostgreSQL, F.30): on a replica it arrives with what is replicated."""
+"""The extension (PostgreSQL, F.30): the server that leads makes it, on a replica it arrives with what is replicated."""
 _PREWARM = """
 select coalesce(sum(pg_prewarm(c.oid)), 0) || ' pages of ' || count(*) || ' tables and indexes'
 from pg_class c join pg_namespace n on n.oid = c.relnamespace
