@@ -44,8 +44,11 @@ def test_it_starts_scales_purges_and_ends(tmp_path: Path, words: tuple[str, ...]
         }
         done = run("scale", "hello", "2", str(folder))
         assert done.returncode == 0, done.stderr
-        done = run("purge", str(folder), "--prefix", "/a")
+        done = run("purge", str(folder), "--prefix", "/a", "--path", "/a")
         assert done.returncode == 0, done.stderr
+        assert " 2 " not in done.stdout and done.stdout.count("serves no older copy") == 2, (
+            "rules aren't copies"
+        )
         done = run("scale", "hello", "1", str(folder))
         assert done.returncode == 0, done.stderr
         done = run("restart", "gateway", str(folder))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 
@@ -21,7 +22,10 @@ from tierline.errors import RunError
 def command(
     stack: Path | None, paths: tuple[str, ...], prefixes: tuple[str, ...], tags: tuple[str, ...]
 ) -> None:
-    """Purge copies everywhere at once. From the HTTP caches and from every place of the CDN."""
+    """Purge copies everywhere at once. From the HTTP caches and from every place of the CDN.
+
+    No engine knows how many copies that were. Exit code 1: one of them didn't take the order.
+    """
     from tierline.run import control
 
     if not paths and not prefixes and not tags:
@@ -31,6 +35,10 @@ def command(
             raise RunError(f"{path!r}: a path begins with /")
     began = time.monotonic()
     order = {"do": "purge", "paths": paths, "prefixes": prefixes, "tags": tags}
-    for each in control.ask(running(stack).root, order)["purged"]:
-        click.echo(f"  {each['role']:<22} {each['purged']} purged")
+    purged = control.ask(running(stack).root, order)["purged"]
+    for each in purged:
+        click.echo(f"  {'●' if each['well'] else '✗'} {each['role']:<22} {each['said']}")
+    if failed := [each["role"] for each in purged if not each["well"]]:
+        click.echo(f"{', '.join(failed)} may serve older copies: heal or restart, then purge again")
+        sys.exit(1)
     click.echo(f"purged everywhere in {(time.monotonic() - began) * 1000:.0f} ms")

@@ -293,6 +293,10 @@ class Line:
             raise RunError(f"no part {name!r}{nearest(name, names)} there are: {choices(named)}")
         return found
 
+    def runs(self, role: str) -> bool:
+        """Whether a process that plays the role is there, answering or not."""
+        return any(child.pids for child in self.children.values() if role in child.process.roles)
+
     def status(self) -> dict[str, Any]:
         """What `tierline status --json` prints."""
         roles = self.plan.roles  # a process that is on its way out may play none of them

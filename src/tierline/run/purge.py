@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,8 +13,12 @@ from tierline.tiers.base import system
 from tierline.tiers.cache.tier import Purge
 
 
-def everywhere(plan: Plan, context: Context, order: Purge) -> list[dict[str, Any]]:
-    """Purge every cache and place; `{"role", "purged"}` for each.
+def everywhere(
+    plan: Plan, context: Context, order: Purge, runs: Callable[[str], bool]
+) -> list[dict[str, Any]]:
+    """Purge every cache and place; `{"role", "well", "said"}` for each. One that fails keeps no other from it.
+
+    runs: whether a role's process runs; one that doesn't begins without the copies that it had.
 
     Raises RunError, before anything is purged, when a system of the line can't purge in that way.
     """
@@ -27,11 +32,20 @@ def everywhere(plan: Plan, context: Context, order: Purge) -> list[dict[str, Any
             if given and feature not in plays.supports:
                 why = plays.lacks.get(feature, f"{plays.title} doesn't do it")
                 raise RunError(f"{role.id}: {feature.replace('_', ' by ')}: {why}")
-    done = []
+
+    def one(role: Role) -> dict[str, Any]:
+        try:
+            system(role.slot, role.system).purge(role, context, order)
+        except RunError as error:
+            if runs(role.id):
+                return {"role": role.id, "well": False, "said": str(error)}
+            return {"role": role.id, "well": True, "said": "doesn't run, and will start without old copies"}
+        return {"role": role.id, "well": True, "said": "serves no older copy"}
+
+    done: list[dict[str, Any]] = []
     with ThreadPoolExecutor(8) as pool:
         for wave in waves:
-            counts = pool.map(lambda role: system(role.slot, role.system).purge(role, context, order), wave)
-            done += [{"role": role.id, "purged": count} for role, count in zip(wave, counts, strict=True)]
+            done += pool.map(one, wave)
     return done
 
 

@@ -249,9 +249,16 @@ class Reload:
         if not any(role.tier in ("cache", "cdn") for role in line.plan.roles.values()):
             return
         try:
-            await asyncio.to_thread(everywhere, line.plan, line.context, Purge((), ("/",), ()))
+            done = await asyncio.to_thread(
+                everywhere, line.plan, line.context, Purge((), ("/",), ()), line.runs
+            )
         except (TierlineError, OSError) as error:
             line.events.tell("kept", "copies", f"old answers may be kept until they are stale: {error}")
+            return
+        for each in (each for each in done if not each["well"]):
+            line.events.tell(
+                "kept", each["role"], f"old answers may be kept until they are stale: {each['said']}"
+            )
 
     async def _purge_again(self, children: list[Child]) -> None:
         """Once those that were succeeded are gone: what they were answering may have been stored meanwhile."""

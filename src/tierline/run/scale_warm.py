@@ -92,7 +92,9 @@ def _environment(line: Line) -> dict[str, str]:
 async def _resource(line: Line, name: str) -> tuple[bool, str]:
     """Warm every process that plays the resource and runs: who leads first, as what it changes reaches the others."""
     roles = [role for role in line.plan.roles.values() if role.name == name and role.tier == "domain"]
-    players = {role.id: child for role in roles for child in line.children.values() if role.id in child.process.roles}
+    players = {
+        role.id: child for role in roles for child in line.children.values() if role.id in child.process.roles
+    }
     leaders = await _leaders(line, [each for each in players.values() if each.process.cluster])
     said, well = [], True
     for role in sorted(roles, key=lambda role: players.get(role.id) not in leaders):
@@ -101,7 +103,13 @@ async def _resource(line: Line, name: str) -> tuple[bool, str]:
             return False, f"{role.system} has no way to be warmed"
         child = players.get(role.id)
         if child is None or child.hung or not child.ready.is_set():
-            phase = "hung" if child is not None and child.hung else child.phase if child is not None else "not there"
+            phase = (
+                "hung"
+                if child is not None and child.hung
+                else child.phase
+                if child is not None
+                else "not there"
+            )
             said.append(f"{role.id} is {phase}, not warmed")
             continue
         code, out = await _run(line, step.argv, step.env, b"")
@@ -116,7 +124,9 @@ async def _leaders(line: Line, members: list[Child]) -> set[Child]:
     clusters = {each.process.cluster.name for each in members if each.process.cluster}
     until = time.monotonic() + _TAKES_OVER
     while True:
-        found = {leader for name, each in line.keepers.items() if name in clusters and (leader := each.leader)}
+        found = {
+            leader for name, each in line.keepers.items() if name in clusters and (leader := each.leader)
+        }
         if all(each.ready.is_set() and not each.hung for each in found) and len(found) == len(clusters):
             return found
         if time.monotonic() > until:

@@ -221,8 +221,9 @@ def _handler(line: Line, stop: asyncio.Event) -> control.Handler:
         from tierline.run.purge import everywhere
         from tierline.tiers.cache.tier import Purge
 
-        order = Purge(*(tuple(request[name]) for name in ("paths", "prefixes", "tags")))
-        return {"purged": await asyncio.to_thread(everywhere, line.plan, line.context, order)}
+        paths = dict.fromkeys(path.partition("?")[0] for path in request["paths"])
+        order = Purge(tuple(paths), *(tuple(dict.fromkeys(request[name])) for name in ("prefixes", "tags")))
+        return {"purged": await asyncio.to_thread(everywhere, line.plan, line.context, order, line.runs)}
 
     actions = {
         "status": status, "down": down, "restart": restart, "kill": kill, "heal": heal, "hang": hang, "delay": delay,

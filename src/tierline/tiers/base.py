@@ -67,8 +67,11 @@ class System:
         """This role's fragment of its engine's configuration."""
         raise NotImplementedError(f"{type(self).__module__} contributes nothing to an engine")
 
-    def purge(self, role: Role, context: Context, order: Purge) -> int:
-        """Copies that the order names are not served by this role from now on; how many rules that took."""
+    def purge(self, role: Role, context: Context, order: Purge) -> None:
+        """Copies that the order names are not served by this role from now on. How many that were is known to no engine.
+
+        Raises RunError when the engine doesn't take the order.
+        """
         raise NotImplementedError(f"{type(self).__module__} keeps no copies that could be purged")
 
     def warm(self, role: Role, context: Context) -> Step | None:

@@ -103,13 +103,11 @@ function purge(r) {
         return r.return(400, '{"error":"not JSON"}\n');
     }
     const versions = ngx.shared.versions;
-    let number = 0;
     function beginning(prefix) {
         raise('^' + (prefix.length > 1 ? prefix.replace(/\/$/, '') : prefix));
         versions.incr('prefixes', 1, 0);
-        number++;
     }
-    (order.paths || []).forEach((path) => { raise('=' + path.split('?')[0]); number++; });
+    (order.paths || []).forEach((path) => raise('=' + path.split('?')[0]));
     (order.prefixes || []).forEach(beginning);
     const tags = order.tags || [];
     if (tags.length) {
@@ -120,12 +118,10 @@ function purge(r) {
             if (tags.includes(parts[0])) {
                 raise('=' + parts[1]);
                 ngx.shared.tagged.delete(each);
-                number++;
             }
         });
     }
-    r.headersOut['Content-Type'] = 'application/json';
-    r.return(200, JSON.stringify({purged: number}) + '\n');
+    r.return(200);
 }
 
 /* Freshness. */

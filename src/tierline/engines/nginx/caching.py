@@ -265,7 +265,7 @@ def fetching(store: Store, more: str = "") -> str:
 """
 
 
-def purge(folder: Path, order: msgspec.Struct) -> int:
+def purge(folder: Path, order: msgspec.Struct) -> None:
     """Send an order to the running nginx of this folder. Raises RunError when it doesn't take it."""
     body = msgspec.json.encode(order)
     head = f"POST /purge HTTP/1.0\r\nHost: purge\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -285,4 +285,3 @@ def purge(folder: Path, order: msgspec.Struct) -> int:
     status, _, told = answer.partition(b"\r\n\r\n")
     if b" 200 " not in status[:20]:
         raise RunError(f"{folder.name} refuses the purge: {told.decode(errors='replace').strip()}")
-    return int(msgspec.json.decode(told)["purged"])

@@ -25,8 +25,8 @@ _SEEN = 0.12
 """Seconds until every thread has looked, and one look more."""
 
 
-def purge(folder: Path, order: Purge) -> int:
-    """Add an order to the file of a unit's folder; how many lines that took. When this returns, it counts.
+def purge(folder: Path, order: Purge) -> None:
+    """Add an order to the file of a unit's folder. When this returns, it counts.
 
     Raises RunError when the folder can't be written to.
     """
@@ -53,4 +53,3 @@ def purge(folder: Path, order: Purge) -> int:
     except OSError as error:
         raise RunError(f"{folder.name} takes no purge now: {error.strerror or error}") from None
     time.sleep(_SEEN)
-    return len(lines)

@@ -59,12 +59,11 @@ def pattern(text: str) -> str:
     return re.sub(r"([^A-Za-z0-9_/-])", r"[\1]" if not set("^]\\") & set(text) else r"\\\1", text)
 
 
-def purge(address: tuple[str, int], secret: str, order: Purge) -> int:
-    """Ban what an order names, on the fields that the VCL gives every copy; how many bans that took."""
+def purge(address: tuple[str, int], secret: str, order: Purge) -> None:
+    """Ban what an order names, on the fields that the VCL gives every copy."""
     bans = [f"obj.http.X-Tl-Path == {path}" for path in order.paths]
     for prefix in order.prefixes:
         bans.append(f"obj.http.X-Tl-Path ~ ^{pattern(prefix.rstrip('/'))}(/|$)")
     for tag in order.tags:
         bans.append(f"obj.http.Surrogate-Key ~ (^|[[:space:],]){pattern(tag)}([[:space:],]|$)")
     run(address, secret, [("ban", *ban.split(" ", 2)) for ban in bans])
-    return len(bans)

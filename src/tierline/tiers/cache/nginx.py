@@ -76,5 +76,5 @@ class NginxCache(System):
 {caching.fetching(store)}"""
         return Fragment(http=http, servers=servers, memory=settings["memory"])
 
-    def purge(self, role: Role, context: Context, order: Purge) -> int:
-        return caching.purge(context.folder(context.unit_of(role.id)), order)
+    def purge(self, role: Role, context: Context, order: Purge) -> None:
+        caching.purge(context.folder(context.unit_of(role.id)), order)

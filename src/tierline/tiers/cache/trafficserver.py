@@ -61,5 +61,5 @@ class TrafficServerCache(System):
         )
         return Fragment(files=files(cache, role, targets, context), disk=settings["disk"])
 
-    def purge(self, role: Role, context: Context, order: Purge) -> int:
-        return purges.purge(context.folder(context.unit_of(role.id)), order)
+    def purge(self, role: Role, context: Context, order: Purge) -> None:
+        purges.purge(context.folder(context.unit_of(role.id)), order)

@@ -49,5 +49,5 @@ class VarnishCache(System):
         memory = max(settings["memory"], settings["disk"])
         return Fragment(vcl=vcl(cache, targets, context), memory=memory, hop=hop(role))
 
-    def purge(self, role: Role, context: Context, order: Purge) -> int:
-        return admin.purge(context.address(role.id, "admin"), context.secret("varnish.admin"), order)
+    def purge(self, role: Role, context: Context, order: Purge) -> None:
+        admin.purge(context.address(role.id, "admin"), context.secret("varnish.admin"), order)

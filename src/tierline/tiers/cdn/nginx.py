@@ -30,8 +30,8 @@ class NginxCDN(System):
     def contribute(self, role: Role, context: Context) -> Fragment:
         return files(role, context) if role.part == "origin" else self._place(role, context)
 
-    def purge(self, role: Role, context: Context, order: Purge) -> int:
-        return caching.purge(context.folder(context.unit_of(role.id)), order)
+    def purge(self, role: Role, context: Context, order: Purge) -> None:
+        caching.purge(context.folder(context.unit_of(role.id)), order)
 
     def _place(self, role: Role, context: Context) -> Fragment:
         plan, settings, name = context.plan, role.settings, ident(role)

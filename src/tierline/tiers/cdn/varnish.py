@@ -42,5 +42,5 @@ class VarnishCDN(System):
         behind = (Upstream(role.id, "behind", 0),)
         return Fragment(vcl=vcl(cache, behind, context), memory=settings["size"], front=front(role, context))
 
-    def purge(self, role: Role, context: Context, order: Purge) -> int:
-        return admin.purge(context.address(role.id, "admin"), context.secret("varnish.admin"), order)
+    def purge(self, role: Role, context: Context, order: Purge) -> None:
+        admin.purge(context.address(role.id, "admin"), context.secret("varnish.admin"), order)
