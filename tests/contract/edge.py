@@ -14,11 +14,11 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import psutil
 
 from ports import free_port
 from tierline.engines import unprivileged
@@ -34,6 +34,7 @@ from tierline.run.state import State, write
 from tierline.stack import Stack
 from tierline.trips.hop import Hop
 from tierline.trips.normalise import hop as normalised
+from waiting import PATIENCE, becomes, eventually
 
 OURS = ("mailbox", "counter")
 """Engines behind a tier that run as they are."""
@@ -96,17 +97,17 @@ class Line:
         """The unit's folder."""
         return self.context.folder(self.context.unit_of(f"{self.tier}.{zone}"))
 
-    def hops(self, trace: str, zone: str = "a", patience: float = 3.0) -> list[Hop]:
+    def hops(self, trace: str, zone: str = "a", patience: float = PATIENCE) -> list[Hop]:
         """The hops of a trace, as the telemetry reads them."""
-        until = time.monotonic() + patience
-        while True:
+
+        def mine() -> list[Hop]:
             found = []
             for path in (self.root / ".tierline" / "hops").glob(f"{self.tier}.{zone}*"):
                 found += [each for line in path.read_bytes().splitlines() if (each := normalised(line))]
-            mine = [each for each in found if each.trace == trace]
-            if mine or time.monotonic() > until:
-                return mine
-            time.sleep(0.05)
+            return [each for each in found if each.trace == trace]
+
+        hops: list[Hop] = eventually(mine, patience)
+        return hops
 
     def log(self, name: str) -> str:
         return (self.root / f"{name}.log").read_text(errors="replace")
@@ -136,18 +137,16 @@ class Line:
             env={**os.environ, **process.env}, start_new_session=True,
         )  # fmt: skip
         self.running[process.name] = popen
-        until = time.monotonic() + 15
         host, _, port = process.ready.target.rpartition(":")
-        while process.ready.target and not accepts(host.removeprefix("http://"), int(port.partition("/")[0])):
-            assert popen.poll() is None, self.log(process.name)
-            assert time.monotonic() < until, self.log(process.name)
-            time.sleep(0.02)
 
-        while (
-            process.ready.kind == "exec"
-            and subprocess.run(process.ready.argv, capture_output=True).returncode
-        ):
-            assert time.monotonic() < until, self.log(process.name)
+        def ready() -> bool:
+            assert popen.poll() is None, self.log(process.name)
+            if process.ready.kind == "exec":
+                return not subprocess.run(process.ready.argv, capture_output=True).returncode
+            return accepts(host.removeprefix("http://"), int(port.partition("/")[0]))
+
+        if process.ready.target or process.ready.kind == "exec":
+            assert eventually(ready), self.log(process.name)
 
     def kill(self, name: str) -> None:
         """End a process as a crash would; what it leaves is removed, as the supervisor does."""
@@ -171,11 +170,16 @@ class Line:
                     _give(Path(path), process)
         return found
 
-    def reload(self, zone: str = "a") -> None:
-        """Write the unit's files again and tell its engine, as the supervisor does."""
+    def reload(self, zone: str = "a", wait: bool = False) -> None:
+        """Write the unit's files again and tell its engine, as the supervisor does. wait: until the workers from before,
+        of an engine that replaces them, have ended what they had under way."""
         for process in self.rewrite(self.context.unit_of(f"{self.tier}.{zone}")):
             if process.reload in ("HUP", "USR2"):
-                self.running[process.name].send_signal(getattr(signal, f"SIG{process.reload}"))
+                master = psutil.Process(self.running[process.name].pid)
+                before = master.children()
+                master.send_signal(getattr(signal, f"SIG{process.reload}"))
+                if wait:
+                    assert eventually(lambda: not any(each.is_running() for each in before)), before  # noqa: B023
 
     def refresh(self, zone: str = "a") -> None:
         """Fetch what is due of others' documents and apply what changed, as the supervisor does."""
@@ -232,7 +236,8 @@ class Seen(msgspec.Struct):
 class Upstreams:
     """Tiny HTTP/1.1 servers on one thread. A request's own headers say how it is answered:
 
-    x-test-sleep: seconds; x-test-status: the status; x-test-drop: the connection is closed without an answer;
+    x-test-sleep: seconds; x-test-hold: until the test calls `release` with its value; x-test-status: the status;
+    x-test-drop: the connection is closed without an answer;
     x-test-header: `name: value` of the answer; x-test-echo: the answer is the request's own body, `chunked` in many
     pieces, x-test-times: so often. An upgrade to websocket is accepted and echoes.
     """
@@ -245,6 +250,9 @@ class Upstreams:
         self._at: dict[str, tuple[str, int]] = {}
         self.sick: set[str] = set()
         """Roles whose health checks fail."""
+        self.held: set[str] = set()
+        """Roles that answer nothing, and no health check, until they are taken out of here."""
+        self.released: set[str] = set()
         self.seen: list[Seen] = []
         self.busy: dict[str, int] = {}
         self.peak: dict[str, int] = {}
@@ -261,6 +269,14 @@ class Upstreams:
     def kill(self, role: str) -> None:
         """As a killed process: no listener, every connection reset."""
         asyncio.run_coroutine_threadsafe(self._kill(role), self._loop).result(5)
+
+    def release(self, *names: str) -> None:
+        """Answer the requests that have `x-test-hold` with one of these values, those to come too."""
+        self.released.update(names)
+
+    def waiting(self) -> int:
+        """Requests that are not answered yet."""
+        return sum(self.busy.values())
 
     def of(self, *roles: str) -> list[Seen]:
         return [seen for seen in self.seen if seen.role in roles]
@@ -313,10 +329,12 @@ class Upstreams:
             self.seen.append(seen)
         if (seen.header("upgrade") or "").lower() == "websocket":
             return await self._websocket(reader, writer)
-        if seen.header("x-test-sleep"):
+        name = seen.header("x-test-hold")
+        if name or seen.header("x-test-sleep") or role in self.held:
             self.busy[role] = self.busy.get(role, 0) + 1
             self.peak[role] = max(self.busy[role], self.peak.get(role, 0))
             await asyncio.sleep(float(seen.header("x-test-sleep") or 0))
+            await becomes(lambda: (not name or name in self.released) and role not in self.held)
             self.busy[role] -= 1
         if seen.header("x-test-drop"):
             return False
@@ -368,15 +386,18 @@ class Upstreams:
         return False
 
 
-def raw(address: tuple[str, int], data: bytes, timeout: float = 3.0, tls: Any = None) -> bytes:
-    """What comes back for bytes written as they are, until the other side closes or says nothing more."""
-    with socket.create_connection(address, timeout=timeout) as sock:
+def raw(address: tuple[str, int], data: bytes, timeout: float | None = None, tls: Any = None) -> bytes:
+    """What comes back for bytes written as they are, until the other side closes or says nothing more. timeout: for as
+    long as it has to say nothing; without one it has to answer, however late."""
+    with socket.create_connection(address, timeout=PATIENCE) as sock:
+        sock.settimeout(PATIENCE)
         if tls is not None:
             sock = tls.wrap_socket(sock, server_hostname="localhost")
-        sock.settimeout(timeout)
+        sock.settimeout(timeout or PATIENCE)
         found = b""
         with contextlib.suppress(OSError):
             sock.sendall(data)
             while chunk := sock.recv(65536):
                 found += chunk
+                sock.settimeout(timeout or 3)
         return found

@@ -17,7 +17,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from edge import Line
 
 from tierline import Stack
+from tierline.engines.envoy import shared_limits
 from tierline.tiers.base import system
+from waiting import PATIENCE
 
 
 class Contract:
@@ -26,6 +28,8 @@ class Contract:
     system: ClassVar[str] = ""
     zones: ClassVar[str] = "a"
     """Those that run, of the stack's."""
+    counter_ms: ClassVar[int] = int(PATIENCE * 1000)
+    """How long the limits' counter may take: what is counted here is exact, however slow the machine is."""
     line: ClassVar[Line]
     client: ClassVar[httpx.Client]
 
@@ -44,15 +48,17 @@ class Contract:
         end = cls.prepare(root)
         line = Line(cls.stack(), "gateway", {"gateway": cls.system}, root, zones=cls.zones)
         cls.line = line
-        try:
-            line.start()
-            with httpx.Client(base_url=line.url(), trust_env=False, timeout=10) as client:
-                cls.client = client
-                yield
-        finally:
-            line.close()
-            if end is not None:
-                end()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(shared_limits, "DEADLINE_MS", cls.counter_ms)
+            try:
+                line.start()
+                with httpx.Client(base_url=line.url(), trust_env=False, timeout=PATIENCE) as client:
+                    cls.client = client
+                    yield
+            finally:
+                line.close()
+                if end is not None:
+                    end()
 
     def asks(self, feature: str) -> None:
         """A feature that the system declares to lack is an expected failure by its name, told by the plan."""

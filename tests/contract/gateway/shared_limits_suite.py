@@ -3,7 +3,6 @@ with it. A system inherits it with an empty subclass."""
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
@@ -12,6 +11,7 @@ import httpx
 from feature_suite import Contract
 
 from tierline import APIKeys, Gateway, Quota, RateLimit, Service, Stack
+from waiting import PATIENCE, eventually
 
 AT_ONCE = 8
 PATHS = ["/all", "/client", "/hurried", "/killed", "/again", "/reloaded", "/told"]
@@ -26,7 +26,8 @@ class SharedLimitsContract(Contract):
     def stack(cls) -> Stack:
         def each(path: str) -> RateLimit:
             by = "client" if path == "/client" else "all"
-            return RateLimit(100 if path == "/hurried" else 10, per="60s", by=by, paths=[path])
+            requests = {"/hurried": 100, "/told": 1000}.get(path, 10)
+            return RateLimit(requests, per="10m", by=by, paths=[path])
 
         return Stack(
             "edge",
@@ -44,17 +45,30 @@ class SharedLimitsContract(Contract):
 
     def passed(self, zones: str, path: str, **headers: str) -> int:
         """How many of these requests, one after the other, were let in."""
-        return sum(self.ask(zone, path, **headers).status_code == 200 for zone in zones)
+        found, last = 0, ""
+        for zone in zones:
+            if zone != last:
+                self.agree()
+            found += self.ask(zone, path, **headers).status_code == 200
+            last = zone
+        self.agree()
+        return found
+
+    def agree(self) -> None:
+        """Wait until what one gateway has counted is known to the others, where that needs time."""
+
+    def learned(self) -> None:
+        """Wait until a gateway may be replaced without losing counts, where that needs time."""
 
     def together(self) -> None:
         """Until the gateways know each other: what one lets in, the other tells."""
-        until = time.monotonic() + 10
-        while True:
-            left = [int(self.ask(zone, "/told").headers["ratelimit-remaining"]) for zone in "ab"]
-            if left[1] < left[0] or left == [0, 0]:
-                return
-            assert time.monotonic() < until, left
-            time.sleep(0.1)
+        left: list[int] = []
+
+        def known() -> bool:
+            left[:] = [int(self.ask(zone, "/told").headers["ratelimit-remaining"]) for zone in "ab"]
+            return left[1] < left[0]
+
+        assert eventually(known, every=0.1), left
 
     def test_a_limit_is_the_lines(self) -> None:
         self.asks("shared_limits")
@@ -77,35 +91,32 @@ class SharedLimitsContract(Contract):
         self.together()
 
         def hurry(zone: str) -> Counter[int]:
-            with httpx.Client(base_url=self.line.url(zone), trust_env=False, timeout=10) as client:
+            with httpx.Client(base_url=self.line.url(zone), trust_env=False, timeout=PATIENCE) as client:
                 return Counter(client.get("/hurried").status_code for _ in range(40))
 
         with ThreadPoolExecutor(AT_ONCE) as pool:
             found = sum(pool.map(hurry, "ab" * (AT_ONCE // 2)), Counter[int]())
-        # Beyond the limit only what was under way at the other gateway while a count was.
-        assert set(found) == {200, 429} and 100 <= found[200] <= 100 + AT_ONCE, found
+        # Beyond the limit only what was under way at the other gateway while a count was; alone each lets in 100.
+        assert set(found) == {200, 429} and 100 <= found[200] < 150, found
 
     def test_a_zone_that_ends_takes_no_count_with_it(self) -> None:
         self.asks("shared_limits")
         self.together()
         assert self.passed("bbbbbbb", "/killed") == 7
         assert self.passed("bbbbbbb", "/again") == 7
-        time.sleep(0.1)
         unit = self.line.context.unit_of("gateway.b")
         self.line.kill(unit)
         try:
             assert self.passed("a" * 8, "/killed") == 3
         finally:
             self.line.again(unit)
-        time.sleep(0.5)  # who comes back asks the others first
+        self.agree()  # who comes back asks the others first
         assert self.passed("b" * 8, "/again") == 3
 
     def test_a_change_of_policies_forgets_no_count(self) -> None:
         self.asks("shared_limits")
         self.together()
-        # HAProxy hands on only what it has learned itself: for five seconds it asks who else is there.
-        time.sleep(8)
+        self.learned()
         assert self.passed("aaabbb", "/reloaded") == 6
-        self.line.reload("a")
-        time.sleep(2)
+        self.line.reload("a", wait=True)
         assert self.passed("ab" * 5, "/reloaded") == 4

@@ -1,5 +1,6 @@
 """gateway.haproxy keeps the gateway's contract."""
 
+import stick_tables
 from body_suite import BodyContract
 from gateway_running_suite import RunningContract, SpellingContract
 from gateway_suite import GatewayContract
@@ -36,6 +37,12 @@ class TestHAProxyBodies(BodyContract):
 
 class TestHAProxySharedLimits(SharedLimitsContract):
     system = "haproxy"
+
+    def agree(self) -> None:
+        stick_tables.agree(self.line)
+
+    def learned(self) -> None:
+        stick_tables.learned(self.line)
 
 
 class TestHAProxyRunning(RunningContract):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import httpx
+import stick_tables
 from feature_suite import Contract
 
 from tierline import JWT, Gateway, LoadBalancer, RateLimit, Service, Stack
@@ -62,9 +63,13 @@ class TestHAProxyFlood(Contract):
 
         # Who had used up their requests has none again, and who comes late is counted, with others.
         assert {self.of(address).status_code for address in known} == {429}
-        late = [self.of("198.51.100.7", zone) for zone in "abab"]
+        late = []
+        for zone in "abab":
+            late.append(self.of("198.51.100.7", zone))
+            stick_tables.agree(self.line)
         assert late[-1].status_code == 429 and int(late[-1].headers["retry-after"]) > 0
         assert flood.count(200) <= 80 + 3 * SHARED
+        stick_tables.agree(self.line)
         # The other zone knows it too: of those who are known and of those who share.
         assert {self.of(address, "b").status_code for address in known} == {429}
         again = [self.of(f"10.0.2.{number}", "b").status_code for number in range(50)]

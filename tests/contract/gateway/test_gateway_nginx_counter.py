@@ -10,6 +10,10 @@ import test_gateway_counter as envoy
 from tierline.engines.nginx import policies
 
 
+class TestNginxCounterHung(envoy.HungContract):
+    system = "nginx"
+
+
 class TestNginxCounter(envoy.TestCounter):
     system = "nginx"
     longest = 2000  # a larger token is none to it

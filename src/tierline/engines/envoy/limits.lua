@@ -1,5 +1,6 @@
 -- Rate limits and quotas of the whole line. Known: LIMITS, what is counted (limits.py); CLUSTER, the line's counter;
--- TOKEN, which it asks for; NAME, this filter's; LAST, whether another has told its limits before this one does.
+-- TOKEN, which it asks for; DEADLINE, the milliseconds that it has for an answer; NAME, this filter's; LAST, whether
+-- another has told its limits before this one does.
 --
 -- The counter (engines/counter) has the truth. A request asks it when the limit is a quota, when this gateway has let
 -- in a sixteenth of what is left without asking, or when nobody has asked for ten milliseconds; all others are let in by
@@ -8,12 +9,12 @@
 -- once. Without an answer a gateway counts alone until the counter is back.
 --
 -- All of this is the worker's own memory, and there is one worker.
-local SLICE, LEASE, EVERY, OFTEN, DEADLINE, PAUSE = 16, 1000, 10, 100, 50, 500 -- parts, and milliseconds
+local SLICE, LEASE, EVERY, OFTEN, PAUSE = 16, 1000, 10, 100, 500 -- parts, and milliseconds
 local REMAINING, SECONDS = 2 ^ 24, 2 ^ 22 -- what is told has these bounds, so that it fits into a number
 local MOST = 20000 -- keys remembered; the longest unseen are forgotten
 local LONGEST, REPORT = 256, 2 ^ 18 -- bytes of a key, and of a report: the counter takes four times as much
 local ASK = { [":method"] = "POST", [":path"] = "/take", [":authority"] = "limits", authorization = TOKEN }
-local asked, away, dirty = 0, 0, {}
+local asked, away, dirty, owing = 0, 0, {}, 0
 for number, limit in ipairs(LIMITS) do limit.number, limit.keys, limit.before, limit.count = number - 1, {}, {}, 0 end
 collectgarbage("setpause", 400) -- a small heap, and short lives: looking for garbage costs more than having it
 
@@ -99,13 +100,19 @@ local function refuse(handle, entry, now)
   }, "at most " .. limit.requests .. " in " .. limit.per / 1000 .. " s")
 end
 
+-- To be reported by whoever asks next. Beyond so many keys each is reported by its own next request.
+local function owe(entry)
+  if dirty[entry] or owing >= MOST then return end
+  dirty[entry], owing = true, owing + 1
+end
+
 local function spend(entry, now)
   if entry.lease > 0 then
     entry.tokens, entry.lease = entry.tokens - 1, entry.lease - 1
     return
   end
   entry.tokens, entry.spent, entry.last = entry.tokens - 1, entry.spent + 1, now
-  dirty[entry] = true
+  owe(entry)
 end
 
 -- Ask for one of each, and report what was let in before. True or false as the counter says; nil: it doesn't answer.
@@ -115,7 +122,8 @@ local function ask(handle, mine, count, now)
     local n = #entries + 1
     entries[n], spent[n] = entry, entry.spent
     lines[n] = entry.head .. entry.spent .. "\t" .. math.floor(now - entry.last) .. "\t" .. want
-    entry.spent, dirty[entry], size = 0, nil, size + #lines[n] + 1
+    if dirty[entry] then dirty[entry], owing = nil, owing - 1 end
+    entry.spent, size = 0, size + #lines[n] + 1
   end
   for i = 1, count do
     local entry = mine[i]
@@ -134,8 +142,13 @@ local function ask(handle, mine, count, now)
     if away == 0 then handle:logErr(NAME .. ": the counter is away (" .. CLUSTER .. "), this gateway counts alone") end
     away = now + PAUSE
     for n, entry in ipairs(entries) do
-      -- What a bucket has given is in its tokens; a quota's uses are told when the counter is back.
-      if entry.limit.window and spent[n] > 0 then entry.spent, dirty[entry] = entry.spent + spent[n], true end
+      -- It is reported when the counter is back; of a bucket no more than what hasn't filled up again meanwhile.
+      local owed, limit = entry.spent + spent[n], entry.limit
+      if not limit.window then owed = math.min(owed, math.ceil(limit.most - left(entry, limit, now))) end
+      if owed > 0 then
+        entry.spent = owed
+        owe(entry)
+      end
     end
     return nil, now
   end

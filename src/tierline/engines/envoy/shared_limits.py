@@ -14,6 +14,9 @@ CLUSTER = "tierline.counter"
 """Envoy's own metrics tell of it when the counter is away: `cluster.tierline.counter.upstream_cx_connect_fail` and
 `upstream_rq_timeout`."""
 
+DEADLINE_MS = 50
+"""How long a request waits for the counter before its gateway counts alone."""
+
 
 def filter(limits: list[dict[str, Any]], name: str, token: str, last: bool = False) -> list[dict[str, Any]]:
     """The filter for limits of `{requests, per, burst, key, prefixes, who, policy}`, or none for none.
@@ -32,7 +35,7 @@ def filter(limits: list[dict[str, Any]], name: str, token: str, last: bool = Fal
     told = ",\n".join(_limit(limit, members) for limit, members in grouped.values())
     known = (
         f"local NAME, CLUSTER, TOKEN = {json.dumps(name)}, {json.dumps(CLUSTER)}, {json.dumps(token)}\n"
-        f"local LAST = {str(last).lower()}\n"
+        f"local LAST, DEADLINE = {str(last).lower()}, {DEADLINE_MS}\n"
         f"local LIMITS = {{\n{told}\n}}\n"
     )
     return [
@@ -53,7 +56,7 @@ def cluster(address: tuple[str, int]) -> dict[str, Any]:
     return {
         "name": CLUSTER,
         "type": "STATIC",
-        "connect_timeout": "0.05s",
+        "connect_timeout": f"{DEADLINE_MS / 1000:g}s",
         "circuit_breakers": {"thresholds": [thresholds()]},
         "load_assignment": {"cluster_name": CLUSTER, "endpoints": [{"lb_endpoints": [where]}]},
     }
