@@ -17,6 +17,7 @@ from ports import free_port
 from tierline.engines import unprivileged
 from tierline.engines.base import Engine, Probe, Process, Step
 from tierline.plan.model import Endpoint, Plan, Ref, Role, Text, Unit
+from tierline.run.authority import Authority
 
 
 def make_role(name: str, slot: str, engine: str, endpoints: tuple[str, ...], **more: Any) -> Role:
@@ -90,6 +91,9 @@ class LocalContext:
 
     def certificate(self, *names: str) -> tuple[Path, Path]:
         raise NotImplementedError
+
+    def peers(self, unit: str) -> tuple[Path, Path, Path]:
+        return Authority(self._made("peers", unit)).peers()
 
     @property
     def authority(self) -> Path:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,33 @@ def talk(context: LocalContext, run: Callable[[Any], Awaitable[Any]], secret: st
             return await run(client)
 
     return asyncio.run(main())
+
+
+def refuses(port: int) -> bool:
+    """Whether a server wants a certificate before it listens: not plain HTTP, and not TLS without one."""
+    with socket.create_connection(("127.0.0.1", port), 5) as plain:
+        plain.settimeout(5)
+        plain.sendall(b"GET / HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
+        try:
+            told = plain.recv(4096)
+        except ConnectionResetError:
+            told = b""
+        if told.startswith(b"HTTP/1") and b" 400 " not in told[:13]:
+            return False
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    try:
+        with context.wrap_socket(socket.create_connection(("127.0.0.1", port), 5)) as secure:
+            secure.settimeout(5)
+            secure.sendall(b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+            return secure.recv(4096) == b""
+    except (ssl.SSLError, ConnectionResetError) as error:
+        return (
+            "CERTIFICATE_REQUIRED" in str(error).upper()
+            or "BAD_CERTIFICATE" in str(error).upper()
+            or isinstance(error, ConnectionResetError)
+        )
 
 
 def test_it_is_an_engine() -> None:
@@ -89,8 +118,8 @@ def test_listing_ranges_multipart_and_removal(line: Any) -> None:
 
     talk(runner.context, use)
     runner.stop(process)
-    for socket in leftovers(unit, runner.context):
-        socket.unlink(missing_ok=True)
+    for left in leftovers(unit, runner.context):
+        left.unlink(missing_ok=True)
 
 
 def test_objects_survive_a_crash_on_other_ports(line: Any) -> None:
@@ -115,6 +144,10 @@ def test_objects_survive_a_crash_on_other_ports(line: Any) -> None:
         await client.put_object(Bucket="uploads", Key="ticket", Body=b"x" * 300_000)
 
     talk(runner.context, write)
+    for port in given & {address.port for address in addresses} - {
+        runner.context.address("posters", "s3")[1]
+    }:
+        assert refuses(port), f"{port} answers whoever asks"
     used = memory(runner.running["seaweedfs"].pid)
     old = leftovers(UNIT, runner.context)
     runner.kill("seaweedfs")
@@ -122,7 +155,7 @@ def test_objects_survive_a_crash_on_other_ports(line: Any) -> None:
     runner.ran.clear()
     runner.start(ENGINE, UNIT)
     assert runner.ran == ["buckets and their files"]
-    assert not any(socket.exists() for socket in old)
+    assert not any(left.exists() for left in old)
 
     async def read(client: Any) -> tuple[bytes, str, int]:
         poster = await client.get_object(Bucket="posters", Key="a b/métropolis.svg")
@@ -141,5 +174,5 @@ def test_objects_survive_a_crash_on_other_ports(line: Any) -> None:
     runner.start(ENGINE, UNIT)
     assert talk(runner.context, read)[2] == 300_000
     runner.stop(process)
-    for socket in leftovers(UNIT, runner.context):
-        socket.unlink(missing_ok=True)
+    for left in leftovers(UNIT, runner.context):
+        left.unlink(missing_ok=True)

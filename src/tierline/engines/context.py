@@ -49,6 +49,10 @@ class Context(Protocol):
     def certificate(self, *names: str) -> tuple[Path, Path]:
         """Certificate chain and key (PEM files) from the local authority for DNS names and addresses."""
 
+    def peers(self, unit: str) -> tuple[Path, Path, Path]:
+        """For a unit whose parts talk to each other over ports: the certificate of an authority that nobody else has,
+        and a certificate chain and key from it, with which each part shows the others that it is one of them (PEM)."""
+
     def acme(self, settings: dict[str, Any]) -> tuple[Path, Path, str]:
         """Chain and key of what an ACME authority issued for the line, or the local authority's until it has;
         and the thumbprint of the account's key. settings: the data of a stack's ACME(…)."""

@@ -38,8 +38,17 @@ class Authority:
         """Chain and key files, in `folder`, with which a client of this name can show who it is."""
         self._ensure()
         chain, key = folder / f"{name}.pem", folder / f"{name}.key"
-        self._issue((name,), chain, key, client=True)
+        self._issue((name,), chain, key, ("client",))
         return chain, key
+
+    def peers(self) -> tuple[Path, Path, Path]:
+        """This authority's certificate, and a chain and key that are good for both ends of a connection on loopback.
+        They last as long as the authority: nobody renews what a running program has read."""
+        self._ensure()
+        chain, key = self._folder / "peer.pem", self._folder / "peer.key"
+        if not (chain.is_file() and key.is_file() and _valid(chain)):
+            self._issue(("localhost", "127.0.0.1"), chain, key, ("server", "client"), 365 * _YEARS)
+        return self.certificate, chain, key
 
     def _ensure(self) -> None:
         if self.certificate.is_file() and self._key.is_file() and _valid(self.certificate):
@@ -69,7 +78,10 @@ class Authority:
             if old != self.certificate:
                 old.unlink()
 
-    def _issue(self, names: tuple[str, ...], chain: Path, path: Path, client: bool = False) -> None:
+    def _issue(
+        self, names: tuple[str, ...], chain: Path, path: Path, ends: tuple[str, ...] = ("server",),
+        days: int = _LEAF_DAYS,
+    ) -> None:  # fmt: skip
         from cryptography import x509
         from cryptography.hazmat.primitives import serialization
         from cryptography.hazmat.primitives.asymmetric import ec
@@ -78,18 +90,17 @@ class Authority:
         issuer = x509.load_pem_x509_certificate(self.certificate.read_bytes())
         signer: Any = serialization.load_pem_private_key(self._key.read_bytes(), None)
         key = ec.generate_private_key(ec.SECP256R1())
+        usages = {"server": ExtendedKeyUsageOID.SERVER_AUTH, "client": ExtendedKeyUsageOID.CLIENT_AUTH}
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
         certificate = (
-            _builder(subject, issuer.subject, key.public_key(), _LEAF_DAYS)
+            _builder(subject, issuer.subject, key.public_key(), days)
             .add_extension(
                 x509.SubjectAlternativeName([_alternative(name) for name in names]), critical=False
             )
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             # A server's key is no client's, nor the other way round.
             .add_extension(
-                x509.ExtendedKeyUsage(
-                    [ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH]
-                ),
+                x509.ExtendedKeyUsage([usages[end] for end in ends]),
                 critical=False,
             )
             .add_extension(

@@ -103,6 +103,9 @@ class LocalContext:
     def certificate(self, *names: str) -> tuple[Path, Path]:
         return self._authority.issue(*dict.fromkeys(names))
 
+    def peers(self, unit: str) -> tuple[Path, Path, Path]:
+        return Authority(self._state.folder("authority", f"peers-{unit}")).peers()
+
     def acme(self, settings: dict[str, Any]) -> tuple[Path, Path, str]:
         found = self.acme_of(settings)
         return (*found.certificate(), found.thumbprint)

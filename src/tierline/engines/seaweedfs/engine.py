@@ -2,7 +2,8 @@
 
 Endpoints of the unit's first role: `ENDPOINTS`; only `s3` is for clients, but every one of them is a port
 that the program would else choose itself. Secrets: `seaweedfs.access_key`, `seaweedfs.secret_key`. A role's
-bucket has its name. Settings of a role: `files` (a folder that fills the new bucket once).
+bucket has its name. Every port but `s3`, HTTP and gRPC, is TLS that wants a certificate which only its parts have.
+Settings of a role: `files` (a folder that fills the new bucket once).
 """
 
 from __future__ import annotations
@@ -82,6 +83,7 @@ class SeaweedFS:
                 engine=self.name,
                 argv=(
                     self.binary().path,
+                    f"-config_dir={folder}",
                     "mini",
                     f"-dir={data}",
                     f"-ip={host}",
@@ -112,6 +114,7 @@ class SeaweedFS:
                 zone=unit.zone,
                 roles=tuple(role.id for role in unit.roles),
                 files={
+                    str(folder / "security.toml"): _security(*context.peers(unit.id)),
                     str(identities): _identities(access, secret, public),
                     str(provision): json.dumps(
                         {
@@ -161,6 +164,26 @@ def _sockets(folder: Path) -> list[str]:
     if any(len(str(path).encode()) > 100 for path in paths.values()):
         return []
     return [f"-{flag}={path}" for flag, path in paths.items()]
+
+
+def _security(authority: Path, chain: Path, key: Path) -> str:
+    """Mutual TLS between its parts (`weed scaffold -config=security`): without, its filer, master and volumes let
+    everybody read and write, and have no passwords. S3 alone stays plain HTTP: it checks signatures."""
+    pair = {"cert": str(chain), "key": str(key)}
+    sections: dict[str, dict[str, object]] = {
+        "grpc": {"ca": str(authority)},
+        **{f"grpc.{part}": pair for part in (*_PARTS, "worker", "client")},
+        **{
+            f"https.{part}": {**pair, "ca": str(authority)} for part in ("master", "volume", "filer", "admin")
+        },
+        "https.client": {"enabled": True, **pair, "ca": str(authority)},
+    }
+    lines = []
+    for name, fields in sections.items():
+        lines.append(f"[{name}]")
+        # A TOML basic string is written like one of JSON (toml.io, 1.0.0), in UTF-8.
+        lines += [f"{field} = {json.dumps(value, ensure_ascii=False)}" for field, value in fields.items()]
+    return "\n".join(lines) + "\n"
 
 
 def _identities(access: str, secret: str, public: Sequence[str]) -> str:
