@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import smtplib
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from harness import LocalContext, Runner, make_role, make_unit, memory
 from tierline.engines.base import Engine
 from tierline.engines.mailbox.engine import ENGINE, PASSWORD, TOKEN, USER
 from tierline.engines.mailbox.store import Store
+from waiting import eventually
 
 UNIT = make_unit(
     "mailbox", make_role("receipts", "feature.mail", "mailbox", ("smtp", "pop3", "imap", "http"))
@@ -135,3 +139,71 @@ def test_the_oldest_mails_go_when_they_are_too_many_or_too_much(tmp_path: Path) 
     assert store.names() == [large]
     larger = store.add("a@example.com", ["b@example.com"], b"x" * 9000)
     assert store.names() == [larger], "the newest is there whatever its size"
+
+
+def test_mail_is_taken_while_a_thousand_large_ones_are_listed(line: Any) -> None:
+    runner: Runner = line(UNIT)
+    (process,) = runner.start(ENGINE, UNIT)
+    send(runner.context, receipt())
+    runner.stop(process)
+    (folder,) = {path.parent for path in runner.context.root.glob("data/**/*.eml")}
+    (first,) = folder.glob("*.eml")
+    first.write_bytes(first.read_bytes() + b"x" * (1 << 20))
+    for number in range(1000):  # as if they had come before there was an index
+        os.link(first, folder / f"{number:019d}-000000.eml")
+    runner.start(ENGINE, UNIT)
+    done = threading.Event()
+    listed: list[int] = []
+
+    def look() -> None:
+        with web(runner.context) as client:
+            while not done.is_set():
+                listed.append(len(client.get("/api/mails?limit=1000").json()["mails"]))
+                assert client.get("/").status_code == 200
+
+    with ThreadPoolExecutor(3) as pool:
+        looking = [pool.submit(look) for _ in range(3)]
+        try:
+            assert eventually(lambda: len(listed) > 3)
+            for number in range(10):
+                send(runner.context, receipt(f"number {number}"))  # each answer within smtplib's 5 s
+        finally:
+            done.set()
+        for each in looking:
+            each.result()
+    assert max(listed) >= 500
+    with web(runner.context) as client:
+        assert client.get("/api/mails").json()["mails"][0]["subject"] == "number 9"
+
+
+def test_the_index_is_put_right_with_the_folder_and_made_anew_when_it_is_broken(tmp_path: Path) -> None:
+    store = Store(tmp_path, keep=10)
+    names = [
+        store.add("a@b.test", [f"{who}@b.test"], b"Subject: s\r\n\r\nx") for who in ("ada", "Bob", "eve")
+    ]
+    (tmp_path / f"{names[0]}.eml").unlink()
+    again = Store(tmp_path, keep=10)
+    assert again.names() == names[1:]
+    assert again.names("BOB@b.test") == [names[1]]
+    for broken in (b"not a database", b""):
+        for file in tmp_path.glob("index.sqlite*"):
+            file.unlink()
+        (tmp_path / "index.sqlite").write_bytes(broken * 100)
+        assert [one["id"] for one in Store(tmp_path, keep=10).newest(5)] == names[:0:-1]
+
+
+def test_a_page_under_a_name_of_somebody_else_gets_no_mail(line: Any) -> None:
+    runner: Runner = line(UNIT)
+    runner.start(ENGINE, UNIT)
+    port = runner.context.address("receipts", "http")[1]
+    with web(runner.context) as client:
+        for host in (
+            "evil.example",
+            f"evil.example:{port}",
+            "127.0.0.1.evil.example",
+            f"127.0.0.1:{port + 1}",
+        ):
+            assert client.get("/api/mails", headers={"Host": host}).status_code == 403, host
+        assert client.get("/api/mails", headers={"Host": f"localhost:{port}"}).status_code == 200
+        answer = client.get("/", params={"token": runner.context.secret(TOKEN)})
+        assert "set-cookie" not in answer.headers, "a cookie is every port's"

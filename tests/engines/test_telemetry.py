@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import time
@@ -39,6 +40,7 @@ def told(tmp_path: Path) -> dict[str, Any]:
     (tmp_path / "hops").mkdir()
     return {
         "hops": str(tmp_path / "hops"), "database": str(tmp_path / "hops.duckdb"), "token": "secret",
+        "host": "127.0.0.1", "port": 4318,
         "retention": {"hops": 3600.0, "counts": 86400.0, "events": 86400.0}, "key": "k", "state": str(tmp_path),
     }  # fmt: skip
 
@@ -349,3 +351,55 @@ def test_who_answered_is_added_up_and_lines_are_counted_as_if_it_were_not_there(
     assert reader.carried == {"127.0.0.1:81": (3, 10_350), "plain.a": (1, 3000)}
     counted = {(system, number) for _, system, _, _, _, number in reader.counts()}
     assert counted == {("envoy", 3), ("nginx", 1), ("haproxy", 2)}
+
+
+# Who may ask --------------------------------------------------------------------------------------------------
+
+
+def asked(
+    telemetry: Telemetry, method: str, path: str, body: bytes = b"{}", **fields: str
+) -> tuple[int, dict[bytes, bytes]]:
+    """Status and fields of an answer."""
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"body": body}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    target, _, query = path.partition("?")
+    headers = [
+        (name.encode(), value.encode()) for name, value in {"host": "127.0.0.1:4318", **fields}.items()
+    ]
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": target,
+        "query_string": query.encode(),
+        "headers": headers,
+    }
+    asyncio.run(telemetry(scope, receive, send))
+    return sent[0]["status"], dict(sent[0]["headers"])
+
+
+def test_web_pages_of_strangers_neither_send_nor_read(told: dict[str, Any]) -> None:
+    telemetry = Telemetry(told)
+    body = b'{"resourceSpans": []}'
+    assert asked(telemetry, "POST", "/v1/traces", body)[0] == 200
+    assert asked(telemetry, "POST", "/v1/traces", body, host="localhost:4318")[0] == 200
+    for path in ("/v1/traces", "/v1/logs"):
+        for origin in ("https://evil.example", "http://127.0.0.1:9999", "null", ""):
+            assert asked(telemetry, "POST", path, body, origin=origin)[0] == 403, origin
+    for host in ("evil.example", "evil.example:4318", "127.0.0.1:9999", "127.0.0.1@evil.example", ""):
+        assert asked(telemetry, "POST", "/v1/traces", body, host=host)[0] == 403, host
+        assert asked(telemetry, "GET", "/?token=secret", host=host)[0] == 403, host
+        assert asked(telemetry, "GET", "/counts", host=host, authorization="Bearer secret")[0] == 403, host
+
+
+def test_the_page_sets_no_cookie_which_every_port_of_the_address_would_get(told: dict[str, Any]) -> None:
+    telemetry = Telemetry(told)
+    status, fields = asked(telemetry, "GET", "/?token=secret")
+    assert status == 200 and b"set-cookie" not in fields and fields[b"referrer-policy"] == b"no-referrer"
+    assert asked(telemetry, "GET", "/", cookie="tierline=secret")[0] == 401
+    assert asked(telemetry, "GET", "/")[0] == 401

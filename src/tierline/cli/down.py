@@ -40,6 +40,9 @@ def command(stack: Path | None, volumes: bool) -> None:
         sweep(left)
         state.close()
     if volumes:
+        from tierline.run import leftovers
+
+        leftovers.remove(state.root / "data")
         shutil.rmtree(state.root, ignore_errors=True)
     click.echo(f"{'stopped' if was else 'was not up'}{'; data removed' if volumes else ''}")
 

@@ -131,6 +131,8 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     """Files outside its folders that the program leaves when it dies; removed afterwards."""
     unprivileged: bool = False
     """Drop root: PostgreSQL refuses to run as root. Ignored for an ordinary user."""
+    umask: int = 0o077
+    """Nobody else may open what it makes, its sockets in /tmp above all. -1: the umask of who started the line."""
     after: tuple[str, ...] = ()
     """Names of processes that must be ready before this one starts."""
     before_start: tuple[Step, ...] = ()

@@ -147,7 +147,7 @@ class Program:
             popen = subprocess.Popen(
                 self._argv(self.process.argv, self.process.unprivileged), stdin=subprocess.DEVNULL, stdout=out,
                 stderr=log, env=self.environment(more), cwd=self.process.cwd, start_new_session=True,
-                pass_fds=descriptors,
+                pass_fds=descriptors, umask=self.process.umask,
             )  # fmt: skip
         except OSError as error:
             if voice is not None:

@@ -43,13 +43,13 @@ class Envoy:
         config = folder / "envoy.json"
         program = self.binary().path
         argv = (
-            program, "-c", str(config), "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warning",
+            program, "-c", str(config), "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning",
             # Notes about fields that are new or old say nothing about this line.
             "--component-log-level", "misc:error",
             "--file-flush-interval-msec", "50", "--drain-time-s", "5",
             # A listener that was replaced tells each client with its next answer, and waits for it to go: closing an
             # idle connection would meet a request on its way.
-            "--drain-strategy", "immediate", "--parent-shutdown-time-s", "2",
+            "--drain-strategy", "immediate",
         )  # fmt: skip
         # Its listeners open one after the other: it is ready with the last.
         last = unit.roles[-1]

@@ -14,9 +14,10 @@ from __future__ import annotations
 import json
 from html import escape
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from tierline.engines.identity.provider import Provider, Refused
+from tierline.engines.web_origin import foreign_host
 
 _MOST = 64 << 10
 _STYLE = """
@@ -61,6 +62,10 @@ class Web:
 
     def _answer(self, scope: Any, body: bytes) -> Answer:
         method, path = scope["method"], scope["path"]
+        here = urlsplit(self._provider.issuer)
+        hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+        if foreign_host(hosts, here.hostname or "", here.port or 0):
+            return _json({"error": "foreign_host"}, 403)
         if len(body) > _MOST:
             raise Refused("invalid_request", "the request is too large")
         query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))

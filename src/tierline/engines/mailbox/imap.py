@@ -22,7 +22,7 @@ from twisted.mail import imap4
 from zope.interface import implementer
 
 from tierline.engines.mailbox.doors import Doors
-from tierline.engines.mailbox.store import Store, summary
+from tierline.engines.mailbox.store import Store
 
 _GOODBYE = 5.0
 _LOGIN = 60.0
@@ -52,6 +52,7 @@ class _House:
         self.next = 1
         self._flags: dict[str, set[str]] = {}
         self._uids: dict[str, int] = {}
+        self._loaded: tuple[str, bytes, Message] = ("", b"", Message())
 
     def uid(self, name: str) -> int:
         if name not in self._uids:
@@ -63,6 +64,14 @@ class _House:
             self.next += 1
         return self._uids[name]
 
+    def load(self, name: str) -> tuple[bytes, Message]:
+        """A mail and what it consists of; empty when it is gone meanwhile. The last one is kept, and no more: a program
+        asks for all there are at once."""
+        if self._loaded[0] != name:
+            raw = self.store.read(name) or b""
+            self._loaded = (name, raw, message_from_bytes(raw))
+        return self._loaded[1:]
+
     def flags(self, name: str) -> set[str]:
         return self._flags.setdefault(name, set())
 
@@ -71,11 +80,7 @@ class _House:
 
     def of(self, who: str) -> list[str]:
         """Names of the mails that somebody may see, the oldest first."""
-        return [name for name in self.store.names() if "@" not in who or self._for(who, name)]
-
-    def _for(self, who: str, name: str) -> bool:
-        raw = self.store.read(name)
-        return raw is not None and who in (each.lower() for each in summary(name, raw)["recipients"])
+        return self.store.names(who if "@" in who else "")
 
 
 class _Sessions(Factory):  # type: ignore[misc]
@@ -246,10 +251,12 @@ class _Inbox:
         return [number - before for before, number in enumerate(numbers)]  # each moves the later ones up
 
     def fetch(self, messages: Any, uid: bool) -> list[tuple[int, _Mail]]:
+        """Each is read when its turn has come: others are answered between two of them."""
+        there = set(self._house.store.names())
         return [
-            (number, _Mail(self._house, name, message_from_bytes(raw), raw))
+            (number, _Mail(self._house, name))
             for number, name in self._chosen(messages, uid)
-            if (raw := self._house.store.read(name)) is not None
+            if name in there
         ]
 
     def store(self, messages: Any, flags: Iterable[str], mode: int, uid: bool) -> dict[int, list[str]]:
@@ -277,10 +284,18 @@ class _Inbox:
 
 @implementer(imap4.IMessage)
 class _Mail:
-    """A mail, or a part of one (then without `raw`)."""
+    """A mail, or the part of one."""
 
-    def __init__(self, house: _House, name: str, message: Message, raw: bytes = b"") -> None:
-        self._house, self._name, self._message, self._raw = house, name, message, raw
+    def __init__(self, house: _House, name: str, part: Message | None = None) -> None:
+        self._house, self._name, self._part = house, name, part
+
+    @property
+    def _raw(self) -> bytes:
+        return self._house.load(self._name)[0] if self._part is None else b""
+
+    @property
+    def _message(self) -> Message:
+        return self._house.load(self._name)[1] if self._part is None else self._part
 
     def getUID(self) -> int:
         return self._house.uid(self._name)

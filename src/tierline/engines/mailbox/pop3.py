@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from tierline.engines.mailbox.doors import Doors
-from tierline.engines.mailbox.store import Store, summary
+from tierline.engines.mailbox.store import Store
 
 _LINE = 512
 _TRIES = 3
@@ -78,8 +78,9 @@ class _Session:
             word, *words = line.split(" ")
             command = word.upper()
             if command == "QUIT":
-                removed = sum(self._store.remove(self._mails[number][0]) for number in self._deleted)
-                self._say(f"+OK {removed} deleted")
+                names = [self._mails[number][0] for number in self._deleted]
+                removed = await asyncio.to_thread(list, map(self._store.remove, names))
+                self._say(f"+OK {sum(removed)} deleted")
                 await self._writer.drain()
                 return
             try:
@@ -131,15 +132,8 @@ class _Session:
             self._failed += 1
             raise _No("[AUTH] wrong name or password")
         self._known = True
-        for name in self._store.names():
-            raw = self._store.read(name)
-            if raw is not None and self._may_see(name, raw):
-                self._mails.append((name, len(raw)))
+        self._mails += self._store.sizes(self._user if "@" in self._user else "")
         self._say(f"+OK {len(self._mails)} mails")
-
-    def _may_see(self, name: str, raw: bytes) -> bool:
-        wanted = self._user.lower()
-        return "@" not in wanted or wanted in (each.lower() for each in summary(name, raw)["recipients"])
 
     def _stat(self, _: list[str]) -> None:
         here = [size for number, (_, size) in enumerate(self._mails) if number not in self._deleted]

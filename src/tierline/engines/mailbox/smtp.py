@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import sqlite3
 from typing import Any
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
@@ -54,9 +55,14 @@ class Handler:
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         content = envelope.original_content or b""
         try:
-            name = self.store.add(envelope.mail_from or "", envelope.rcpt_tos, content)
+            # Off the loop, which takes other mail meanwhile: the disk may take its time.
+            name = await asyncio.to_thread(
+                self.store.add, envelope.mail_from or "", envelope.rcpt_tos, content
+            )
         except OSError as problem:
             return f"452 4.3.1 Can't store it: {problem.strerror}"
+        except sqlite3.Error as problem:
+            return f"452 4.3.1 Can't store it: {problem}"
         return f"250 2.0.0 Stored as {name}"
 
 

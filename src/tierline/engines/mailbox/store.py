@@ -1,14 +1,18 @@
-"""Mails as files: one .eml each, whole or not there, named by arrival.
+"""Mails as files: one .eml each, whole or not there, named by arrival; and an index of what lists show of them.
 
 The envelope stands in front of the message as the headers that mail servers add there, so that a file can
-be opened by any mail program and nothing else must be kept.
+be opened by any mail program and nothing else must be kept. The index can be made from the files alone: what it lacks or
+has too much after a kill is put right at the next start. All methods may be called from any thread.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
+import sqlite3
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -18,6 +22,9 @@ from pathlib import Path
 from typing import Any
 
 _NAME = re.compile(r"\d{19}-\d{6}")
+_HEAD = 256 << 10
+"""Bytes of a mail in which its header fields are looked for."""
+_INDEX = "index.sqlite"
 
 
 class Store:
@@ -28,38 +35,73 @@ class Store:
         self.keep = keep
         self.most = most
         self._counter = itertools.count()
+        self._lock = threading.Lock()
         folder.mkdir(parents=True, exist_ok=True)
         for half in folder.glob("*.part"):  # what a kill interrupted was never acknowledged
             half.unlink()
+        self._index = self._opened()
+        self._reconcile()
+
+    def _opened(self) -> sqlite3.Connection:
+        path = self.folder / _INDEX
+        with suppress(sqlite3.DatabaseError):
+            return _connected(path)
+        for broken in self.folder.glob(f"{_INDEX}*"):
+            broken.unlink()
+        return _connected(path)
+
+    def _reconcile(self) -> None:
+        """The index is what the folder holds."""
+        there = {path.stem for path in self.folder.glob("*.eml") if _NAME.fullmatch(path.stem)}
+        known = set(self.names())
+        with self._index:
+            self._index.executemany("delete from mail where name = ?", [(name,) for name in known - there])
+            for name in sorted(there - known):
+                with (self.folder / f"{name}.eml").open("rb") as file:
+                    self._note(name, file.read(_HEAD), os.fstat(file.fileno()).st_size)
+
+    def _note(self, name: str, head: bytes, size: int) -> None:
+        one = summary(name, head, size)
+        recipients = "\n".join(each.lower() for each in one["recipients"])
+        row = (name, size, f"\n{recipients}\n", json.dumps(one))
+        self._index.execute("insert or replace into mail values (?, ?, ?, ?)", row)
 
     def add(self, sender: str, recipients: Sequence[str], content: bytes) -> str:
         """The new mail's name. It is on the disk when this returns: the sender is told so."""
         name = f"{time.time_ns():019d}-{next(self._counter) % 1_000_000:06d}"
         envelope = "".join(f"Delivered-To: {recipient}\r\n" for recipient in recipients)
+        raw = f"Return-Path: <{sender}>\r\n{envelope}".encode("utf-8", "surrogateescape") + content
         part, path = self.folder / f"{name}.part", self.folder / f"{name}.eml"
         with part.open("wb") as file:
-            file.write(f"Return-Path: <{sender}>\r\n{envelope}".encode("utf-8", "surrogateescape") + content)
+            file.write(raw)
             file.flush()
             os.fsync(file.fileno())
         part.rename(path)
+        with self._lock, self._index:
+            self._note(name, raw[:_HEAD], len(raw))
         self._bound()
         return name
 
     def _bound(self) -> None:
         """The oldest go: those that are too many, and those that are too much."""
-        names = self.names()
-        for old in names[: -self.keep]:
-            self.remove(old)
         size = 0
-        for each in reversed(names[-self.keep :]):
-            with suppress(FileNotFoundError):
-                size += (self.folder / f"{each}.eml").stat().st_size
-            if size > self.most and each != names[-1]:
-                self.remove(each)
+        for number, (name, more) in enumerate(self._rows("select name, size from mail order by name desc")):
+            size += more
+            if number and (number >= self.keep or size > self.most):
+                self.remove(name)
 
-    def names(self) -> list[str]:
-        """All mails, the oldest first."""
-        return sorted(path.stem for path in self.folder.glob("*.eml"))
+    def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._index.execute(query, values).fetchall()
+
+    def names(self, recipient: str = "") -> list[str]:
+        """All mails, the oldest first; of one recipient if given."""
+        return [name for name, _ in self.sizes(recipient)]
+
+    def sizes(self, recipient: str = "") -> list[tuple[str, int]]:
+        """Names and bytes of all mails, the oldest first; of one recipient if given."""
+        query, values = _for("select name, size from mail", recipient)
+        return self._rows(f"{query} order by name", *values)
 
     def read(self, name: str) -> bytes | None:
         """The mail as it came, or None."""
@@ -71,43 +113,65 @@ class Store:
             return None
 
     def remove(self, name: str) -> bool:
-        if not _NAME.fullmatch(name) or not (path := self.folder / f"{name}.eml").exists():
+        if not _NAME.fullmatch(name):
             return False
-        path.unlink(missing_ok=True)
-        return True
+        there = True
+        try:
+            (self.folder / f"{name}.eml").unlink()
+        except FileNotFoundError:
+            there = False
+        with self._lock, self._index:
+            self._index.execute("delete from mail where name = ?", (name,))
+        return there
 
     def clear(self) -> int:
         return sum(self.remove(name) for name in self.names())
 
     def newest(self, limit: int, recipient: str = "") -> Iterator[dict[str, Any]]:
         """Summaries, the newest first; of one recipient if given."""
-        found = 0
-        for name in reversed(self.names()):
-            if found >= limit:
-                return
-            if (raw := self.read(name)) is None:
-                continue
-            one = summary(name, raw)
-            if recipient and recipient.lower() not in (address.lower() for address in one["recipients"]):
-                continue
-            found += 1
-            yield one
+        query, values = _for("select about from mail", recipient)
+        for (about,) in self._rows(f"{query} order by name desc limit ?", *values, limit):
+            yield json.loads(about)
 
 
-def summary(name: str, raw: bytes) -> dict[str, Any]:
-    """What a list shows of a mail."""
+def _connected(path: Path) -> sqlite3.Connection:
+    made = sqlite3.connect(path, check_same_thread=False)
+    # What a power cut takes from the index is found again in the folder.
+    made.execute("pragma journal_mode = wal")
+    made.execute("pragma synchronous = off")
+    made.execute(
+        "create table if not exists mail (name text primary key, size int, recipients text, about text)"
+    )
+    return made
+
+
+def _for(query: str, recipient: str) -> tuple[str, tuple[str, ...]]:
+    if not recipient:
+        return query, ()
+    return f"{query} where instr(recipients, ?)", (f"\n{recipient.lower()}\n",)
+
+
+def summary(name: str, raw: bytes, size: int) -> dict[str, Any]:
+    """What a list shows of a mail. raw: its beginning at least; size: of the whole."""
     head = raw.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
     mail = _parsed(head)
     return {
         "id": name,
         "received": int(name[:19]) / 1e9,
-        "sender": str(mail["Return-Path"] or "").strip("<> "),
+        "sender": _field(mail, "Return-Path").strip("<> "),
         "recipients": [str(one) for one in mail.get_all("Delivered-To", [])],
-        "from": str(mail["From"] or ""),
-        "to": str(mail["To"] or ""),
-        "subject": str(mail["Subject"] or ""),
-        "size": len(raw),
+        "from": _field(mail, "From"),
+        "to": _field(mail, "To"),
+        "subject": _field(mail, "Subject"),
+        "size": size,
     }
+
+
+def _field(mail: EmailMessage, name: str) -> str:
+    try:
+        return str(mail[name] or "")
+    except Exception:  # the parser of a field gives up on some that are no fields at all, in many ways
+        return ""
 
 
 def detail(name: str, raw: bytes) -> dict[str, Any]:
@@ -125,7 +189,7 @@ def detail(name: str, raw: bytes) -> dict[str, Any]:
         {"name": part.get_filename() or "", "type": part.get_content_type()}
         for part in mail.iter_attachments()
     ]
-    return summary(name, raw) | texts | {"attachments": attachments}
+    return summary(name, raw, len(raw)) | texts | {"attachments": attachments}
 
 
 def _parsed(raw: bytes) -> EmailMessage:

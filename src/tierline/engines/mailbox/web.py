@@ -6,6 +6,7 @@
     DELETE /api/mails/ID            one;  /api/mails: all
     GET    /health                  needs no token
 
+A request whose `Host` is another than this server's own, or localhost, is refused, whatever token it has.
 The token comes as `Authorization: Bearer …` or as `?token=…`, which the page passes on.
 """
 
@@ -21,8 +22,16 @@ from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from tierline.engines.mailbox.store import Store, detail
+from tierline.engines.web_origin import foreign_host
 
-_REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 405: "Method Not Allowed"}
+_REASONS = {
+    200: "OK",
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+}
 _LIMIT = 16_384
 _JSON, _HTML, _EML = "application/json", "text/html; charset=utf-8", "message/rfc822"
 
@@ -37,7 +46,14 @@ async def serve(store: Store, config: dict[str, Any]) -> asyncio.Server:
         with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
             async with asyncio.timeout(10):
                 head = await reader.readuntil(b"\r\n\r\n")
-                status, kind, body = answer(store, token, head.decode("latin-1"))
+                text = head.decode("latin-1")
+                hosts = [value for name, _, value in (each.partition(":") for each in text.split("\r\n")[1:])
+                         if name.strip().lower() == "host"]  # fmt: skip
+                if foreign_host(hosts, host, port):
+                    status, kind, body = _told(403, "this is not the host that was asked for")
+                else:
+                    # Off the loop, which takes mail meanwhile: a list may be long, a mail large.
+                    status, kind, body = await asyncio.to_thread(answer, store, token, text)
                 writer.write(
                     f"HTTP/1.1 {status} {_REASONS[status]}\r\nContent-Type: {kind}\r\n"
                     f"Content-Length: {len(body)}\r\nConnection: close\r\nCache-Control: no-store\r\n"

@@ -68,6 +68,7 @@ class Python:
                 # A file saved twice in a second has the same time stamp: its byte code would be that of the first.
                 env={"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"},
                 cwd=str(context.project),
+                umask=-1,
                 region=unit.region,
                 zone=unit.zone,
                 roles=tuple(role.id for role in unit.roles),
@@ -98,6 +99,7 @@ class Python:
             argv=argv,
             env=app.env,
             cwd=str(context.project),
+            umask=-1,
             region=unit.region,
             zone=unit.zone,
             roles=tuple(role.id for role in unit.roles),

@@ -169,7 +169,7 @@ def _sockets(folder: Path) -> list[str]:
 def _security(authority: Path, chain: Path, key: Path) -> str:
     """Mutual TLS between its parts (`weed scaffold -config=security`): without, its filer, master and volumes let
     everybody read and write, and have no passwords. S3 alone stays plain HTTP: it checks signatures."""
-    pair = {"cert": str(chain), "key": str(key)}
+    pair: dict[str, object] = {"cert": str(chain), "key": str(key)}
     sections: dict[str, dict[str, object]] = {
         "grpc": {"ca": str(authority)},
         **{f"grpc.{part}": pair for part in (*_PARTS, "worker", "client")},

@@ -22,6 +22,8 @@ from typing import Any
 from urllib.parse import quote
 
 MARKER = ".tierline-filled"
+NOTE = "sockets.json"
+"""In the data folder: the sockets of the last run."""
 
 
 class S3:
@@ -118,13 +120,18 @@ def sweep(note: Path, now: list[str]) -> None:
         return
     note.write_text(json.dumps(now))
     for path in set(before) - set(now):
-        with socket.socket(socket.AF_UNIX) as probe:
-            try:
-                probe.connect(path)
-            except ConnectionRefusedError:
-                Path(path).unlink(missing_ok=True)
-            except OSError:
-                continue
+        unlink(path)
+
+
+def unlink(path: str) -> None:
+    """Remove a socket on which nobody listens."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink(missing_ok=True)
+        except OSError:
+            return
 
 
 def main(path: str) -> None:
@@ -136,7 +143,7 @@ def main(path: str) -> None:
         if files:
             fill(s3, name, Path(config["project"], files))
     forget(Path(config["data"]), config["master"])
-    sweep(Path(config["data"], "sockets.json"), config["sockets"])
+    sweep(Path(config["data"], NOTE), config["sockets"])
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """`python -m tierline.engines.telemetry CONFIG.json`: follow the hop files, receive OTLP, answer queries.
 
 GET  /health            200 when it reads
-POST /v1/traces         OTLP/HTTP with JSON; open to the line's own services on loopback
+POST /v1/traces         OTLP/HTTP with JSON; open to programs on this machine, not to web pages: an `Origin` is refused
 POST /v1/logs           records that are events, in the same way
 GET  /trips/<trace>     the hops of a trace                          (token)
 GET  /trips             the last traces with their entry hop         (token)
@@ -10,7 +10,9 @@ GET  /callers           the gateway's by zone, route, consumer, status (token)
 GET  /carried           what stood behind a tier: requests and microseconds, since this process's start (token)
 GET  /funnels           visitors per step, ?name=&client=&since=      (token)
 GET  /metrics           both, in Prometheus format                   (token)
-GET  /                  the status page                              (token, as ?token= or cookie)
+GET  /                  the status page                              (token, as ?token=; no cookie is set)
+
+A request whose `Host` is another than this server's own, or localhost, is refused, whatever token it has.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from tierline.engines.telemetry import events, metrics, otlp
 from tierline.engines.telemetry.funnel import funnels
 from tierline.engines.telemetry.reader import Reader
 from tierline.engines.telemetry.store import Store
+from tierline.engines.web_origin import foreign_host
 from tierline.trips.hop import Hop
 
 _POLL = 0.02
@@ -116,10 +119,7 @@ class Telemetry:
             return
         status, kind, body = await self._answer(scope, receive)
         headers = [(b"content-type", kind.encode()), (b"cache-control", b"no-store")]
-        query = parse_qs(scope["query_string"].decode())
-        if "token" in query and status == 200:
-            cookie = f"tierline={query['token'][0]}; HttpOnly; SameSite=Strict; Path=/"
-            headers.append((b"set-cookie", cookie.encode()))
+        headers.append((b"referrer-policy", b"no-referrer"))  # the page's address has the token
         if kind.startswith("text/html"):
             headers.append(
                 (b"content-security-policy", b"default-src 'self' 'unsafe-inline'; frame-ancestors 'none'")
@@ -129,8 +129,13 @@ class Telemetry:
 
     async def _answer(self, scope: Any, receive: Any) -> tuple[int, str, bytes]:
         path, method = scope["path"], scope["method"]
+        hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
+        if foreign_host(hosts, self._told["host"], self._told["port"]):
+            return 403, "application/problem+json", b'{"title":"this is not the host that was asked for"}'
         if path == "/health":
             return 200, "text/plain", b"ok"
+        if path in ("/v1/traces", "/v1/logs") and any(name == b"origin" for name, _ in scope["headers"]):
+            return 403, "application/problem+json", b'{"title":"web pages send nothing here"}'
         if path in ("/v1/traces", "/v1/logs") and method == "POST":
             return await self._receive(receive, path)
         if not self._allowed(scope):
@@ -173,11 +178,7 @@ class Telemetry:
     def _allowed(self, scope: Any) -> bool:
         headers = dict(scope["headers"])
         given = [headers.get(b"authorization", b"").decode("latin-1").removeprefix("Bearer ")]
-        given += parse_qs(scope["query_string"].decode()).get("token", [])
-        for part in headers.get(b"cookie", b"").decode("latin-1").split(";"):
-            name, _, value = part.strip().partition("=")
-            if name == "tierline":
-                given.append(value)
+        given += parse_qs(scope["query_string"].decode("latin-1")).get("token", [])
         return any(hmac.compare_digest(each.encode(), self._told["token"].encode()) for each in given)
 
     async def _receive(self, receive: Any, path: str) -> tuple[int, str, bytes]:
