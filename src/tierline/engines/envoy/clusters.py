@@ -50,7 +50,8 @@ def cluster(
 ) -> dict[str, Any]:
     """A cluster. Its endpoints are a file of their own, so that they can change without touching it.
 
-    Outlier detection ejects on the first failure of its own to connect; a zone that dies costs nothing then.
+    Outlier detection ejects after three failures in a row to connect or to get an answer; what is answered never
+    counts. A zone that dies costs nothing: each such request is tried elsewhere.
     """
     found = {
         "name": name,
@@ -64,7 +65,7 @@ def cluster(
         "circuit_breakers": {"thresholds": [thresholds()]},
         "outlier_detection": {
             "split_external_local_origin_errors": True,
-            "consecutive_local_origin_failure": 1,
+            "consecutive_local_origin_failure": 3,
             "consecutive_gateway_failure": 0,
             "enforcing_consecutive_5xx": 0,
             "interval": "0.5s",

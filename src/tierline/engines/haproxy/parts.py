@@ -88,9 +88,11 @@ def servers(targets: Sequence[Upstream], context: Context, settings: Mapping[str
 
 
 def server_options(settings: Mapping[str, Any]) -> str:
-    """What every server of a backend has: an instance that fails one request is out until a check succeeds."""
+    """What every server of a backend has. An instance that took no connection three times in a row, or in two checks,
+    is out until a check succeeds; what it answers never counts."""
     interval = int(settings.get("health_interval", 0.5) * 1000)
-    found = f"check inter {interval}ms fall 2 rise 1 observe layer4 error-limit 1 on-error mark-down"
+    found = f"check inter {interval}ms fastinter {min(100, interval)}ms fall 2 rise 1 \
+observe layer4 error-limit 3 on-error mark-down"
     if settings.get("slow_start"):
         found += f" slowstart {int(settings['slow_start'] * 1000)}ms"
     if settings.get("per_instance"):

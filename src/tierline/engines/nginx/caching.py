@@ -229,7 +229,7 @@ def fetching(store: Store, more: str = "") -> str:
             proxy_set_header X-Tierline-TTL "";
             proxy_connect_timeout 1s;
             proxy_read_timeout 30s;
-            proxy_next_upstream error timeout http_502 http_503;
+            proxy_next_upstream error timeout;
             proxy_next_upstream_tries 2;
             proxy_next_upstream_timeout 5s;
             # The cache in front reads it at once, and buffers what it keeps.

@@ -186,8 +186,15 @@ def upstream(name: str, targets: tuple[Upstream, ...], context: Context, options
     for target in targets:
         host, port = context.address(target.role, target.endpoint)
         backup = " backup" if target.distance > nearest else ""
-        lines.append(f"        server {host}:{port} max_fails=1 fail_timeout=1s{backup};  # {target.role}\n")
+        fails = left_out(last=target is targets[-1])
+        lines.append(f"        server {host}:{port}{fails}{backup};  # {target.role}\n")
     return f"    upstream {name} {{\n{''.join(lines)}{options}        keepalive 64;\n    }}\n"
+
+
+def left_out(last: bool) -> str:
+    """When a server of an upstream gets no requests for a second: after three that it didn't take or answer at all
+    (`proxy_next_upstream error timeout`; no status counts). The last one is always tried."""
+    return " max_fails=0" if last else " max_fails=3 fail_timeout=1s"
 
 
 def ident(role: Role) -> str:
@@ -215,8 +222,8 @@ def pass_on() -> str:
             proxy_connect_timeout 1s;
             proxy_read_timeout 30s;
             proxy_send_timeout 10s;
-            # Only what the next tier never saw, or a safe method, is tried again.
-            proxy_next_upstream error timeout http_502 http_503;
+            # Only what the next tier never saw, or a safe method that it didn't answer, is tried again.
+            proxy_next_upstream error timeout;
             proxy_next_upstream_tries 2;
             proxy_next_upstream_timeout 5s;
 """

@@ -109,8 +109,8 @@ def files(cache: Cache, role: Role, targets: tuple[Upstream, ...], context: Cont
 
 
 def strategies(targets: tuple[Upstream, ...], context: Context) -> str:
-    """Next hops: the paths are shared out among the nearest; then come the others. One that doesn't connect, or
-    answers 502 or 503 to what may be asked twice, is left for the next one, and only for this request."""
+    """Next hops: the paths are shared out among the nearest; then come the others. One that doesn't connect
+    is left for the next one, and only for this request; what one answers never counts."""
     groups: dict[int, list[str]] = {}
     lines = ["hosts:"]
     for number, target in enumerate(targets):
@@ -126,8 +126,7 @@ def strategies(targets: tuple[Upstream, ...], context: Context) -> str:
         "strategies:", "  - strategy: next", "    policy: consistent_hash", "    scheme: http", "    go_direct: false",
         "    parent_is_proxy: false", "    ignore_self_detect: true", "    groups:",
         *(f"      - *distance{distance}" for distance in sorted(groups)),
-        "    failover:", "      ring_mode: alternate_ring", f"      max_simple_retries: {min(2, len(targets))}",
-        "      response_codes: [502, 503]", "      health_check: [passive]",
+        "    failover:", "      ring_mode: alternate_ring", "      health_check: [passive]",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 

@@ -164,7 +164,6 @@ sub vcl_backend_response {{
         set beresp.ttl = 0s;
         return (deliver);
     }}
-    if ((beresp.status == 502 || beresp.status == 503) && bereq.retries < {min(1, len(targets) - 1)}) {{ return (retry); }}
     # An error takes no copy's place while that may stand in.
     if (beresp.status >= 500 && (bereq.is_bgfetch || bereq.http.X-Tl-Sie == "may")) {{ return (abandon); }}
     std.collect(beresp.http.Cache-Control);

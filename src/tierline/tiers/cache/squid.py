@@ -14,6 +14,10 @@ _POISON = (*UNKEYED, "Proxy-Connection", "x-tierline-claims")
 _ERRORS = (400, 403, 404, 405, 414, 500, 501, 503)
 
 
+_FAILS = 3
+"""Connections that a peer may refuse in a row before Squid leaves it out until one succeeds."""
+
+
 class SquidCache(System):
     title = "Squid"
     engine = "squid"
@@ -58,7 +62,8 @@ class SquidCache(System):
             address, at = context.address(target.role, target.endpoint)
             peers += (
                 f"cache_peer {address} parent {at} 0 no-query no-digest no-netdb-exchange originserver "
-                f"name=next{number} connect-timeout=1 connect-fail-limit=1\n"
+                # The last one is always tried.
+                f"name=next{number} connect-timeout=1 connect-fail-limit={_FAILS if number + 1 < len(targets) else 1_000_000}\n"
             )
         entry = role.id in context.plan.entry
         inner = any(other.tier == "cdn" for other in context.plan.roles.values())

@@ -107,7 +107,11 @@ def _balanced(route: Routed) -> dict[str, Any]:
 def _route(
     route: Routed, settings: dict[str, Any], to: dict[str, Any], methods: Sequence[str], safe: bool
 ) -> dict[str, Any]:
-    action = {**to, "timeout": f"{route.timeout:g}s", "retry_policy": retry(route.retries, safe)}
+    action = {
+        **to,
+        "timeout": f"{route.timeout:g}s",
+        "retry_policy": retry(route.retries, safe, statuses=True),
+    }
     if route.rewrite is not None:
         action |= _rewrite(route)
     if route.mirror:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tierline.engines.certificates import CHALLENGE, shown
 from tierline.engines.context import Context
-from tierline.engines.nginx.config import ANSWERED, TLS, Fragment, hop_format, hop_log, ident
+from tierline.engines.nginx.config import ANSWERED, TLS, Fragment, hop_format, hop_log, ident, left_out
 from tierline.engines.unkeyed import UNKEYED
 from tierline.plan.bypass import rules
 from tierline.plan.model import Role, Upstream
@@ -195,7 +195,7 @@ def _upstream(role: Role, context: Context, name: str, targets: Sequence[Upstrea
         backup = " backup" if far and settings["balance"] != "consistent_hash" else ""
         most = f" max_conns={settings['per_instance']}" if settings["per_instance"] else ""
         share = " down" if weight == 0 else f" weight={weight}"
-        lines += f"        server {host}:{port}{share} max_fails=1 fail_timeout=1s{most}{backup};\n"
+        lines += f"        server {host}:{port}{share}{left_out(last=target is targets[-1])}{most}{backup};\n"
     if settings["sticky"]:
         lines += f"        sticky cookie {settings['sticky']} path=/ httponly samesite=lax;\n"
     return f"    upstream {name} {{\n        zone {name} 128k;\n{lines}        keepalive 64;\n    }}\n"
@@ -230,8 +230,8 @@ def _pass_on(role: Role, context: Context, name: str) -> str:
             proxy_set_header x-tierline-consumer "";
             proxy_connect_timeout 500ms;
             proxy_read_timeout 60s;
-            # Only what the next tier never saw, or a safe method, is tried again.
-            proxy_next_upstream error timeout http_502 http_503;
+            # Only what the next tier never saw, or a safe method that it didn't answer, is tried again.
+            proxy_next_upstream error timeout;
             proxy_next_upstream_tries 4;
             proxy_next_upstream_timeout 5s;
 """

@@ -23,7 +23,7 @@ FEATURES: Mapping[str, str] = {
     "weights": "shares by zone",
     "sticky": "a client stays with its instance, by a cookie",
     "active_health": "instances asked in intervals",
-    "passive_health": "an instance that fails a request is left out",
+    "passive_health": "an instance that takes no connection is left out; what it answers never counts",
     "zone_aware": "the own zone first, the others when it is down",
     "bypass": "what no copy can answer goes straight to the gateway, past the HTTP cache",
     "seamless": "no safe request fails when an instance or a zone dies",

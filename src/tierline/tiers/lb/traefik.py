@@ -20,6 +20,8 @@ _LACKS = {
     "raw": "Traefik has no checker, and drops what it doesn't understand with a line in its log; use another system",
     "consistent_hash": "Traefik hashes the client's address, not the path; use lb=haproxy or lb=envoy",
     "seamless": "what is under way to an instance that dies is not tried again; use lb=haproxy or lb=envoy",
+    "passive_health": "Traefik counts what an application answers against its instance; what doesn't connect is tried "
+    "elsewhere, and health= leaves an instance out",
     "slow_start": "Traefik has none; use lb=haproxy or lb=envoy",
     "connection_limit": "Traefik counts requests, not connections; use lb=haproxy or lb=envoy",
     "queueing": "Traefik refuses what is over its limit, it doesn't queue; use lb=haproxy or lb=envoy",
@@ -229,7 +231,6 @@ def _service(role: Role, targets: Sequence[Upstream], context: Context) -> dict[
         "servers": servers,
         "strategy": "p2c" if settings["balance"] == "least_request" else "wrr",
         "serversTransport": f"{role.id}-next",
-        "passiveHealthCheck": {"failureWindow": "1s", "maxFailedAttempts": 1},
     }
     if settings["health"]:
         balancer["healthCheck"] = {
