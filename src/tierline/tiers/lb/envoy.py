@@ -16,7 +16,7 @@ from tierline.engines.unkeyed import UNKEYED
 from tierline.plan.bypass import rules
 from tierline.plan.model import Role, Upstream
 from tierline.tiers.base import Protocol, System
-from tierline.tiers.lb.tier import FEATURES, MAIL, NO_STARTTLS
+from tierline.tiers.lb.tier import FEATURES, MAIL, NO_STARTTLS, health
 
 _TYPE = "type.googleapis.com/envoy.extensions."
 _POLICY = {"round_robin": "ROUND_ROBIN", "least_request": "LEAST_REQUEST", "consistent_hash": "RING_HASH"}
@@ -217,8 +217,8 @@ def _cluster(name: str, upstreams: Sequence[Upstream], role: Role, context: Cont
         "unhealthy_threshold": 2,
         "healthy_threshold": 1,
     }
-    if settings["health"]:
-        check["http_health_check"] = {"path": settings["health"], "host": context.plan.domain}
+    if path := health(role, context.plan):
+        check["http_health_check"] = {"path": path, "host": context.plan.domain}
         if settings["h2c"]:
             check["http_health_check"]["codec_client_type"] = "HTTP2"
         more["health_checks"] = [check]

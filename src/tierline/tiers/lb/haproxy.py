@@ -12,7 +12,7 @@ from tierline.plan.bypass import Rule, rules
 from tierline.plan.model import Role
 from tierline.plan.scaling import measuring
 from tierline.tiers.base import Protocol, System
-from tierline.tiers.lb.tier import FEATURES, MAIL, NO_STARTTLS
+from tierline.tiers.lb.tier import FEATURES, MAIL, NO_STARTTLS, health
 
 _BALANCE = {
     "round_robin": "roundrobin",
@@ -83,11 +83,8 @@ frontend {name}
         backend += f"    timeout queue {int(settings['queue'] * 1000)}ms\n"
         if settings["sticky"]:
             backend += f"    cookie {settings['sticky']} insert indirect nocache httponly attr SameSite=Lax\n"
-        if settings["health"]:
-            backend += (
-                f"    option httpchk GET {settings['health']}\n"
-                f"    http-check send hdr Host {context.plan.domain}\n"
-            )
+        if path := health(role, context.plan):
+            backend += f"    option httpchk GET {path}\n    http-check send hdr Host {context.plan.domain}\n"
         (targets,) = list(role.upstreams.values())[:1]
         onward = f"    default_backend {name}-next\n\nbackend {name}-next\n"
         chosen, backend = backend, backend + servers(targets, context, settings)

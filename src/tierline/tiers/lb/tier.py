@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from tierline.intent import Duration, Intent, setting
+from tierline.plan.model import Plan, Role
 from tierline.tiers.base import Protocol
 
 FEATURES: Mapping[str, str] = {
@@ -100,6 +101,15 @@ class ACME(Intent):
     )
 
 
+def health(role: Role, plan: Plan) -> str | None:
+    """The path of the active health check; None: connect only. Through a cache or a gateway it would be one service's
+    answer that takes all others away."""
+    first = next(iter(role.upstreams.values()), ())
+    proxies = any(plan.roles[each.role].tier in ("lb", "cache", "gateway") for each in first)
+    path: str | None = role.settings["health"]
+    return None if proxies else path
+
+
 class LoadBalancer(Intent):
     """Terminates TLS with HTTP/2, checks what stands behind it, and balances over it."""
 
@@ -111,7 +121,10 @@ class LoadBalancer(Intent):
         "Name of a cookie that keeps a client with its instance.", default=None, allowed=_cookie
     )
     health: str | None = setting(
-        "Path of the active health check; default: connect only.", default=None, allowed=_path
+        "Path of the active health check of services right behind the balancer; default: connect only. A cache or gateway "
+        "is checked by connecting: what it would answer is a service's own. Traefik asks whoever answers the path.",
+        default=None,
+        allowed=_path,
     )
     health_interval: Duration = setting("Between two health checks.", default="500ms", above=0.1)
     slow_start: Duration | None = setting(
