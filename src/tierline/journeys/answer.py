@@ -224,7 +224,7 @@ def _told(body: Any, degraded: list[str]) -> Any:
 def _culprit(choice: Choice, run: Run, error: Exception) -> Exception:
     """Which part's value can't be sent."""
     plan = choice.plan
-    for node in plan.nodes:
+    for node in plan.every:
         if node.name in plan.shown:
             try:
                 _encode(run.values[node.slot])
@@ -240,7 +240,7 @@ def _contained(choice: Choice, run: Run, size: int, fields: str | None) -> bytes
     """An answer over its limit without the part that is to blame, when that has a fallback."""
     plan = choice.plan
     sizes = []
-    for node in plan.nodes:
+    for node in plan.every:
         if node.name in plan.shown and node.name not in (run.degraded or ()):
             try:
                 value = run.values[node.slot]

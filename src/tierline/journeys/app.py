@@ -174,7 +174,7 @@ class Experience:
             if run.failure is not None:
                 raise run.failure.error
             if self._observed is not None:
-                self._observed.update({node.name: run.values[node.slot] for node in plan.nodes})
+                self._observed.update({node.name: run.values[node.slot] for node in plan.every})
             if fields is None and run.degraded is None and choice.direct:
                 body = answer.encoded(choice, run)
             else:
@@ -199,13 +199,13 @@ class Experience:
                 run.stop()
             raise
         except Exception as error:
-            if not isinstance(error, JourneyError) and (run is None or run.failure is None):
+            known = (run is not None and run.failure is not None) or (stages is not None and stages.failed)
+            if not isinstance(error, JourneyError) and not known:
                 log.exception("journey %s: the answer could not be made", route.journey.name)
             if streaming:
                 # Its head is on the way already; all that is left is to end.
                 return
-            done = stages.done if stages is not None else []
-            status = await self._problem(route, error, run, scope, span, send, done)
+            status = await self._problem(route, error, run, scope, span, send, stages)
             released(error)
         finally:
             if request is not None and request.kept:
@@ -297,16 +297,17 @@ class Experience:
         scope: Any,
         span: record.Span | None,
         send: Send,
-        done: list[str],
+        stages: Stages | None,
     ) -> int:
         failure = run.failure if run is not None else None
+        failed = failure.node.name if failure is not None else stages.failed if stages is not None else ""
         status, body = of_error(
             error,
             instance=scope["path"],
             journey=route.journey.name,
-            part=failure.node.name if failure is not None else "",
+            part=failed,
             trace_id=span.trace if span is not None else "",
-            effects=done,
+            effects=stages.done if stages is not None else [],
         )
         await send_problem(send, status, body, scope["method"] == "HEAD", fields_of(error))
         return status

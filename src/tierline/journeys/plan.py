@@ -77,9 +77,14 @@ class Plan:
     flat: bool
     """No node needs another."""
     before: tuple[Plan, ...] = ()
-    """The stages that have to succeed first: guards, then effects. They share the slots."""
+    """The stages that have to succeed first: guards, what effects need, effects. They share the slots."""
     writes: bool = False
     """A stage of effects."""
+
+    @property
+    def every(self) -> tuple[Node, ...]:
+        """The nodes of all stages."""
+        return tuple(node for stage in (*self.before, self) for node in stage.nodes)
 
 
 def plan(
@@ -92,8 +97,8 @@ def plan(
 ) -> Plan:
     """What a view needs, or the default answer, or only some of its parts; nothing else is run.
 
-    Guards, and what they need, are a plan of their own that runs before all else; effects, and what they need, the
-    next one (`Plan.before`). denied: parts that the caller may not have: their fallback is put in their slot instead.
+    Guards, and what they need, are a plan of their own that runs before all else; what effects need, and the effects,
+    the next ones (`Plan.before`). denied: parts that the caller may not have: their fallback is put in their slot instead.
     """
     function = next((f for v, f in shape.views if v is view), None)
     if function is not None:
@@ -147,9 +152,11 @@ def plan(
             before=before,
         )
 
-    before = [stage(members) for members in (guarding, writing) if members]
-    if before:
-        before[-1].writes = bool(writing)
+    # Every read that an effect may need comes before the first effect.
+    written = {name for name in writing if shape.needed([name]) & set(shape.effects)}
+    before = [stage(members) for members in (guarding, writing - written, written - denied) if members]
+    if written - denied:
+        before[-1].writes = True
     return stage(answering, tuple(before))
 
 
@@ -169,11 +176,8 @@ def _nodes(shape: Shape, members: set[str], slots: dict[str, int], loaders: Load
         if name in members:
             nodes[name] = _node(shape, name, len(nodes), slots, members)
     effects = [name for name in shape.effects if name in nodes]
-    # Every read that an effect may need comes before the first effect; then one effect after the other.
-    reads = [name for name in nodes if name not in effects and not shape.needed([name]) & set(effects)]
-    for index, name in enumerate(effects):
-        first = reads if index == 0 else [effects[index - 1]]
-        nodes[name].needs = tuple(dict.fromkeys((*nodes[name].needs, *first)))
+    for name, first in zip(effects[1:], effects, strict=False):
+        nodes[name].needs = tuple(dict.fromkeys((*nodes[name].needs, first)))
     for node in nodes.values():
         node.dependants = tuple(other for other in nodes.values() if node.name in other.needs)
     for node in _backwards(nodes):

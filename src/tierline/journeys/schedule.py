@@ -210,7 +210,7 @@ def resolve(journey: Journey, services: set[str] | None) -> Shape:
                 place, f"{what} wants {name!r} as {spoken(parameter.type)}, which no text can be turned into"
             )
         elif is_query or _is_query(parameter):
-            if in_view:
+            if in_view and journey.complete:
                 raise journey.wrong(
                     place,
                     f"{what} needs {name!r}, which is no part of {journey.name!r}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tierline.journeys.effects import Write, compensate, digest_of, ended, given_key
 from tierline.journeys.engine import Engine, log
-from tierline.journeys.fault import StepOutOfOrder
+from tierline.journeys.fault import DeadlineExceeded, StepOutOfOrder
 from tierline.journeys.frame import Frame, frame
 from tierline.journeys.plan import Plan
 from tierline.journeys.run import Run
@@ -47,27 +47,45 @@ class Stages:
         self.done: list[str] = []
         """Effects that have been carried out."""
         self.write: Write | None = None
+        self.failed = ""
+        """The guard, read or effect that failed."""
         for name in choice.plan.denied:
             values[choice.plan.slots[name]] = route.journey.parts[name].policy.stand_in()
 
     async def run(self, body: bytes, span: record.Span | None, waits: Waits) -> None:
-        """Raises what a guard raises, StepOutOfOrder, or what an effect failed with."""
+        """Raises what a guard raises, StepOutOfOrder, or what a read or an effect failed with."""
+        guards = bool(self.choice.plan.shape.guards)
         before = self.choice.plan.before
-        for plan in before:
-            if not plan.writes:
-                await self._guard(plan, span, waits)
+        if guards:
+            await self._reads(before[0], span, waits)
         await self._steps()
-        for plan in before:
-            if plan.writes:
-                await self._effects(plan, body, span, waits)
+        if not any(plan.writes for plan in before):
+            return
+        write = self.write = await self._key(body)
+        await write.begin(max(0.0, self.around.deadline - asyncio.get_running_loop().time()))
+        task: asyncio.Task[None] | None = None
+        try:
+            names = [name for name in before[-1].shape.effects if name not in self.choice.plan.denied]
+            if all(name in write.record.values for name in names):
+                self._replayed(write, names)
+                return
+            for plan in before[guards:-1]:
+                await self._reads(plan, span, waits)
+            task = self._begin(before[-1], write, span)
+        finally:
+            if task is None:
+                await write.end()
+        await self._effects(task, names, write, waits)
 
-    async def _guard(self, plan: Plan, span: record.Span | None, waits: Waits) -> None:
+    async def _reads(self, plan: Plan, span: record.Span | None, waits: Waits) -> None:
         run = Run(plan, self.values, asyncio.get_running_loop(), self.around, self.engine, span)
+        run.degraded = self.degraded
         run.begin()
         if run.left:
             await waits(run, run.finish())
         self.degraded = run.degraded
         if run.failure is not None:
+            self.failed = run.failure.node.name
             raise run.failure.error
 
     async def _steps(self) -> None:
@@ -96,14 +114,24 @@ class Stages:
             return str(latest["path"]) if latest else "/"
         return path
 
-    async def _effects(self, plan: Plan, body: bytes, span: record.Span | None, waits: Waits) -> None:
-        write = self.write = await self._key(body)
-        loop = asyncio.get_running_loop()
-        task = loop.create_task(self._written(plan, write, span))
+    def _begin(self, plan: Plan, write: Write, span: record.Span | None) -> asyncio.Task[None]:
+        """From here on nobody's leaving ends them."""
+        task = asyncio.get_running_loop().create_task(self._written(plan, write, span))
         self.request.kept["effects"] = task
         self.engine.writing.add(task)
         task.add_done_callback(self.engine.writing.discard)
-        await waits(Uncancelled(), asyncio.shield(task))
+        return task
+
+    async def _effects(self, task: asyncio.Task[None], names: list[str], write: Write, waits: Waits) -> None:
+        left = self.around.deadline - asyncio.get_running_loop().time()
+        await waits(Uncancelled(), asyncio.wait([task], timeout=max(0.0, left)))
+        if task.done():
+            return task.result()
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self.failed = next((name for name in names if name not in write.record.values), "")
+        raise DeadlineExceeded(
+            f"effect {self.failed!r} goes on; the same request with the same Idempotency-Key finds out how it ended"
+        )
 
     async def _key(self, body: bytes) -> Write:
         """The client's key, else one that the session keeps until the client has its answer."""
@@ -126,12 +154,8 @@ class Stages:
         """All effects, whoever waits for them."""
         loop = asyncio.get_running_loop()
         journey = self.route.journey
-        await write.begin(max(0.0, self.around.deadline - loop.time()))
         async with ended(write):
             effects = plan.shape.effects
-            if all(name in write.record.values for name in effects if name not in plan.denied):
-                self._replayed(write)
-                return
             own = sum(journey.parts[name].policy.deadline or 0.0 for name in effects)
             around = Frame(loop.time() + journey.deadline + own, {"write": write})
             frame.set(around)
@@ -142,19 +166,19 @@ class Stages:
                 await run.finish()
             self.degraded = run.degraded
             if run.failure is not None:
+                self.failed = run.failure.node.name
                 async with asyncio.timeout(journey.deadline):
                     self.done = await compensate(plan, self.values, write, log)
                 raise run.failure.error
-            self.done = list(effects)
+            self.done = [name for name in effects if name in write.record.values]
             if cookie := await self.engine.save_session(self.request):
                 self.request.kept["cookie"] = cookie
         # What was read for the effects may be old now; the answer's parts have time to read it again.
         self.around = Frame(max(self.around.deadline, loop.time() + min(1.0, journey.deadline)), {})
 
-    def _replayed(self, write: Write) -> None:
+    def _replayed(self, write: Write, effects: list[str]) -> None:
         """The same request again: the effects' values from before, and nothing read that only they needed."""
         before, values = self.choice.plan, self.values
-        effects = [name for name in before.shape.effects if name in write.record.values]
         self.choice = self.route.without(self.choice, frozenset(effects))
         plan = self.choice.plan
         self.values = plan.template.copy()
