@@ -29,7 +29,6 @@ import msgspec
 import pytest
 
 from ports import free_port
-from waiting import eventually
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from edge import Line, raw
