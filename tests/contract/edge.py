@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -354,6 +355,7 @@ class Upstreams:
             return True
         extra = f"{seen.header('x-test-header')}\r\n" if seen.header("x-test-header") else ""
         head = f"HTTP/1.1 {status} OK\r\ncontent-type: application/json\r\nx-role: {role}\r\n{extra}"
+        head += f"date: {formatdate(usegmt=True)}\r\n"
         writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode())
         if method != "HEAD":
             writer.write(body)

@@ -113,6 +113,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     losses: tuple[Loss, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def speaks_tls(self, target: Upstream) -> bool:
+        """Whether TLS ends at the endpoint of a target."""
+        return any(
+            each.protocol == "https"
+            for each in self.roles[target.role].endpoints
+            if each.name == target.endpoint
+        )
+
     @property
     def roles(self) -> dict[str, Role]:
         return {role.id: role for unit in self.units for role in unit.roles}

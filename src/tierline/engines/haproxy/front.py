@@ -32,8 +32,10 @@ import msgspec
 from tierline.engines.base import Probe, Process
 from tierline.engines.certificates import CHALLENGE
 from tierline.engines.context import Context
+from tierline.engines.forwarded import PLACE
 from tierline.engines.haproxy.callers import errors, refuse
 from tierline.engines.haproxy.engine import ENGINE, Fragment, document, trace
+from tierline.engines.haproxy.forwarded import fields, proven, requests
 from tierline.engines.haproxy.parts import hosts, server_options
 from tierline.plan.model import Role, Unit, Upstream
 
@@ -74,7 +76,9 @@ class Front(msgspec.Struct, kw_only=True):
     """Whether files come in the codings that their origin made beforehand."""
     signing: str
     badge: str
-    """What places show to each other; empty without a shield."""
+    """What places show to each other and to the next tier."""
+    shield: bool
+    """Whether other places pull through this one."""
     secured: str | None
     """The port to which plain HTTP is sent, with its colon; empty: 443; None: it isn't sent anywhere."""
 
@@ -141,16 +145,13 @@ frontend {name}
     # What trickles in reaches nobody: a body, or the first 32 kB of it, has as long as the headers.
     option http-buffer-request
 {errors()}\
-{_badge(front)}\
     acl a_place var(txn.place) -m bool
-    # How the client came; places speak TLS among themselves.
-    http-request set-header X-Forwarded-Proto https if {{ ssl_fc }} !a_place
-    http-request set-header X-Forwarded-Proto http if !{{ ssl_fc }} !a_place
-    http-request set-var(txn.plain) bool(true) if {{ req.hdr(x-forwarded-proto) http }}
-    http-request set-var(txn.client) src
-    http-request set-var(txn.client) req.hdr_ip(x-forwarded-for,-1) if a_place
-    http-request set-header X-Forwarded-For %[var(txn.client)]
 {trace(role, role.system)}\
+{_badge(front)}\
+{requests("")}\
+{fields("!a_place" if front.shield else "")}\
+    http-request set-var(txn.plain) bool(true) if {{ req.hdr(x-forwarded-proto) http }}
+    http-request set-var(txn.client) req.hdr_ip(x-forwarded-for,-1)
     http-request del-header x-tl- -m beg
     http-request del-header x-device
     http-request del-header x-language
@@ -191,11 +192,11 @@ backend {name}-store
 
 
 def _badge(front: Front) -> str:
-    if not front.badge:
+    if not front.shield:
         return ""
     return f"""\
     # At the shield, another place shows that it is of the line: it has judged, and says who its client is.
-    http-request set-var(txn.place) bool(true) if {{ req.hdr(x-tierline-place) -m str -- {front.badge} }}
+    http-request set-var(txn.place) bool(true) if {{ req.hdr(x-tl-place) -m str -- {front.badge} }}
 """
 
 
@@ -336,12 +337,11 @@ def _behind(role: Role, front: Front, context: Context, name: str, at: tuple[str
     following = next(targets for key, targets in role.upstreams.items() if key != "assets")
     assets = role.upstreams.get("assets", ())
     use = f"    use_backend {name}-assets if {{ req.hdr(x-tl-to) -m str assets }}\n" if assets else ""
-    badge = f"    http-request set-header X-Tierline-Place {front.badge}\n" if front.shielded else ""
     found = f"""\
 frontend {name}-behind
     bind {at[0]}:{at[1]}
     no log
-    http-request del-header x-tierline-place
+    http-request del-header x-tl-place
 {use}\
     default_backend {name}-next
 
@@ -349,7 +349,7 @@ backend {name}-next
     balance roundrobin
     http-request disable-l7-retry unless {{ method GET HEAD OPTIONS }}
     http-request del-header x-tl- -m beg
-{badge}\
+    http-request set-header {PLACE} {front.badge}
 {_servers((*front.shielded, *following), context)}
 """
     if assets:
@@ -365,13 +365,13 @@ backend {name}-assets
 
 def _servers(targets: tuple[Upstream, ...], context: Context) -> str:
     nearest = min(target.distance for target in targets)
-    found = f"    option allbackups\n    default-server {server_options({})}\n"
+    found = f"{proven(targets, context)}    option allbackups\n    default-server {server_options({})}\n"
     for target in targets:
         host, port = context.address(target.role, target.endpoint)
         secure = (
             f" ssl ca-file {context.authority} verify required sni str({context.plan.domain}) "
             f"verifyhost {context.plan.domain} check-sni {context.plan.domain} alpn http/1.1"
-            if target.endpoint == "https"
+            if context.plan.speaks_tls(target)
             else ""
         )
         backup = " backup" if target.distance > nearest else ""

@@ -16,6 +16,7 @@ import msgspec
 from tierline.engines.base import Step
 from tierline.engines.certificates import Shown
 from tierline.engines.context import Context
+from tierline.engines.forwarded import LINE
 from tierline.engines.unkeyed import UNKEYED
 from tierline.plan.model import Role, Upstream
 
@@ -88,13 +89,15 @@ class Fragment(msgspec.Struct, kw_only=True):
     """Files beside nginx.conf, by name."""
     sockets: tuple[str, ...] = ()
     """Unix sockets that it listens on, in the unit's folder."""
+    proofs: dict[str, str] = {}
+    """What requests to an upstream block show there (engines/forwarded.py)."""
     before: tuple[Step, ...] = ()
     """What is done before it starts."""
 
 
 def document(fragments: list[Fragment], context: Context, unit: str) -> str:
     """nginx.conf, whole. Paths are absolute; nothing is written outside the unit's folders."""
-    from tierline.engines.nginx import caching
+    from tierline.engines.nginx import caching, forwarded
 
     folder = context.folder(unit)
     memory = max(fragment.memory for fragment in fragments)
@@ -114,6 +117,7 @@ http {{
     }}
     server_tokens off;
     server_names_hash_bucket_size 128;
+    map_hash_bucket_size 256;
     sendfile on;
     tcp_nodelay on;
     keepalive_timeout 75s;
@@ -137,6 +141,7 @@ http {{
     proxy_buffer_size 16k;
     proxy_buffers 8 16k;
 {TRACE}
+{forwarded.http({name: proof for fragment in fragments for name, proof in fragment.proofs.items() if proof})}
 {shared}{"".join(fragment.http for fragment in fragments)}
 {"".join(fragment.servers for fragment in fragments)}
 }}
@@ -205,11 +210,12 @@ def ident(role: Role) -> str:
 _STRIPPED = "".join(f'            proxy_set_header {name} "";\n' for name in UNKEYED)
 
 
-def pass_on() -> str:
-    """Headers of every proxied request."""
+def pass_on(host: str = "$http_host") -> str:
+    """Headers of every proxied request. host: what the next tier is asked for, as the client wrote it."""
     return f"""\
             proxy_set_header Connection "";
-            proxy_set_header Host $host;
+            proxy_set_header Host {host};
+            proxy_set_header {LINE} $tl_line;
             proxy_set_header traceparent 00-$tl_trace-$tl_span-$tl_flags;
             proxy_set_header x-tierline-claims "";
             proxy_set_header Via $tl_via;

@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 
 from tierline.engines.context import Context
+from tierline.engines.forwarded import behind_places, proof
+from tierline.engines.forwarded import first as clients_first
 from tierline.plan.model import Role, Upstream
 
 SAMPLED = "sampled.jsonl"
@@ -95,7 +97,10 @@ def files(cache: Cache, role: Role, targets: tuple[Upstream, ...], context: Cont
         first, strategy = "127.0.0.2", "@strategy=next "
     place = role.zone or role.region
     same = f'"T":"{role.tier}","y":"trafficserver","z":"{place}"'
-    given = [cache.mode, cache.label, f"/proc/self/cwd/{PURGES}", f"/proc/self/cwd/logs/{SAMPLED}", place]
+    who = "first" if clients_first(role, context.plan) else "kept"
+    who = context.secret("cdn.place") if behind_places(role, context.plan) else who
+    given = [cache.mode, cache.label, f"/proc/self/cwd/{PURGES}", who, f"={proof(targets, context)}"]
+    given += [f"/proc/self/cwd/logs/{SAMPLED}", place]
     script = "".join(f" @pparam={each}" for each in ("/proc/self/cwd/etc/cache.lua", *given))
     return {
         "records.config": "".join(f"CONFIG proxy.config.{name} {value}\n" for name, value in records.items())

@@ -11,11 +11,13 @@ import msgspec
 
 from tierline.engines import percaller
 from tierline.engines.context import Context
+from tierline.engines.forwarded import HOST, LINE, UNDERSCORED, proof
 from tierline.engines.haproxy.front import LEAST, TYPES
 from tierline.engines.unkeyed import UNKEYED
+from tierline.engines.varnish.forwarded import authority
 from tierline.plan.model import Role, Upstream
 
-POISON = (*UNKEYED, "Proxy-Connection", "Keep-Alive", "TE", "x-tierline-claims")
+POISON = (*UNKEYED, *UNDERSCORED, "Proxy-Connection", "Keep-Alive", "TE", "x-tierline-claims")
 """What ends here, and what no key holds: a stranger could have others get what it makes of an answer."""
 
 
@@ -28,8 +30,8 @@ class Cache(msgspec.Struct, kw_only=True):
     obey: bool
     stale_while_revalidate: float
     stale_if_error: float
-    forwarded: str
-    """Who the client is: a VCL expression."""
+    described: str
+    """Lines of vcl_recv that say who the client is (forwarded.py)."""
     raw: str
     behind_front: bool = False
     """Whether engines/haproxy/front.py stands on both sides: it traces, names copies and tells the hop."""
@@ -49,6 +51,8 @@ backend next{number} {{  # {target.role}
 """
         if number:
             choice += f"    if (bereq.retries == {number}) {{ set bereq.backend = next{number}; }}\n"
+    secret = proof([each for each in targets if each.endpoint != "behind"], context)
+    shown = f'    set bereq.http.{LINE} = "{secret}";\n' if secret else ""
     strip = "".join(f"        unset req.http.{name};\n" for name in POISON)
     obey = _OBEY if cache.obey else ""
     hide = "    unset resp.http.Surrogate-Key;\n" if cache.entry else ""
@@ -65,11 +69,11 @@ sub vcl_recv {{
         unset req.http.X-Tl-Sie;
         unset req.http.X-Tl-Verdict;
 {strip}\
-        set req.http.X-Forwarded-For = {cache.forwarded};
-        if (req.http.Host) {{ set req.http.Host = std.tolower(req.http.Host); }}
+{cache.described}\
+        set req.http.X-Tl-At = {authority("req")};
     }}
 {_TRACED if not cache.behind_front else ""}\
-    if ((!req.http.Host && req.proto == "HTTP/1.1") || (req.http.Host && req.http.Host !~ "^[a-z0-9._:\\[\\]-]+$")) {{
+    if ((!req.http.Host && req.proto == "HTTP/1.1") || (req.http.Host && req.http.Host !~ "^{HOST}$")) {{
         return (synth(400));
     }}
     if (req.http.Range && req.http.Range !~ "^bytes=") {{ unset req.http.Range; }}
@@ -93,6 +97,8 @@ sub vcl_pipe {{
     std.log("tlv:pass");
     unset bereq.http.X-Tl-Span;
     unset bereq.http.X-Tl-From;
+    unset bereq.http.X-Tl-At;
+{shown}\
     set bereq.http.Upgrade = "websocket";
     set bereq.http.Connection = "Upgrade";
     return (pipe);
@@ -100,9 +106,9 @@ sub vcl_pipe {{
 
 sub vcl_hash {{
     hash_data(req.url);
-    hash_data(req.http.Host);
-    # A redirect to HTTPS is not for who came by HTTPS; answers to credentials have copies of their own.
-    hash_data(req.http.{"X-Tl-Key" if cache.behind_front else "X-Forwarded-Proto"});
+    # A redirect is only for who asked by the same scheme, host and port.
+    hash_data(req.http.X-Tl-At);
+    {"hash_data(req.http.X-Tl-Key);" if cache.behind_front else "# Answers to credentials have copies of their own."}
     if (req.http.Authorization) {{ hash_data("authorized"); }}
     return (lookup);
 }}
@@ -142,6 +148,8 @@ sub vcl_backend_fetch {{
     unset bereq.http.X-Tl-Grace;
     unset bereq.http.X-Tl-Always;
     unset bereq.http.X-Tl-From;
+    unset bereq.http.X-Tl-At;
+{shown}\
     if (bereq.http.Via) {{ set bereq.http.Via = bereq.http.Via + ", 1.1 tierline"; }}
     else {{ set bereq.http.Via = "1.1 tierline"; }}
     return (fetch);
@@ -154,7 +162,7 @@ sub vcl_backend_response {{
     unset beresp.http.X-Tl-Sie;
     unset beresp.http.X-Tl-Older;
     set beresp.http.X-Tl-Path = regsub(bereq.url, "\\?.*", "");
-    set beresp.http.X-Tl-Host = bereq.http.Host;
+    set beresp.http.X-Tl-Host = {authority("bereq")};
     if (beresp.http.Surrogate-Control ~ "ESI/1.0") {{
         set beresp.do_esi = true;
         unset beresp.http.Surrogate-Control;
@@ -293,7 +301,7 @@ sub unsay {{
 
 # An unsafe method changed something: its target, and what the answer points to on the same host.
 sub invalidate {{
-    std.ban("obj.http.X-Tl-Path == " + regsub(req.url, "\\?.*", "") + " && obj.http.X-Tl-Host == " + req.http.Host);
+    std.ban("obj.http.X-Tl-Path == " + regsub(req.url, "\\?.*", "") + " && obj.http.X-Tl-Host == " + req.http.X-Tl-At);
     call invalidate_location;
     set resp.http.X-Tl-Say = resp.http.Location;
     set resp.http.Location = resp.http.Content-Location;
@@ -304,9 +312,9 @@ sub invalidate {{
 
 sub invalidate_location {{
     if (resp.http.Location ~ "^/[^/]"
-        || regsub(std.tolower(resp.http.Location), "^https?://([^/]*)/.*$", "\\1") == req.http.Host) {{
+        || regsub(std.tolower(resp.http.Location), "^(https?)://([^/]*)/.*$", "\\1|\\2") == req.http.X-Tl-At) {{
         std.ban("obj.http.X-Tl-Path == " + regsub(regsub(resp.http.Location, "^https?://[^/]*", ""), "\\?.*", "")
-            + " && obj.http.X-Tl-Host == " + req.http.Host);
+            + " && obj.http.X-Tl-Host == " + req.http.X-Tl-At);
     }}
 }}
 

@@ -6,6 +6,7 @@ from tierline.engines.context import Context
 from tierline.engines.varnish import admin
 from tierline.engines.varnish.config import Cache, hop, vcl
 from tierline.engines.varnish.engine import Fragment
+from tierline.engines.varnish.forwarded import described
 from tierline.plan.model import Role
 from tierline.tiers.base import System
 from tierline.tiers.cache.tier import Purge
@@ -39,10 +40,7 @@ class VarnishCache(System):
             obey=settings["client_control"],
             stale_while_revalidate=settings["stale_while_revalidate"],
             stale_if_error=settings["stale_if_error"],
-            # Behind another tier the client's address is what that tier says; Varnish adds its own peer's.
-            forwarded="client.ip"
-            if role.id in context.plan.entry
-            else 'regsub(req.http.X-Forwarded-For, ",[^,]*$", "")',
+            described=described(role, context),
             raw=settings["raw"] or "",
         )
         # Varnish keeps copies in memory: what others have of it and of disk together, it has of memory alone.

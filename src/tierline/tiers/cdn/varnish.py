@@ -7,6 +7,7 @@ from tierline.engines.haproxy.front import ENDPOINTS
 from tierline.engines.varnish import admin
 from tierline.engines.varnish.config import Cache, vcl
 from tierline.engines.varnish.engine import Fragment
+from tierline.engines.varnish.forwarded import described
 from tierline.plan.model import Role, Upstream
 from tierline.tiers.base import System
 from tierline.tiers.cache.tier import Purge
@@ -34,7 +35,7 @@ class VarnishCDN(System):
             obey=False,
             stale_while_revalidate=settings["stale_while_revalidate"],
             stale_if_error=settings["stale_if_error"],
-            forwarded='regsub(req.http.X-Forwarded-For, ",[^,]*$", "")',
+            described=described(role, context, front=True),
             raw="",
             behind_front=True,
             gzip=settings["compress"],

@@ -28,6 +28,7 @@ class EnvoyGateway(System):
     around = True
     levels = frozenset({"runs"})
     supports = frozenset(FEATURES)
+    listens_for_places = True
     endpoints = {"http": "http", "mtls": "https"}
     counter = "feature.limits"
 

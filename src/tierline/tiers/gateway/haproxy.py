@@ -8,6 +8,7 @@ from typing import Any
 from tierline.engines.context import Context
 from tierline.engines.haproxy import callers, limits, login, onward
 from tierline.engines.haproxy.engine import Fragment, trace
+from tierline.engines.haproxy.forwarded import described
 from tierline.engines.haproxy.parts import door, servers
 from tierline.engines.haproxy.serving import document
 from tierline.engines.unkeyed import OVERRIDES
@@ -37,8 +38,6 @@ class HAProxyGateway(System):
     def contribute(self, role: Role, context: Context) -> Fragment:
         settings, name = role.settings, role.id.replace(".", "-")
         host, port = context.address(role.id, "http")
-        entry = role.id in context.plan.entry
-        forwarded = "http-request set-header X-Forwarded-For %[src]" if entry else "option forwardfor if-none"
         rules, tables, files, counters = _policies(role, context)
         table = routes(role, context.plan)
         detours = detours_of(table)
@@ -55,13 +54,12 @@ frontend {name}
     bind {host}:{port}
 {_door(role, context)}\
 {callers.errors()}\
-    {forwarded}
 {trace(role, measured=measuring(role, context.plan))}\
+{described(role, context)}\
     http-request set-var(txn.verdict) str(allowed)
     # With one of these a service would see another request than the rules here.
     http-request del-header ^({"|".join(name.lower() for name in OVERRIDES)})$ -m reg
-    http-request set-header X-Forwarded-For %[src] if {{ ssl_fc }}
-    http-request set-var(txn.client) {"src" if entry else "req.hdr_ip(x-forwarded-for,-1)"}
+    http-request set-var(txn.client) req.hdr_ip(x-forwarded-for,-1)
     # One spelling of each path, so that a rule holds for all of them: %61 is an a (RFC 3986, 6.2.2.2).
     http-request normalize-uri percent-decode-unreserved
 {onward.ASKED if detours else ""}\

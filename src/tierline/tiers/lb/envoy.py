@@ -33,6 +33,7 @@ class EnvoyLB(System):
         "mail_starttls": NO_STARTTLS,
         "queue_timeout": "Envoy bounds how many requests wait, not for how long; use lb=haproxy",
     }
+    listens_for_places = True
     endpoints = {"http": "http", "https": "https"}
 
     def listens(self, settings: Mapping[str, Any]) -> Mapping[str, Protocol]:

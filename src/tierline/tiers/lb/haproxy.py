@@ -7,6 +7,7 @@ from typing import Any
 
 from tierline.engines.context import Context
 from tierline.engines.haproxy.engine import Fragment, trace
+from tierline.engines.haproxy.forwarded import described
 from tierline.engines.haproxy.parts import bundle, challenge, hosts, mails, servers, strip
 from tierline.plan.bypass import Rule, rules
 from tierline.plan.model import Role
@@ -48,10 +49,6 @@ class HAProxyLB(System):
         _, tls_port = context.address(role.id, "https")
         crt, files, thumbprint = bundle(role, context)
         proxied = " accept-proxy" if settings["proxy_protocol"] else ""
-        entry = role.id in context.plan.entry
-        # Behind a CDN the client's address is what the CDN says; at the entry, what the socket says.
-        forwarded = "http-request set-header X-Forwarded-For %[src]" if entry else "option forwardfor if-none"
-        scheme = "" if entry else " !{ req.hdr(X-Forwarded-Proto) -m found }"
         frontend = f"""\
 frontend {name}
     bind {host}:{port}{proxied}
@@ -59,10 +56,8 @@ frontend {name}
     maxconn {settings["max_connections"]}
     timeout http-request {int(settings["header_timeout"] * 1000)}ms
 {_BODIES if not settings["h2c"] else ""}\
-    {forwarded}
-    http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}{scheme}
-    http-request set-header X-Forwarded-Proto http if !{{ ssl_fc }}{scheme}
-{trace(role, measured=measuring(role, context.plan))}{strip(role, context)}{challenge(thumbprint)}\
+{trace(role, measured=measuring(role, context.plan))}{strip(role, context)}\
+{described(role, context)}{challenge(thumbprint)}\
     http-request set-var-fmt(txn.verdict) "tls %[ssl_fc_protocol,regsub(TLSv,,)] %[ssl_fc_alpn]" if {{ ssl_fc }}
 """
         if settings["hosts"]:

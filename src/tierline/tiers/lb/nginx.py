@@ -8,8 +8,9 @@ from typing import Any
 
 from tierline.engines.certificates import CHALLENGE, shown
 from tierline.engines.context import Context
+from tierline.engines.forwarded import LINE, proof
 from tierline.engines.nginx.config import ANSWERED, TLS, Fragment, hop_format, hop_log, ident, left_out
-from tierline.engines.unkeyed import UNKEYED
+from tierline.engines.nginx.forwarded import REFUSED, said, setting
 from tierline.plan.bypass import rules
 from tierline.plan.model import Role, Upstream
 from tierline.plan.scaling import measuring
@@ -68,7 +69,7 @@ class NginxLB(System):
         redirect = ""
         if settings["redirect_http"]:
             plain = f"${name}_plain" if cert.thumbprint else "$scheme = http"
-            there = "$host" if tls_port == 443 else f"$host:{tls_port}"
+            there = "$tl_name" if tls_port == 443 else f"$tl_name:{tls_port}"
             redirect = f"        if ({plain}) {{ return 308 https://{there}$request_uri; }}\n"
         hsts = (
             f"            add_header Strict-Transport-Security ${name}_hsts always;\n"
@@ -81,6 +82,7 @@ class NginxLB(System):
         server_name {names};
         # A large upload is the gateway's to judge.
         client_max_body_size 0;
+{REFUSED}\
 {redirect}{_challenge(cert.thumbprint, name)}\
         location / {{
 {hsts}\
@@ -103,6 +105,7 @@ class NginxLB(System):
             servers=servers,
             mail=mail,
             files=files,
+            proofs={f"{name}_next": proof(next(iter(role.upstreams.values())), context)},
         )
 
 
@@ -149,8 +152,7 @@ def _http(role: Role, context: Context, name: str) -> str:
         default http;
     }}
 {hsts}\
-    # Behind another tier, how the client came is what that tier says.
-    map $http_x_forwarded_proto ${name}_scheme {{ "" $scheme; default $http_x_forwarded_proto; }}
+{said(role, context, name)[0]}\
     # An upgrade goes on as one; else trailers are asked for, which gRPC's status comes in.
     map $http_upgrade ${name}_connection {{ "" te; default upgrade; }}
     map $http_upgrade ${name}_te {{ "" trailers; default ""; }}
@@ -202,10 +204,7 @@ def _upstream(role: Role, context: Context, name: str, targets: Sequence[Upstrea
 
 
 def _pass_on(role: Role, context: Context, name: str) -> str:
-    entry = role.id in context.plan.entry
-    scheme = "$scheme" if entry else f"${name}_scheme"
-    client: Any = "$proxy_protocol_addr" if role.settings["proxy_protocol"] else "$remote_addr"
-    forwarded = client if entry else "$http_x_forwarded_for"
+    _, fields = said(role, context, name)
     upgrades = f"""\
             proxy_set_header Connection ${name}_connection;
             proxy_set_header Upgrade $http_upgrade;
@@ -215,15 +214,15 @@ def _pass_on(role: Role, context: Context, name: str) -> str:
             proxy_buffering off;
 """
     # What would end at the cache ends here, whichever way a request goes.
-    ending = "".join(f'            proxy_set_header {each} "";\n' for each in UNKEYED) if rules(role) else ""
-    if ending and not any(other.tier == "cdn" for other in context.plan.roles.values()):
+    ending = ""
+    if rules(role) and not any(other.tier == "cdn" for other in context.plan.roles.values()):
         ending += "            proxy_hide_header Surrogate-Key;\n"
     told = f"""\
 {ending}\
             proxy_set_header TE ${name}_te;
-            proxy_set_header Host $http_host;
-            proxy_set_header X-Forwarded-For {forwarded};
-            proxy_set_header X-Forwarded-Proto {scheme};
+            proxy_set_header Host $tl_authority;
+            proxy_set_header {LINE} $tl_line;
+{setting(fields)}\
             proxy_set_header traceparent 00-$tl_trace-$tl_span-$tl_flags;
             proxy_set_header x-tierline-claims "";
             proxy_set_header x-tierline-subject "";

@@ -40,6 +40,8 @@ FEATURES: Mapping[str, str] = {
     "grpc": "gRPC calls and streams: HTTP/2 to what stands behind, too",
     "known_hosts": "requests for strangers' hosts are refused (421, or 404)",
     "strict_parsing": "ambiguous requests are refused or made plain, never passed on as they are",
+    "strict_hosts": "what is no host in Host is refused (400)",
+    "forwarded": "Forwarded (RFC 7239) says who asks, and where, as the X-Forwarded fields do",
     "slow_clients": "headers that trickle in are given up",
     "refusals_counted": "what is no request at all is counted, too",
     "slow_bodies": "bodies that trickle in are given up, and reach nobody",
