@@ -54,7 +54,9 @@ class Line:
         self.state.folder()
         self.plan: Plan = resolve(stack, {**EMBEDDED, **uses})
         self.tier = tier
-        self.addresses = choose(self.plan, self.state, {"https": free_port(), "http": free_port()})
+        public = {e.name for role in self.plan.entry for e in self.plan.roles[role].endpoints}
+        public &= {"http", "https"}
+        self.addresses = choose(self.plan, self.state, {name: free_port() for name in sorted(public)})
         self.context = LocalContext(self.plan, self.state, self.addresses)
         self.upstreams = Upstreams()
         self.processes: dict[str, Process] = {}

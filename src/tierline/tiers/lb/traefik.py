@@ -141,10 +141,9 @@ def _http(role: Role, context: Context) -> dict[str, Any]:
     if secret := proof(targets, context):
         gone[LINE] = secret
     headers: dict[str, Any] = {"customRequestHeaders": gone}
-    if rules(role):
+    if rules(role) and not any(other.tier == "cdn" for other in context.plan.roles.values()):
         # What would end at the cache ends here, whichever way a request goes.
-        if not any(other.tier == "cdn" for other in context.plan.roles.values()):
-            headers["customResponseHeaders"] = {"Surrogate-Key": ""}
+        headers["customResponseHeaders"] = {"Surrogate-Key": ""}
     if settings["hsts"] is not None:
         headers["stsSeconds"] = int(settings["hsts"])
     middlewares: dict[str, Any] = {
