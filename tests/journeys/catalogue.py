@@ -73,7 +73,7 @@ def affiliate(details: Film, affiliate) -> dict[str, str]:
 
 @film.view("web")
 def page(details: Film) -> HTML:
-    return HTML("<h1>{film.title}</h1>", film=details)
+    return HTML(f"<h1>{details.title}</h1>")
 
 
 @search.part

@@ -51,7 +51,7 @@ def make_film() -> Journey:
 
     @film.view("web")
     def page(details, similar) -> HTML:
-        return HTML("<h1>{title}</h1>", title=details["title"])
+        return HTML(f"<h1>{details['title']}</h1>")
 
     return film
 

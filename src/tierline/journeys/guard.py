@@ -8,7 +8,6 @@ from collections.abc import Coroutine
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
-from tierline.journeys.attempt import Attempt, attempt
 from tierline.journeys.fault import BulkheadFull, JourneyError, ServiceError
 from tierline.journeys.policy import Bulkhead
 
@@ -18,18 +17,12 @@ if TYPE_CHECKING:
 
 _BASE = 0.01
 _CEILING = 0.25
-_HEDGED = 1000
-"""Added to the number of an attempt: the second call of a hedged one, which must not join the first one's calls."""
 _jitter = random.Random()  # noqa: S311  spreads retries, guards nothing
 
 
 def guarded(node: Node, run: Run) -> Coroutine[Any, Any, Any]:
     """The part with its policy, outermost first: cache, bulkhead, retries, hedging."""
-    if node.part.kind == "effect":
-        from tierline.journeys.effects import perform
-
-        return perform(node, run)
-    cache = node.cache
+    cache = node.part.policy.cache
     if (
         cache is not None
         and cache.store
@@ -84,25 +77,17 @@ def leave(bulkhead: Bulkhead) -> None:
 
 async def _tried(node: Node, run: Run) -> Any:
     left = node.part.policy.retries
-    outer = attempt.get()
-    key = outer.key if outer is not None else ""
-    number = 0
+    attempt = 0
     while True:
-        current = Attempt(number, key)
-        attempt.set(current)
         try:
-            return await _hedged(node, run, current)
+            return await _hedged(node, run)
         except Exception as error:
-            if number >= left or not _again(error) or current.wrote:
+            if attempt >= left or not _again(error):
                 raise
-            failed, wait = error, error.retry_after if isinstance(error, JourneyError) else None
-        pause = _jitter.uniform(0, min(_CEILING, _BASE * 2**number)) if wait is None else wait
+        pause = _jitter.uniform(0, min(_CEILING, _BASE * 2**attempt))
         if run.loop.time() + pause >= run.frame.deadline:
-            if wait is not None:
-                # It said when to come back, and that is too late for this request.
-                raise failed
             pause = 0.0
-        number += 1
+        attempt += 1
         await asyncio.sleep(pause)
 
 
@@ -118,8 +103,8 @@ async def _called(node: Node, run: Run) -> Any:
     return await value if type(value) is CoroutineType else value
 
 
-async def _hedged(node: Node, run: Run, current: Attempt) -> Any:
-    """The first good answer of two calls, the second begun only when the first is slow and has changed nothing."""
+async def _hedged(node: Node, run: Run) -> Any:
+    """The first good answer of two calls, the second begun only when the first is slow."""
     hedge = node.part.policy.hedge
     if hedge is None:
         return await _called(node, run)
@@ -127,8 +112,7 @@ async def _hedged(node: Node, run: Run, current: Attempt) -> Any:
     tasks = {first}
     try:
         done, _ = await asyncio.wait(tasks, timeout=hedge)
-        if not done and not current.wrote:
-            attempt.set(Attempt(current.number + _HEDGED, current.key))
+        if not done:
             tasks.add(asyncio.ensure_future(_called(node, run)))
         error: BaseException | None = None
         while tasks:

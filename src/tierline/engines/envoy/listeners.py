@@ -8,10 +8,12 @@ from typing import Any
 import msgspec
 
 from tierline.engines.context import Context
+from tierline.engines.envoy import budget
 from tierline.engines.envoy.filters import live, ordered
 from tierline.engines.envoy.hops import access_logs
 from tierline.engines.forwarded import FIELDS, PLACE, first
 from tierline.engines.unkeyed import UNKEYED
+from tierline.plan.budgets import held
 from tierline.plan.model import Role
 from tierline.plan.placement import PLACES
 
@@ -157,6 +159,7 @@ def _manager(
     fragment: Fragment, context: Context, folder: Path, bind: Bind, quic: bool = False
 ) -> dict[str, Any]:
     role = fragment.role
+    own = held(context.plan, role)
     entry = bind.entry or first(role, context.plan)
     owners = {each["name"]: owner for owner, each in fragment.borrowed}
     filters = ordered(
@@ -184,16 +187,11 @@ def _manager(
         "normalize_path": True,
         "merge_slashes": True,
         "path_with_escaped_slashes_action": "REJECT_REQUEST",
-        # Of a WebSocket, too: silence for longer than this ends it, in every tier.
-        "stream_idle_timeout": "60s",
         "upgrade_configs": [{"upgrade_type": "websocket"}],
-        "request_headers_timeout": "10s",
-        # A body that trickles in for longer than this is an attack, not an upload.
-        "request_timeout": "60s",
-        "max_request_headers_kb": 60,
+        **budget.manager(own),
         "common_http_protocol_options": {
             "idle_timeout": "75s",
-            "max_headers_count": 100,
+            "max_headers_count": own.field_count,
             "headers_with_underscores_action": "REJECT_REQUEST",
         },
         "http_protocol_options": {"allow_chunked_length": False},

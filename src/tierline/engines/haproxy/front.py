@@ -33,10 +33,12 @@ from tierline.engines.base import Probe, Process
 from tierline.engines.certificates import CHALLENGE
 from tierline.engines.context import Context
 from tierline.engines.forwarded import PLACE
-from tierline.engines.haproxy.callers import errors, refuse
+from tierline.engines.haproxy import budget
+from tierline.engines.haproxy.callers import errors, refusal, refuse, too_large
 from tierline.engines.haproxy.engine import ENGINE, Fragment, document, trace
 from tierline.engines.haproxy.forwarded import fields, proven, requests
 from tierline.engines.haproxy.parts import hosts, server_options
+from tierline.plan.budgets import held
 from tierline.plan.model import Role, Unit, Upstream
 
 ENDPOINTS: dict[str, Literal["http", "https"]] = {
@@ -134,6 +136,9 @@ def fragment_of(role: Role, front: Front, folder: Path, context: Context) -> Fra
     chain, key = context.certificate(domain, f"*.{domain}", "localhost", host)
     certificate = folder / "front.pem"
     files = {str(certificate): chain.read_text() + key.read_text()}
+    own = held(context.plan, role)
+    if "body" in own.settings:
+        files |= refusal(own, folder)
     countries = ""
     if front.blocked:
         files[str(folder / "countries.map")] = front.blocked
@@ -144,7 +149,7 @@ frontend {name}
     bind {host}:{tls_port} ssl crt {certificate} alpn h2,http/1.1
     # What trickles in reaches nobody: a body, or the first 32 kB of it, has as long as the headers.
     option http-buffer-request
-{errors()}\
+{budget.frontend(own)}{errors(budget.told(own))}\
     acl a_place var(txn.place) -m bool
 {trace(role, role.system)}\
 {_badge(front)}\
@@ -158,6 +163,7 @@ frontend {name}
     http-request set-var(txn.verdict) str(pass)
 {refuse(400, "version", "!{ req.ver 1.0 1.1 2.0 }")}\
 {refuse(421, "not our name", f"!{{ {hosts(ours)} }}")}\
+{too_large(own) if "body" in own.settings else ""}\
 {refuse(405, "method", "{ method PURGE BAN PURGEKEY CONNECT TRACE }")}\
     # Rules are for what a path means, however it is written.
     http-request set-var(txn.uri) path,url_dec,regsub(//+,/,g)
@@ -182,13 +188,14 @@ frontend {name}
     default_backend {name}-store
 
 backend {name}-store
+{budget.backend(own)}\
     # The store is beside us, or nobody is.
     retries 0
     no option redispatch
     server store {store[0]}:{store[1]}
 
 {_behind(role, front, context, name, behind)}"""
-    return Fragment(sections=frontend, files=files)
+    return Fragment(sections=frontend, files=files, budget=own)
 
 
 def _badge(front: Front) -> str:
@@ -337,16 +344,19 @@ def _behind(role: Role, front: Front, context: Context, name: str, at: tuple[str
     following = next(targets for key, targets in role.upstreams.items() if key != "assets")
     assets = role.upstreams.get("assets", ())
     use = f"    use_backend {name}-assets if {{ req.hdr(x-tl-to) -m str assets }}\n" if assets else ""
+    own = held(context.plan, role)
     found = f"""\
 frontend {name}-behind
     bind {at[0]}:{at[1]}
     no log
+{budget.frontend(own)}\
     http-request del-header x-tl-place
 {use}\
     default_backend {name}-next
 
 backend {name}-next
     balance roundrobin
+{budget.backend(own)}\
     http-request disable-l7-retry unless {{ method GET HEAD OPTIONS }}
     http-request del-header x-tl- -m beg
     http-request set-header {PLACE} {front.badge}
@@ -356,6 +366,7 @@ backend {name}-next
         found += f"""\
 backend {name}-assets
     balance roundrobin
+{budget.backend(own)}\
     http-request set-header Accept-Encoding %[req.hdr(x-tl-coding)]
     http-request del-header x-tl- -m beg
 {_servers(assets, context)}

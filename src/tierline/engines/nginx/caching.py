@@ -51,6 +51,8 @@ class Store(msgspec.Struct, kw_only=True):
     """`1` where clients come, and what is for caches is taken out; else `0`, or a variable."""
     headers: str
     """Lines of every request that goes on."""
+    limits: str
+    """Lines of its servers: what they accept, and how long they wait."""
     obey: bool = False
     """Whether a request's own Cache-Control counts."""
     stale_while_revalidate: float = 0
@@ -190,9 +192,6 @@ def direct(store: Store, more: str = "") -> str:
         pass_on(store.host)
         .replace('Connection "";', "Connection upgrade;")
         .replace('Upgrade "";', "Upgrade websocket;")
-        # Silence for longer than this ends a WebSocket, in every tier.
-        .replace("proxy_read_timeout 30s;", "proxy_read_timeout 60s;")
-        .replace("proxy_send_timeout 10s;", "proxy_send_timeout 60s;")
     )
     plain = f"""\
         location @{store.name}_plain {{
@@ -241,8 +240,6 @@ def fetching(store: Store, more: str = "") -> str:
             proxy_set_header Host $http_host;
             proxy_set_header {LINE} $tl_line;
             proxy_set_header X-Tierline-TTL "";
-            proxy_connect_timeout 1s;
-            proxy_read_timeout 30s;
             proxy_next_upstream error timeout;
             proxy_next_upstream_tries 2;
             proxy_next_upstream_timeout 5s;
@@ -262,7 +259,7 @@ def fetching(store: Store, more: str = "") -> str:
     server {{
         listen unix:{store.name}.fetch.sock;
         recursive_error_pages on;
-{variables(store, fetching=True)}\
+{store.limits}{variables(store, fetching=True)}\
         location / {{
             if ($http_cache_control ~* only-if-cached) {{ return 504; }}
             error_page 418 = @standby;

@@ -122,11 +122,8 @@ http {{
     tcp_nodelay on;
     keepalive_timeout 75s;
     keepalive_requests 100000;
-    # A slow or oversized request is refused, not waited for.
+    # Other limits and time-outs are each server's own (engines/nginx/limits.py).
     client_header_timeout 10s;
-    client_body_timeout 10s;
-    client_max_body_size 16m;
-    large_client_header_buffers 4 16k;
     ignore_invalid_headers on;
     underscores_in_headers off;
     client_body_temp_path {folder}/temp/body;
@@ -138,8 +135,6 @@ http {{
     # What is no request meets none of the `set`s that its hop names.
     uninitialized_variable_warn off;
     proxy_http_version 1.1;
-    proxy_buffer_size 16k;
-    proxy_buffers 8 16k;
 {TRACE}
 {forwarded.http({name: proof for fragment in fragments for name, proof in fragment.proofs.items() if proof})}
 {shared}{"".join(fragment.http for fragment in fragments)}
@@ -225,9 +220,6 @@ def pass_on(host: str = "$http_host") -> str:
             proxy_set_header Keep-Alive "";
             proxy_set_header Proxy-Connection "";
 {_STRIPPED}\
-            proxy_connect_timeout 1s;
-            proxy_read_timeout 30s;
-            proxy_send_timeout 10s;
             # Only what the next tier never saw, or a safe method that it didn't answer, is tried again.
             proxy_next_upstream error timeout;
             proxy_next_upstream_tries 2;

@@ -9,6 +9,7 @@ import msgspec
 from tierline.engines.context import Context
 from tierline.engines.forwarded import behind_places, proof
 from tierline.engines.forwarded import first as clients_first
+from tierline.plan.budgets import held
 from tierline.plan.model import Role, Upstream
 
 SAMPLED = "sampled.jsonl"
@@ -35,6 +36,7 @@ class Cache(msgspec.Struct, kw_only=True):
 def files(cache: Cache, role: Role, targets: tuple[Upstream, ...], context: Context) -> dict[str, str]:
     """The files of its configuration folder, by name."""
     host, port = context.address(role.id, "http")
+    own = held(context.plan, role)
     records: dict[str, Any] = {
         "http.server_ports": f"STRING {port}:ip-in={host}",
         "admin.user_id": "STRING #-1",
@@ -66,9 +68,17 @@ def files(cache: Cache, role: Role, targets: tuple[Upstream, ...], context: Cont
         "http.negative_caching_enabled": "INT 0",
         "http.negative_revalidating_enabled": "INT 0",
         "http.negative_revalidating_lifetime": "INT 1",
-        "http.transaction_no_activity_timeout_in": "INT 10",
-        "http.request_header_max_size": "INT 32768",
-        "http.connect_attempts_timeout": "INT 30",
+        # Silence of a client, and of the next tier within an answer.
+        "http.transaction_no_activity_timeout_in": f"INT {max(1, round(own.idle))}",
+        "http.transaction_no_activity_timeout_out": f"INT {max(1, round(own.idle))}",
+        "http.transaction_active_timeout_in": "INT 0",
+        "http.transaction_active_timeout_out": "INT 0",
+        "net.default_inactivity_timeout": f"INT {max(86400, round(own.idle))}",
+        "http.request_header_max_size": f"INT {own.request_line + own.request_fields}",
+        "http.response_header_max_size": f"INT {own.answer_fields}",
+        "http.request_line_max_size": f"INT {max(65535, own.request_line)}",
+        # For the next tier's answer to begin.
+        "http.connect_attempts_timeout": f"INT {max(1, round(own.first_byte))}",
         "http.connect_attempts_max_retries": "INT 1",
         "http.connect_attempts_rr_retries": "INT 1",
         # Nobody is left out for long: on this machine who is dead says so at once. They are on the same address as

@@ -15,7 +15,7 @@ from tierline.engines.forwarded import HOST, LINE, UNDERSCORED, proof
 from tierline.engines.haproxy.front import LEAST, TYPES
 from tierline.engines.unkeyed import UNKEYED
 from tierline.engines.varnish.forwarded import authority
-from tierline.plan.model import Role, Upstream
+from tierline.plan.model import Budget, Role, Upstream
 
 POISON = (*UNKEYED, *UNDERSCORED, "Proxy-Connection", "Keep-Alive", "TE", "x-tierline-claims")
 """What ends here, and what no key holds: a stranger could have others get what it makes of an answer."""
@@ -24,6 +24,8 @@ POISON = (*UNKEYED, *UNDERSCORED, "Proxy-Connection", "Keep-Alive", "TE", "x-tie
 class Cache(msgspec.Struct, kw_only=True):
     """What one cache does."""
 
+    budget: Budget
+    """Its limits and time-outs."""
     tier: str
     label: str
     entry: bool
@@ -39,14 +41,40 @@ class Cache(msgspec.Struct, kw_only=True):
     """Whether text is kept compressed."""
 
 
+def parameters(budget: Budget) -> tuple[str, ...]:
+    """Parameters of varnishd: sizes of fields, the memory that they need, and silence of clients."""
+    request, answer = budget.request_line + budget.request_fields, budget.answer_fields
+    found = {
+        "http_req_size": request,
+        "http_req_hdr_len": request,
+        "http_resp_size": answer,
+        "http_resp_hdr_len": answer,
+        # The request line counts as some, too.
+        "http_max_hdr": max(128, budget.field_count + 8),
+        # Fields are read into it, and written anew by the VCL.
+        "workspace_client": 131072 + 2 * request + answer,
+        "workspace_backend": 131072 + request + 2 * answer,
+        # A reader that pauses is left after the silence of the budget; one that reads, never.
+        "idle_send_timeout": f"{budget.idle:g}",
+        "send_timeout": _NEVER,
+        "pipe_timeout": f"{budget.idle:g}",
+    }
+    return tuple(word for name, value in found.items() for word in ("-p", f"{name}={value}"))
+
+
+_NEVER = "2592000"
+"""Seconds: thirty days."""
+
+
 def vcl(cache: Cache, targets: tuple[Upstream, ...], context: Context) -> str:
     """The whole VCL. targets: nearest first; the next one is asked when one fails."""
-    backends, choice = "", ""
+    backends, choice, own = "", "", cache.budget
     for number, target in enumerate(targets[:4]):
         host, port = context.address(target.role, target.endpoint)
         backends += f"""\
 backend next{number} {{  # {target.role}
-    .host = "{host}"; .port = "{port}"; .connect_timeout = 1s; .first_byte_timeout = 30s; .between_bytes_timeout = 30s;
+    .host = "{host}"; .port = "{port}"; .connect_timeout = {own.connect:g}s; .first_byte_timeout = {own.first_byte:g}s;
+    .between_bytes_timeout = {own.idle:g}s;
 }}
 """
         if number:

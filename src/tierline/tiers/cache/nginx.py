@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from tierline.engines.context import Context
 from tierline.engines.forwarded import proof
-from tierline.engines.nginx import caching
+from tierline.engines.nginx import caching, limits
 from tierline.engines.nginx.config import Fragment, hop_format, hop_log, ident, upstream
 from tierline.engines.nginx.forwarded import REFUSED, said, setting
 from tierline.engines.unkeyed import UNKEYED
+from tierline.plan.budgets import held
 from tierline.plan.model import Role
 from tierline.tiers.base import System
 from tierline.tiers.cache.tier import Purge
@@ -50,6 +51,7 @@ class NginxCache(System):
             # A CDN in front purges by these, too.
             entry=str(int(all(other.tier != "cdn" for other in context.plan.roles.values()))),
             headers=setting({name: value for name, value in fields.items() if name not in UNKEYED}),
+            limits=limits.server(held(context.plan, role)),
             obey=settings["client_control"],
             skips=True,
             stale_while_revalidate=settings["stale_while_revalidate"],
@@ -71,6 +73,7 @@ class NginxCache(System):
         # body leave together: a second packet wakes who waits for them once more.
         open_file_cache max=512 inactive=10s;
         tcp_nopush on;
+{store.limits}{limits.problems(context.plan, held(context.plan, role), store.name)}\
 {hop_log(role, context, "$tl_verdict")}{REFUSED if fields else ""}{caching.variables(store)}\
         location / {{
 {caching.cached(store, status + (settings["raw"] or ""))}\

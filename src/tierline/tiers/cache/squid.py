@@ -7,6 +7,7 @@ from tierline.engines.context import Context
 from tierline.engines.forwarded import LINE, PLACE, UNDERSCORED, behind_places, first, proof
 from tierline.engines.squid.engine import Fragment
 from tierline.engines.unkeyed import UNKEYED
+from tierline.plan.budgets import held
 from tierline.plan.model import Role
 from tierline.tiers.base import System
 
@@ -94,6 +95,7 @@ class SquidCache(System):
                 # The last one is always tried.
                 f"name=next{number} connect-timeout=1 connect-fail-limit={_FAILS if number + 1 < len(targets) else 1_000_000}\n"
             )
+        own = held(context.plan, role)
         said = _described(role, context)
         shown = proof(targets, context)
         inner = any(other.tier == "cdn" for other in context.plan.roles.values())
@@ -133,10 +135,15 @@ http_upgrade_request_protocols websocket allow all
 # Nothing is fresh that the origin didn't call so; a tenth of its age when it is long unmodified.
 refresh_pattern . 0 10% 1440{obey}
 collapsed_forwarding on
-request_header_max_size 64 KB
+request_header_max_size {-(-(own.request_line + own.request_fields) >> 10)} KB
+reply_header_max_size {-(-own.answer_fields >> 10)} KB
+request_body_max_size 0
 request_timeout 10 seconds
-read_timeout 30 seconds
-connect_timeout 1 second
+# One time for an answer to begin and for silence within it; a tier that has another behind it waits for the longer.
+read_timeout {max(1, round(max(own.first_byte, own.idle)))} seconds
+write_timeout {max(1, round(own.idle))} seconds
+client_lifetime 30 days
+connect_timeout {max(1, round(own.connect))} seconds
 forward_max_tries 2
 max_stale 0 seconds
 refresh_all_ims off

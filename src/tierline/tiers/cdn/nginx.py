@@ -8,9 +8,10 @@ from tierline.engines.certificates import CHALLENGE
 from tierline.engines.context import Context
 from tierline.engines.forwarded import PLACE, proof
 from tierline.engines.haproxy.front import LEAST, TYPES
-from tierline.engines.nginx import caching
+from tierline.engines.nginx import caching, limits
 from tierline.engines.nginx.config import TLS, Fragment, hop_format, hop_log, ident, upstream
 from tierline.engines.nginx.forwarded import REFUSED, SEEN, either, setting
+from tierline.plan.budgets import held
 from tierline.plan.model import Role, Upstream
 from tierline.tiers.base import System
 from tierline.tiers.cache.tier import Purge
@@ -85,6 +86,7 @@ class NginxCDN(System):
     }}
     server {{
 {listen.replace("%s", "")}        server_name {plan.domain} *.{plan.domain} localhost {host};
+{store.limits}{limits.problems(plan, held(plan, role), name)}\
 {hop_log(role, context, f"${name}_verdict")}{caching.variables(store)}\
 {REFUSED}\
         set $tl_why "";
@@ -193,6 +195,7 @@ def _store(role: Role, context: Context, name: str, target: str, onward: bool = 
             proxy_set_header X-Device "";
             proxy_set_header X-Language "";
 """,
+        limits=limits.server(held(context.plan, role)),
         stale_while_revalidate=settings["stale_while_revalidate"],
         stale_if_error=settings["stale_if_error"],
     )

@@ -13,6 +13,7 @@ from tierline.engines.keysets import usable
 from tierline.engines.nginx import asking, logins, policies
 from tierline.engines.nginx.config import ANSWERED, TLS, Fragment, hop_format, hop_log, ident, upstream
 from tierline.engines.nginx.forwarded import said
+from tierline.plan.budgets import held
 from tierline.plan.model import Role
 from tierline.plan.scaling import measuring
 from tierline.tiers.base import System
@@ -74,7 +75,7 @@ class NginxGateway(System):
 {hop_log(role, context, "$gw_final")}\
 {_REFUSED if fields else ""}\
         access_log /dev/null tl_{ident(role)}_count if=$gw_tell;
-{policies.own(settings["max_body"], _KEYS if keys else "", skew)}\
+{policies.own(held(context.plan, role), _KEYS if keys else "", skew)}\
 {policies.PREFLIGHT if settings["cors"] else ""}\
 {logins.LOCATIONS if login else ""}\
 {asking.LOCATIONS if counters else ""}\

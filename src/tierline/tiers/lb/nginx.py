@@ -9,8 +9,10 @@ from typing import Any
 from tierline.engines.certificates import CHALLENGE, shown
 from tierline.engines.context import Context
 from tierline.engines.forwarded import LINE, proof
+from tierline.engines.nginx import limits
 from tierline.engines.nginx.config import ANSWERED, TLS, Fragment, hop_format, hop_log, ident, left_out
 from tierline.engines.nginx.forwarded import REFUSED, said, setting
+from tierline.plan.budgets import held
 from tierline.plan.bypass import rules
 from tierline.plan.model import Role, Upstream
 from tierline.plan.scaling import measuring
@@ -27,7 +29,7 @@ _LACKS = {
     "queueing": "nginx without its commercial part refuses, it doesn't queue; use lb=haproxy or lb=envoy",
     "queue_timeout": "nginx without its commercial part doesn't queue; use lb=haproxy",
     "metrics": "this build of nginx has no status module; its hops are counted by telemetry",
-    "slow_bodies": "nginx gives up who says nothing for 10 s, not who says a little; use lb=haproxy or lb=envoy",
+    "slow_bodies": "nginx bounds how long a client says nothing, not how long a body takes; use lb=haproxy or lb=envoy",
     "mail_health": "nginx without its commercial part doesn't ask; a mail program is told when the inbox is down",
 }
 
@@ -80,8 +82,7 @@ class NginxLB(System):
     server {{
 {listening}\
         server_name {names};
-        # A large upload is the gateway's to judge.
-        client_max_body_size 0;
+{limits.server(held(context.plan, role))}{limits.problems(context.plan, held(context.plan, role), name)}\
 {REFUSED}\
 {redirect}{_challenge(cert.thumbprint, name)}\
         location / {{
@@ -227,12 +228,14 @@ def _pass_on(role: Role, context: Context, name: str) -> str:
             proxy_set_header x-tierline-claims "";
             proxy_set_header x-tierline-subject "";
             proxy_set_header x-tierline-consumer "";
-            proxy_connect_timeout 500ms;
-            proxy_read_timeout 60s;
             # Only what the next tier never saw, or a safe method that it didn't answer, is tried again.
             proxy_next_upstream error timeout;
             proxy_next_upstream_tries 4;
             proxy_next_upstream_timeout 5s;
 """
     # The module that speaks HTTP/2 has the same directives by another name, and buffers no stream.
-    return told.replace(" proxy_", " grpc_") if role.settings["h2c"] else upgrades + told
+    if role.settings["h2c"]:
+        times = (each for each in limits.server(held(context.plan, role)).splitlines(keepends=True))
+        waits = "".join(f"    {each}" for each in times if "_timeout" in each and "proxy_" in each)
+        return (told + waits).replace(" proxy_", " grpc_")
+    return upgrades + told

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Literal
 
-from tierline.intent import Duration, Intent, setting
+from tierline.intent import Duration, Intent, Size, setting
 from tierline.plan.model import Plan, Role
 from tierline.tiers.base import Protocol
 
@@ -156,6 +156,19 @@ class LoadBalancer(Intent):
         "How long a client may take to send headers. For bodies see docs/tiers/lb.md.",
         default="10s",
         above=0.1,
+    )
+    body_timeout: Duration | None = setting(
+        "How long a client may take to send a body; default: 60 s and as long as the largest body takes at 32 KiB/s, no "
+        "limit where bodies have none.",
+        default=None,
+        above=0.1,
+    )
+    max_body: Size | None = setting("Largest request body; default: left to the gateway.", default=None)
+    timeout: Duration | None = setting(
+        "Time until an answer begins; default: left to the gateway.", default=None, above=0.1
+    )
+    idle_timeout: Duration | None = setting(
+        "Silence after which an answer ends; default: left to the gateway.", default=None, above=0.1
     )
     mail: str | None = setting(
         "Name of the Mail resource that mail programs reach through the balancer, over TLS.", default=None

@@ -10,6 +10,7 @@ from tierline.engines.context import Context
 from tierline.engines.forwarded import LINE, PLACE, UNDERSCORED, proof
 from tierline.engines.traefik.engine import Fragment
 from tierline.engines.unkeyed import UNKEYED
+from tierline.plan.budgets import held
 from tierline.plan.bypass import rules
 from tierline.plan.model import Role, Upstream
 from tierline.plan.placement import PLACES
@@ -18,7 +19,10 @@ from tierline.tiers.lb.tier import FEATURES, MAIL, NO_STARTTLS
 
 _LACKS = {
     "refusals_counted": "Traefik says nothing of what is no request at all",
-    "slow_bodies": "Traefik gives them up after header_timeout, but says 504; use lb=haproxy or lb=envoy",
+    "slow_clients": "Traefik has one time for a request and its whole answer, which streams don't have; use lb=haproxy or "
+    "lb=envoy",
+    "slow_bodies": "Traefik has one time for a request and its whole answer, which streams don't have; use lb=haproxy or "
+    "lb=envoy",
     "raw": "Traefik has no checker, and drops what it doesn't understand with a line in its log; use another system",
     "consistent_hash": "Traefik hashes the client's address, not the path; use lb=haproxy or lb=envoy",
     "seamless": "what is under way to an instance that dies is not tried again; use lb=haproxy or lb=envoy",
@@ -85,6 +89,7 @@ _PROFILE = {
 
 def _entry_points(role: Role, context: Context) -> dict[str, Any]:
     settings = role.settings
+    own = held(context.plan, role)
     found = {}
     for name in [each for each in ("http", "https", PLACES) if (role.id, each) in _listening(role)]:
         host, port = context.address(role.id, name)
@@ -94,12 +99,14 @@ def _entry_points(role: Role, context: Context) -> dict[str, Any]:
             "forwardedHeaders": {"insecure": name == PLACES, "notAppendXForwardedFor": name == PLACES},
             "transport": {
                 "respondingTimeouts": {
-                    "readTimeout": f"{settings['header_timeout']:g}s",
+                    # One time for a request and its whole answer: a client of HTTP/1.1 is left after it.
+                    "readTimeout": "0s" if own.total is None else f"{own.total:g}s",
+                    "writeTimeout": "0s",
                     "idleTimeout": "75s",
                 },
                 "lifeCycle": {"graceTimeOut": "1s"},
             },
-            "http": {"maxHeaderBytes": 16384},
+            "http": {"maxHeaderBytes": own.request_line + own.request_fields},
         }
         if name != "http":
             point["http"]["tls"] = {}
@@ -198,6 +205,7 @@ def _http(role: Role, context: Context) -> dict[str, Any]:
             "service": f"{role.id}-challenge",
             "entryPoints": [f"{role.id}-http"],
         }
+    own = held(context.plan, role)
     return {
         "routers": routers,
         "middlewares": middlewares,
@@ -205,7 +213,11 @@ def _http(role: Role, context: Context) -> dict[str, Any]:
         "serversTransports": {
             f"{role.id}-next": {
                 "maxIdleConnsPerHost": 64,
-                "forwardingTimeouts": {"dialTimeout": "500ms", "idleConnTimeout": "60s"},
+                "forwardingTimeouts": {
+                    "dialTimeout": f"{own.connect:g}s",
+                    "responseHeaderTimeout": f"{own.first_byte:g}s",
+                    "idleConnTimeout": "60s",
+                },
             }
         },
     }

@@ -80,9 +80,6 @@ class Passing:
         more_clear_input_headers "x-tierline-*";
         # Answers come through as they are made.
         proxy_buffering off;
-        proxy_max_temp_file_size 0;
-        proxy_connect_timeout 500ms;
-        proxy_send_timeout 10s;
         # A service doesn't steer nginx.
         proxy_ignore_headers X-Accel-Expires X-Accel-Redirect X-Accel-Limit-Rate X-Accel-Buffering X-Accel-Charset;
         proxy_pass_header Date;
