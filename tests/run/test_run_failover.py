@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import asyncpg
 import pytest
 
-from waiting import PATIENCE, becomes, eventually
 from workbench import Bench, run
 
 STACK = """
@@ -48,15 +49,15 @@ class Writer:
     def __init__(self, url: str, first: int) -> None:
         self.url = url
         self.next = first
-        self.acknowledged: set[int] = set()
+        self.acknowledged: dict[int, float] = {}
 
     async def run(self) -> None:
         connection: Any = None
         while True:
             try:
-                connection = connection or await asyncpg.connect(self.url, timeout=5)
-                await connection.execute("insert into entry values ($1)", self.next, timeout=5)
-                self.acknowledged.add(self.next)
+                connection = connection or await asyncpg.connect(self.url, timeout=1)
+                await connection.execute("insert into entry values ($1)", self.next, timeout=1)
+                self.acknowledged[self.next] = time.monotonic()
                 await asyncio.sleep(0.002)
             except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
                 if connection is not None:
@@ -65,10 +66,10 @@ class Writer:
                 await asyncio.sleep(0.01)
             self.next += 1
 
-    async def more(self, rows: int = 30) -> None:
-        """Wait until so many more are acknowledged."""
-        before = len(self.acknowledged)
-        assert await becomes(lambda: len(self.acknowledged) >= before + rows), "nobody takes writes"
+    def silence(self) -> float:
+        """The longest time without an acknowledged row, in seconds."""
+        times = list(self.acknowledged.values())
+        return max(later - earlier for earlier, later in itertools.pairwise(times))
 
 
 @contextlib.asynccontextmanager
@@ -89,11 +90,14 @@ def url(line: Bench, variable: str = "DATABASE_URL") -> str:
 
 
 async def rows(line: Bench) -> set[int]:
-    async def connected() -> Any:
-        with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):  # it recovers
-            return await asyncpg.connect(url(line), timeout=PATIENCE)
-
-    connection = await becomes(connected)
+    limit = time.monotonic() + 20
+    while True:
+        try:
+            connection = await asyncpg.connect(url(line), timeout=5)
+            break
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):  # it recovers from its crash
+            assert time.monotonic() < limit
+            await asyncio.sleep(0.05)
     try:
         return {row["id"] for row in await connection.fetch("select id from entry")}
     finally:
@@ -107,11 +111,10 @@ async def command(*words: str) -> None:
 
 async def together(line: Bench) -> None:
     """Wait until a follower has everything, and confirms what is written."""
-
-    def follows() -> bool:
-        return bool(line.status()["clusters"][0]["synchronous"])
-
-    assert await asyncio.to_thread(eventually, follows), "nobody follows"
+    limit = time.monotonic() + 20
+    while not (await asyncio.to_thread(line.status))["clusters"][0]["synchronous"]:
+        assert time.monotonic() < limit, "nobody follows"
+        await asyncio.sleep(0.05)
 
 
 def leader(line: Bench) -> str:
@@ -125,10 +128,11 @@ def test_a_killed_primary_is_replaced_and_nothing_acknowledged_is_lost(line: Ben
             await together(line)
             before = leader(line)
             async with writing(line, number * 100_000) as writer:
-                await writer.more()
+                await asyncio.sleep(0.5)
                 await command("kill", "zone", zone, str(line.folder))
-                await writer.more()
+                await asyncio.sleep(2)
             assert leader(line) != before
+            assert writer.silence() < 2, f"{writer.silence():.2f} s without a write"
             assert set(writer.acknowledged) <= await rows(line)
             await command("heal", "zone", zone, str(line.folder))
 
@@ -142,10 +146,13 @@ def test_a_silent_primary_is_ended_and_replaced(line: Bench) -> None:
         await together(line)
         before = leader(line)
         async with writing(line, 300_000) as writer:
-            await writer.more()
+            await asyncio.sleep(0.3)
             os.killpg(line.process(before)["pid"], signal.SIGSTOP)
-            assert await becomes(lambda: leader(line) != before)
-            await writer.more()
+            limit = time.monotonic() + 15
+            while leader(line) == before:
+                assert time.monotonic() < limit
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(1)
         assert set(writer.acknowledged) <= await rows(line)
         # It wasn't killed on purpose: it comes back by itself, and follows.
         await together(line)
@@ -158,9 +165,9 @@ def test_a_crash_of_the_primary_is_no_failover(line: Bench) -> None:
         await together(line)
         before = leader(line)
         async with writing(line, 400_000) as writer:
-            await writer.more()
+            await asyncio.sleep(0.3)
             os.kill(line.process(before)["pid"], signal.SIGKILL)
-            await writer.more()
+            await asyncio.sleep(2)
         assert leader(line) == before
         assert set(writer.acknowledged) <= await rows(line)
 
@@ -172,9 +179,10 @@ def test_without_a_replica_the_primary_goes_on_alone(line: Bench) -> None:
         await together(line)
         follower = {"postgresql": "postgresql.replica-1"}.get(leader(line), "postgresql")
         async with writing(line, 500_000) as writer:
-            await writer.more()
+            await asyncio.sleep(0.3)
             await command("kill", "process", follower, str(line.folder))
-            await writer.more(100)
+            await asyncio.sleep(1)
+        assert writer.silence() < 1
         await command("heal", "process", follower, str(line.folder))
 
     asyncio.run(alone())
@@ -224,7 +232,10 @@ def test_who_followed_takes_writes_when_it_is_the_only_one_left(line: Bench) -> 
         await together(line)
         if leader(line) == "postgresql":
             await command("kill", "zone", "a", str(line.folder))
-            assert await becomes(lambda: leader(line) != "postgresql")
+            limit = time.monotonic() + 15
+            while leader(line) == "postgresql":
+                assert time.monotonic() < limit
+                await asyncio.sleep(0.05)
             await command("heal", "zone", "a", str(line.folder))
             await together(line)
 

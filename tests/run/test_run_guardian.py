@@ -10,7 +10,7 @@ from tierline.run import guardian
 
 
 def _told(root: Path, text: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-I", "-S", guardian.__file__, str(root)]
+    command = [sys.executable, "-I", "-S", guardian.__file__, str(root), "line", "run"]
     return subprocess.run(command, input=text, capture_output=True, text=True, timeout=20, check=False)
 
 

@@ -14,7 +14,7 @@ from tierline.cli.shared import running
 @click.command()
 @words
 def command(words: tuple[str, ...]) -> None:
-    """Bring back what was killed, hung or delayed.
+    """Bring back what was killed, hung or delayed. Returns when it is ready again.
 
     Without NAME: what is.
     """
@@ -25,8 +25,8 @@ def command(words: tuple[str, ...]) -> None:
         click.echo("\n".join(lines) or "nothing is killed, hung or delayed")
         return
     what, name, _, stack = part("heal", words)
-    told = control.ask(running(stack).root, {"do": "heal", "what": what, "name": name})
+    told = control.ask(running(stack).root, {"do": "heal", "what": what, "name": name}, timeout=300)
     if told["names"]:
-        click.echo("heal: " + ", ".join(told["names"]))
+        click.echo("heal: " + ", ".join(told["names"]) + "; ready again")
     else:
         click.echo(f"nothing of {name} was killed, hung or delayed: {', '.join(told['well'])}")

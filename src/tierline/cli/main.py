@@ -91,6 +91,17 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)
+    finally:
+        _flush()
+
+
+def _flush() -> None:
+    """A reader that has gone away (`| head -1`) is no error, neither now nor when Python flushes for the last time."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _tell(message: str) -> None:

@@ -46,6 +46,7 @@ def plan_of(stack: Path | None, lineup: str, uses: tuple[str, ...], no_fusion: b
 
 def running(stack: Path | None) -> State:
     """The state of a line that is up. Raises RunError when it isn't."""
+    from tierline.run import guardian
     from tierline.run.state import State
     from tierline.stack import find
 
@@ -53,6 +54,12 @@ def running(stack: Path | None) -> State:
     state.check()
     if not state.held():
         raise RunError(f"this stack isn't up: start it with tierline up {stack or ''}".rstrip())
+    told = state.read()
+    if told is not None and guardian.suspended(told["pid"]):
+        raise RunError(
+            f"the supervisor (pid {told['pid']}) is suspended, and what runs is on its own: continue it with fg, or "
+            f"kill -CONT {told['pid']}; tierline down stops the line"
+        )
     return state
 
 

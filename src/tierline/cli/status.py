@@ -57,6 +57,9 @@ def command(stack: Path | None, as_json: bool) -> None:
             click.echo(f"    {process['notice']}")
     if lines := clusters(told):
         click.echo("\n" + "\n".join(lines))
+    for each in told["unwritten"]:
+        since = time.strftime("%H:%M:%S", time.localtime(each["since"]))
+        click.echo(f"\n  can't write {each['what']} since {since}: {each['problem']}; what runs goes on")
     for name, problem in told["refused"].items():
         click.echo(f"\n  {name}: not applied: {problem}")
     if told["events"]:

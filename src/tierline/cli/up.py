@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -39,26 +40,36 @@ def command(
     reload: bool | None, scale: bool, supervise: int | None,
 ) -> None:  # fmt: skip
     """Start the line. In the foreground with a live view, or detached."""
+    from tierline.run.state import State
+    from tierline.stack import find
+
+    State(find(stack)).refuse_second()
     ports = ports_of(given)
     if detach:
         _detach(stack)
         return
     from tierline.cli.view import losses
     from tierline.run.line import Line
-    from tierline.run.state import State
     from tierline.run.supervise import supervise as run
 
     try:
         plan, path = plan_of(stack, lineup, uses, no_fusion)
         state = State(path)
         if supervise is not None:
+            started = False
 
             def ready(line: Line) -> None:
+                nonlocal started
+                started = True
                 os.write(supervise, b"ready\n")
                 os.close(supervise)
 
             os.write(supervise, "".join(f"told {line}\n" for line in losses(plan)).encode())
-            run(plan, state, ports=ports, ready=ready, log=True, reload=bool(reload), scale=scale)
+            run(
+                plan, state, ports=ports, ready=ready, log=True, reload=bool(reload), scale=scale, caller=supervise,
+            )  # fmt: skip
+            if not started:
+                raise RunError("the line was stopped before it was ready")
             return
         from tierline.cli.view import View
 
@@ -74,25 +85,31 @@ def command(
             reload=reload is not False,
             scale=scale,
         )
-        click.echo("stopped; data is kept (tierline down --volumes removes it)")
+        with contextlib.suppress(OSError, ValueError):
+            click.echo("stopped; data is kept (tierline down --volumes removes it)")
     except Exception as error:
         if supervise is not None:
             from tierline.errors import TierlineError
 
             if isinstance(error, TierlineError):
-                os.write(supervise, f"error\n{error}".encode())
+                with contextlib.suppress(OSError):  # who has asked is gone
+                    os.write(supervise, f"error\n{error}".encode())
                 sys.exit(error.code)
         raise
 
 
 def _detach(stack: Path | None) -> None:
     """Run this same command as a supervisor in a session of its own, and wait until it is ready."""
+    from tierline.run import guardian
+
     reader, writer = os.pipe()
     arguments = [each for each in sys.argv[1:] if each not in ("--detach", "-d")]
     with tempfile.TemporaryFile() as errors:  # what is said before the supervisor has a log of its own
         process = subprocess.Popen(
             [sys.executable, "-m", "tierline", *arguments, "--supervise", str(writer)], pass_fds=(writer,),
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True,
+            # Of its own line, also when a service of another one starts it.
+            env={name: value for name, value in os.environ.items() if name != guardian.MARK},
         )  # fmt: skip
         os.close(writer)
         try:

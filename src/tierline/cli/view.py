@@ -30,7 +30,7 @@ class View:
     def __init__(self) -> None:
         self._seen: dict[str, str] = {}
         self._told = 0
-        self._terminal = sys.stdout.isatty()
+        self._terminal = sys.stdout is not None and sys.stdout.isatty()
 
     async def watch(self, line: Line) -> None:
         """Shows what happens, until it is cancelled."""

@@ -10,8 +10,6 @@ that is refused is put back, and the line goes on as it was.
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,6 +17,7 @@ import msgspec
 from tierline.engines.base import Process
 from tierline.errors import EngineError, RunError
 from tierline.plan.model import Plan
+from tierline.run import probe
 from tierline.run.addresses import Addresses, choose
 from tierline.run.child import Child
 from tierline.run.context import LocalContext
@@ -164,6 +163,18 @@ async def ready(child: Child) -> None:
         await asyncio.sleep(0.01)
 
 
+async def answers(child: Child) -> None:
+    """Wait until a process that was brought back is ready and answers. Raises RunError when it doesn't in time."""
+    await ready(child)
+    deadline = asyncio.get_running_loop().time() + child.process.ready_timeout
+    while not await probe.answers(child.process.ready):
+        if asyncio.get_running_loop().time() > deadline:
+            raise RunError(
+                f"{child.process.name} did not answer within {child.process.ready_timeout:g} s\n{child.tail()}"
+            )
+        await asyncio.sleep(0.02)
+
+
 async def _apply(child: Child, process: Process) -> bool:
     """Bring one process to its new description; True when it went on running meanwhile."""
     before, child.process = child.process, process
@@ -192,8 +203,7 @@ async def _apply(child: Child, process: Process) -> bool:
     if not live:
         await restart(child)
         return False
-    if process.reload in ("HUP", "USR2") and child.pids:
-        os.kill(child.pid, getattr(signal, f"SIG{process.reload}"))
+    child.reread()
     return True
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
-import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterable
@@ -17,7 +15,8 @@ from tierline.engines.base import Filling, Process
 from tierline.errors import EngineError, RunError
 from tierline.run import probe
 from tierline.run.delay import Delay
-from tierline.run.program import Program, group, send
+from tierline.run.ending import clear, ended
+from tierline.run.program import Program, send, told
 from tierline.run.spare import Spare
 from tierline.run.state import State
 from tierline.run.voice import Voice
@@ -28,6 +27,8 @@ _FAST_CRASH = 10.0
 """A process that lived for less than this many seconds crashed on start."""
 _CRASHES = 5
 """Fast crashes in a row that make a crash loop."""
+_LONGEST_WAIT = 5.0
+"""Seconds between two starts while the disk is full."""
 
 
 class _Life:
@@ -57,6 +58,11 @@ class Child(Program):
         self.hung = False
         """Stopped in its tracks on purpose."""
         self._popen: subprocess.Popen[bytes] | None = None
+        self._crashes = 0
+        self._spoken = False
+        """It has said that it is ready."""
+        self._unread = False
+        """Files have changed while it was starting."""
         self._stopping = False
         self._asked = asyncio.Event()
         """A restart was asked for: also how a process that failed is tried again."""
@@ -84,23 +90,17 @@ class Child(Program):
         """Those whose connections may still be open."""
 
     async def run(self, before: Iterable[Child]) -> None:
-        """Wait for who comes before, then keep the process running."""
+        """Wait for who comes before, then keep the process running.
+
+        A task that raised is started again (tasks.py): it goes on with the process that runs.
+        """
         for other in before:
             await other.ready.wait()
-        crashes = 0
         while not self._stopping:
             await self.held.wait()
             if self._stopping:
                 break
-            self._asked.clear()
-            try:
-                await self._start()
-            except (EngineError, RunError, OSError) as error:
-                self.problem = str(error)
-                await self._end(force=True)
-                self._phase("failed")
-                await self._asked.wait()
-                crashes = 0
+            if not (self._runs and self.ready.is_set()) and not await self._started():
                 continue
             while not (exited := self._exited).is_set():
                 await exited.wait()  # a successor has an end of its own
@@ -111,36 +111,70 @@ class Child(Program):
                 self._phase("killed")
                 continue
             if self._asked.is_set():
-                crashes = 0
+                self._crashes = 0
                 continue
             self.died(self, self.pid, self._popen.returncode if self._popen is not None else 0)
             self.restarts += 1
             lived = time.time() - self.began
-            crashes = 1 if lived > _FAST_CRASH else crashes + 1
-            if crashes == _CRASHES:
-                self.problem = (
-                    f"crash loop: {_CRASHES} crashes in a row, the last after {lived:.1f} s\n{self.tail()}"
-                )
-                self._phase("failed")
-                await self._asked.wait()
-                crashes = 0
+            self._crashes = 1 if lived > _FAST_CRASH else self._crashes + 1
+            if self._crashes >= _CRASHES and not self.storage.look():
+                loop = f"crash loop: {_CRASHES} crashes in a row, the last after {lived:.1f} s"
+                await self._fail(told(loop, self.said()))
                 continue
-            self._phase("backing off")
-            # The first restart is at once: a crash should cost nobody anything.
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._asked.wait(), 0.2 * 2 ** (crashes - 2) if crashes > 1 else 0)
+            await self._back_off()
         self._phase("stopped")
+
+    async def _started(self) -> bool:
+        """Start it; False when it could not be started and is to be tried again."""
+        self._asked.clear()
+        try:
+            await self._end(force=True)  # one that an attempt before has left unfinished
+            await self._start()
+            return True
+        except (EngineError, RunError, OSError) as error:
+            await self._end(force=True)
+            # It was well before: what is missing is room, and it goes on when there is some again.
+            if self.ready_after and (self.storage.look() or isinstance(error, OSError)):
+                self.problem = str(error)
+                self._crashes += 1
+                await self._back_off()
+            else:
+                await self._fail(str(error))
+            return False
+        except Exception as error:
+            if self.ready_after:
+                raise  # reported, and tried again
+            await self._end(force=True)
+            await self._fail(f"{self.process.name} could not be started: {type(error).__name__}: {error}")
+            return False
+
+    async def _fail(self, problem: str) -> None:
+        """It isn't tried again until somebody asks."""
+        self.problem = problem
+        self._phase("failed")
+        await self._asked.wait()
+        self._crashes = 0
+
+    async def _back_off(self) -> None:
+        """The first restart is at once: a crash should cost nobody anything."""
+        self._phase("backing off")
+        wait = min(0.2 * 2 ** (self._crashes - 2), _LONGEST_WAIT) if self._crashes > 1 else 0
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._asked.wait(), wait)
 
     async def _start(self) -> None:
         began = time.monotonic()
+        self.begins()
+        self._unread = False
         self._phase("preparing")
         accepted = self.accepted == self.process.files
         self.write(self.process.files)
         for folder in self.process.folders:
             self.make_folder(Path(folder))
-        for written in self.process.writes:
-            Path(written).touch(mode=0o600)
-            self.own(Path(written))
+        for written in map(Path, self.process.writes):
+            if not written.exists():
+                written.touch(mode=0o600)
+            self.own(written)
         for step in self.process.before_start:
             await self.step(step)
         if self.process.check and not accepted:  # a restart needn't ask again about the same files
@@ -153,14 +187,16 @@ class Child(Program):
         self._spawn()
         deadline = time.monotonic() + self.process.ready_timeout
         wait = 0.002
-        while not await probe.answers(self.process.ready):
+        # Somebody else may listen on the same port (a predecessor): one that can say so is ready once it has said it.
+        while not (await probe.answers(self.process.ready) and (self._spoken or not self.process.voice)):
             if self._exited.is_set():
                 code = self._popen.returncode if self._popen else "?"
                 if self.restarts == 0 and not self.ready_after:
                     await asyncio.sleep(0.01)  # for its last words
                     said = f"{self.process.name} ended with exit code {code} while starting"
-                    if self.mistake:
-                        said += f": {self.mistake['text']}"
+                    if not self.mistake:
+                        raise RunError(told(said, self.said()))
+                    said += f": {self.mistake['text']}"
                     raise RunError(said if self.mistake.get("whole") else f"{said}\n{self.tail()}")
                 return
             if time.monotonic() > deadline:
@@ -183,8 +219,11 @@ class Child(Program):
         self.problem = ""
         self._phase("ready")
         self.ready.set()
+        if self._unread:
+            self.reread()
 
     def _spawn(self) -> None:
+        self._spoken = False
         popen, self.voice = self.launch({}, ())
         self.take(popen)
 
@@ -209,36 +248,22 @@ class Child(Program):
         return ended
 
     def heard_by(self, voice: Voice | None, message: dict[str, Any]) -> None:
+        if "ready" in message and voice is self.voice:
+            self._spoken = True
         if "files" in message and voice is self.voice:
             self.sources = frozenset(message["files"])
         if "failed" in message:
             self.mistake = message["failed"]
+        if "lost" in message:
+            self.storage.failed(f"hops of {self.process.name}", message["problem"], message["lost"])
         self.heard(self, message)
 
     async def _watch(self, popen: subprocess.Popen[bytes], life: _Life) -> None:
-        """Wait for the end without a thread per process."""
-        loop = asyncio.get_running_loop()
-        descriptor = os.pidfd_open(popen.pid)
-        ended = asyncio.Event()
-        loop.add_reader(descriptor, ended.set)
         try:
-            await ended.wait()
+            await ended(popen)
+            await clear(popen, self.process)
         finally:
-            loop.remove_reader(descriptor)
-            os.close(descriptor)
-        popen.wait()
-        send(popen.pid, signal.SIGKILL)  # what it left behind of its own group
-        deadline = loop.time() + 1.0
-        while group(popen.pid) and loop.time() < deadline:  # they have its ports until they are gone
-            await asyncio.sleep(0.005)
-        for path in self.process.leftovers:
-            Path(path).unlink(missing_ok=True)
-        for folder in self.process.folders:  # sockets that it had no time to remove keep its successor away
-            with contextlib.suppress(OSError):
-                for entry in os.scandir(folder):
-                    if stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode):
-                        Path(entry).unlink(missing_ok=True)
-        life.ended.set()
+            life.ended.set()
 
     async def retire(self, within: float) -> None:
         """End it once what it is answering is answered, `within` seconds at most."""
@@ -302,6 +327,17 @@ class Child(Program):
         for step in self.process.after_ready:
             await self.step(step)
 
+    def reread(self) -> None:
+        """Its files have changed: the signal that it reads them at. One that still starts gets it once it is ready:
+        until then a signal may end it."""
+        if self.process.reload not in ("HUP", "USR2"):
+            return
+        if self._runs and self.ready.is_set():
+            self._unread = False
+            send(self.pid, getattr(signal, f"SIG{self.process.reload}"), group=False)
+        else:
+            self._unread = True
+
     def kill(self, hold: bool) -> None:
         """End it at once, as a crash would. hold: and keep it away until `heal`."""
         if hold:
@@ -331,9 +367,13 @@ class Child(Program):
         self.heal()
 
     @property
+    def _runs(self) -> bool:
+        return self._popen is not None and not self._exited.is_set()
+
+    @property
     def pids(self) -> tuple[int, ...]:
         """What runs now: the process, a step before or after its start."""
-        runs = self._popen is not None and not self._exited.is_set()
+        runs = self._runs
         spare = self.spare.popen.pid if self.spare is not None else 0
         return tuple(pid for pid in (self.pid if runs else 0, self.step_pid, spare, *self.beside) if pid)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -78,7 +76,7 @@ async def take_over(
                 if path in (child.process.live or ()) and was.files.get(path) != text
             }  # fmt: skip
             await child.rewrite(changed)
-            reload(child)
+            child.reread()
     return True
 
 
@@ -101,12 +99,6 @@ async def hand_over(
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(old.ready.wait(), DEADLINE)
     return None
-
-
-def reload(child: Child) -> None:
-    if child.pids and child.process.reload in ("HUP", "USR2"):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child.pid, getattr(signal, f"SIG{child.process.reload}"))
 
 
 async def output(argv: Sequence[str]) -> str | None:

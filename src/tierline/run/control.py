@@ -32,7 +32,9 @@ async def serve(root: Path, handler: Handler) -> asyncio.Server:
             result = {"ok": False, "error": str(error)}
         except (ValueError, TimeoutError, KeyError, TypeError) as error:
             result = {"ok": False, "error": f"bad request: {error!r}"}
-        with contextlib.suppress(ConnectionError):
+        except Exception as error:  # a full disk, most likely; whoever asked is told
+            result = {"ok": False, "error": f"{type(error).__name__}: {error}"}
+        with contextlib.suppress(OSError):
             writer.write(json.dumps(result).encode() + b"\n")
             await writer.drain()
         writer.close()

@@ -21,7 +21,8 @@ from tierline.engines.base import Process, Together
 from tierline.errors import EngineError
 from tierline.run import probe
 from tierline.run.child import Child
-from tierline.run.cluster import cluster, furthest, leader, members, output, reload, take_over
+from tierline.run.cluster import cluster, furthest, leader, members, output, take_over
+from tierline.run.tasks import Tasks
 
 _LOOK = 0.05
 """Seconds between two looks at what is known without asking."""
@@ -214,7 +215,7 @@ class Keeper:
     async def _write(self, leader: Child, files: dict[str, str]) -> bool:
         with contextlib.suppress(EngineError, ProcessLookupError):
             await leader.rewrite(files)
-            reload(leader)
+            leader.reread()
             return True
         return False
 
@@ -278,16 +279,16 @@ class Keeper:
 async def keep(
     children: Mapping[str, Child], describe: Callable[[], dict[str, Process]], tell: Callable[[str, str, str], None],
     changing: asyncio.Lock, changed: Callable[[], None], keepers: dict[str, Keeper],
+    tasks: Tasks,
 ) -> None:  # fmt: skip
     """A keeper for each cluster of the line, also for one that a change brings, until cancelled. children: by name,
-    as the line keeps them. keepers: where they are put, by the cluster's name."""
-    async with asyncio.TaskGroup() as tasks:
-        while True:
-            clusters = {child.process.cluster.name for child in children.values() if child.process.cluster}
-            for name in clusters - keepers.keys():
-                keepers[name] = Keeper(name, children, describe, tell, changing, changed)
-                tasks.create_task(keepers[name].run())
-            await asyncio.sleep(1)
+    as the line keeps them. keepers: where they are put, by the cluster's name. tasks: the line's."""
+    while True:
+        clusters = {child.process.cluster.name for child in children.values() if child.process.cluster}
+        for name in clusters - keepers.keys():
+            keepers[name] = Keeper(name, children, describe, tell, changing, changed)
+            tasks.keep(f"failover of {name}", keepers[name].run)
+        await asyncio.sleep(1)
 
 
 def _lost(child: Child) -> bool:

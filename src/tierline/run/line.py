@@ -30,7 +30,8 @@ from tierline.run.failover import Keeper, keep
 from tierline.run.fetched import follow
 from tierline.run.isolation import Isolation
 from tierline.run.renewal import Renewal
-from tierline.run.state import State
+from tierline.run.state import State, boot
+from tierline.run.tasks import Tasks
 from tierline.run.urls import urls
 from tierline.tiers.base import system
 
@@ -121,6 +122,8 @@ def _runnable(unit: Unit) -> None:
         raise EngineError(f"{slot}={name} can't run here: {error}") from None
 
 
+_STORAGE_EVERY = 1.0
+"""Seconds between two looks at what can't be written."""
 _WAVES = {
     "client": 0, "dns": 0, "cdn": 0, "lb": 1, "cache": 2, "gateway": 3, "experience": 4, "feature": 4, "core": 5,
     "domain": 5, "analytics": 6,
@@ -142,14 +145,14 @@ class Line:
         self.ready_in = 0.0
         self.phase = "starting"
         self.renewal = Renewal(self)
-        self._tasks: list[asyncio.Task[None]] = []
         self._guardian: subprocess.Popen[bytes] | None = None
         self._known: dict[int, str] = {}
         """What the guardian guards: pid and start time."""
         self._changed = asyncio.Event()
         self.changing = asyncio.Lock()
         """Held while the line is being changed."""
-        self.events = Events(state.folder("logs") / "events.log")
+        self.events = Events(state.folder("logs") / "events.log", state.storage)
+        self.tasks = Tasks(lambda name, problem: self.events.tell("fault", name, problem))
         self.hearers: list[Callable[[Child, dict[str, Any]], None]] = []
         """Who is told what processes say."""
         self.scaler: Scaler | None = None
@@ -189,6 +192,7 @@ class Line:
     async def start(self) -> None:
         """Start everything; returns when all are ready. Raises RunError with the first problem."""
         self._start_guardian()
+        self.tasks.keep("guardian", self._watch_guardian)
         self._save()
         for child in self.children.values():
             self.launch(child)
@@ -203,11 +207,27 @@ class Line:
             ready.cancel()
         self.ready_in = time.time() - self.began
         self.phase = "ready"
-        self._tasks.append(asyncio.create_task(follow(self)))
-        told = (self.events.tell, self.changing, self.changed, self.keepers)
-        self._tasks.append(asyncio.create_task(keep(self.children, self.described, *told)))
-        self._tasks += [asyncio.create_task(each.watch(self)) for each in (filling, growth)]
+        self.tasks.keep("documents", lambda: follow(self))
+        told = (self.events.tell, self.changing, self.changed, self.keepers, self.tasks)
+        self.tasks.keep("failover", lambda: keep(self.children, self.described, *told))
+        self.tasks.keep("memory limits", lambda: filling.watch(self))
+        self.tasks.keep("log sizes", lambda: growth.watch(self))
+        self.tasks.keep("storage", self._watch_storage)
         self._save()
+
+    async def _watch_storage(self) -> None:
+        """What can't be written is shown by `status`, and written once there is room again."""
+        while True:
+            await asyncio.sleep(_STORAGE_EVERY)
+            trouble = self.state.storage.status()
+            self.state.storage.look()
+            if now := self.state.storage.status():
+                self._save()
+            if bool(now) != bool(trouble):
+                said = "; ".join(f"{each['what']}: {each['problem']}" for each in now)
+                self.events.tell(
+                    "unwritten" if now else "written", "files", said or "files can be written again"
+                )
 
     def described(self) -> dict[str, Process]:
         """The processes as their engines describe them now."""
@@ -215,16 +235,24 @@ class Line:
 
     def launch(self, child: Child) -> None:
         """Keep a process running from now on, once those before it are ready."""
-        child.heard, child.died = self._hear, self.isolation.died
+        child.heard, child.died = self._hear, self._died
         if child.process.note:
             self.events.tell("note", child.process.name, child.process.note)
         before = [self.children[name] for name in child.process.after]
-        self._tasks = [task for task in self._tasks if not task.done()]  # instances come and go for months
-        self._tasks.append(asyncio.create_task(child.run(before)))
+        self.tasks.keep(child.process.name, lambda: child.run(before))
 
     def _hear(self, child: Child, message: dict[str, Any]) -> None:
         for hearer in self.hearers:
-            hearer(child, message)
+            try:
+                hearer(child, message)
+            except Exception as error:  # whatever a process says
+                self.tasks.fault(child.process.name, error)
+
+    def _died(self, child: Child, pid: int, code: int) -> None:
+        try:
+            self.isolation.died(child, pid, code)
+        except Exception as error:  # it only explains the end
+            self.tasks.fault(child.process.name, error)
 
     async def drop(self, child: Child, within: float = 0.0) -> None:
         """Stop a process for good. within: seconds for what it is still answering, where nobody waits for the end."""
@@ -249,18 +277,20 @@ class Line:
     async def stop(self) -> None:
         """Stop everything: what is in front first, so that nobody is refused by what is still asked."""
         self.phase = "stopping"
-        for task in self._tasks:
-            task.cancel()
+        self.tasks.cancel()
         for wave in self._front_to_back():
             await asyncio.gather(*(child.stop() for child in wave))
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._guardian is not None and self._guardian.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
-                self._guardian.stdin.write(b"done\n")
-                self._guardian.stdin.flush()
-            with contextlib.suppress(BrokenPipeError):
-                self._guardian.stdin.close()
-            self._guardian.wait(5)
+        await self.tasks.ended()
+        self._tell("done\n")
+        popen = self._guardian
+        if popen is not None and popen.stdin is not None:
+            with contextlib.suppress(OSError):
+                popen.stdin.close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                popen.wait(5)
+        # What a service has started and left behind, in groups of its own.
+        root, line, run = self.state.guards
+        guardian.sweep({}, lambda: guardian.found(root, line, run))
 
     def _front_to_back(self) -> list[list[Child]]:
         """Processes by where they stand in a request's way: once those in front have answered what they had, nobody
@@ -317,6 +347,7 @@ class Line:
             "certificate": self.renewal.told(),
             "addresses": self.addresses.data(),
             "refused": self.refused,
+            "unwritten": self.state.storage.status(),
             "events": self.events.last(),
             "services": self.scaler.status() if self.scaler is not None else [],
             "seasons": self.scaler.seasons.status() if self.scaler is not None else [],
@@ -358,37 +389,34 @@ class Line:
             self._save()
 
     def _save(self) -> None:
-        self.state.write({**self.status(), "boot": _boot(), "guarded": list(self._known.items())})
+        try:
+            told = self.status()
+        except Exception as error:  # whoever called has something else to do
+            self.tasks.fault("status", error)
+            return
+        self.state.write(
+            {**told, "line": self.state.line, "boot": boot(), "guarded": list(self._known.items())}
+        )
 
     def _start_guardian(self) -> None:
         self._guardian = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(Path(guardian.__file__)), str(self.state.root)],
+            [sys.executable, "-I", "-S", str(Path(guardian.__file__)), *self.state.guards],
             stdin=subprocess.PIPE,
+            env={name: value for name, value in os.environ.items() if name != guardian.MARK},
+            start_new_session=True,
         )
-        asyncio.create_task(self._watch_guardian(self._guardian))  # noqa: RUF006  lives as long as the line
 
-    async def _watch_guardian(self, popen: subprocess.Popen[bytes]) -> None:
+    async def _watch_guardian(self) -> None:
         """A guardian that was killed is replaced, and told what it has to guard."""
-        while popen.poll() is None:
+        while self.phase != "stopping":
             await asyncio.sleep(0.25)
-        if self.phase != "stopping":
-            self._start_guardian()
-            for pid, began in self._known.items():
-                self._tell(f"+ {pid} {began}\n")
+            if self._guardian is not None and self._guardian.poll() is not None:
+                self._start_guardian()
+                for pid, began in self._known.items():
+                    self._tell(f"+ {pid} {began}\n")
 
     def _tell(self, line: str) -> None:
         if self._guardian is not None and self._guardian.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):
+            with contextlib.suppress(OSError):
                 self._guardian.stdin.write(line.encode())
                 self._guardian.stdin.flush()
-
-
-def sweep(told: dict[str, Any]) -> None:
-    """End what a dead supervisor left, known by pid and start time from state.json."""
-    if told.get("boot") == _boot():
-        guardian.sweep({pid: began for pid, began in told.get("guarded", ()) if began})
-
-
-def _boot() -> str:
-    """Which run of the machine this is: start times only compare within one."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

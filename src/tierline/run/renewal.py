@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tierline.errors import TierlineError
+from tierline.run.tasks import complain
 
 if TYPE_CHECKING:
     from tierline.run.acme import Acme
@@ -78,7 +79,7 @@ class Renewal:
             except (TierlineError, OSError) as error:
                 self._failures += 1
                 self.problem = str(error)
-                print(f"certificate of {', '.join(acme.names)}: {error}", flush=True)
+                complain(f"certificate of {', '.join(acme.names)}: {error}")
                 await asyncio.sleep(min(_FIRST_WAIT * 2 ** (self._failures - 1), _LONGEST_WAIT))
             self._line.changed()
 

@@ -93,3 +93,4 @@ class Carried:
     async def close(self) -> None:
         if self._client is not None:
             await self._client.aclose()
+        self._client = None

@@ -67,3 +67,4 @@ class Queues:
         if self._client is not None:
             with contextlib.suppress(Exception):
                 await self._client.close()
+        self._client = None

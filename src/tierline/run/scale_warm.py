@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tierline.engines.python.environment import agreed
+from tierline.run import guardian
 from tierline.tiers.base import system
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ async def _run(line: Line, argv: tuple[str, ...], env: dict[str, str], given: by
     inherited = {
         k: v
         for k, v in os.environ.items()
-        if k in ("PATH", "HOME", "LANG", "TZ", "PYTHONPATH", "VIRTUAL_ENV")
+        if k in ("PATH", "HOME", "LANG", "TZ", "PYTHONPATH", "VIRTUAL_ENV", guardian.MARK)
     }
     process = await asyncio.create_subprocess_exec(
         *argv, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
-import signal
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,16 +13,20 @@ import msgspec
 
 from tierline.errors import RunError, choices, nearest
 from tierline.plan.model import Plan
-from tierline.run import control
-from tierline.run.change import change
+from tierline.run import control, guardian
+from tierline.run.change import answers, change
 from tierline.run.child import Child
 from tierline.run.delayed import delayed, notes, prompt, slow
 from tierline.run.development import development
-from tierline.run.line import Line, sweep
+from tierline.run.line import Line
 from tierline.run.reload import Reload
 from tierline.run.rolling import rolled
 from tierline.run.scale import Scaler
 from tierline.run.state import State
+from tierline.run.stopping import Stopping
+
+_FOLDER_EVERY = 1.0
+"""Seconds between two looks whether the state folder is where it was."""
 
 
 def supervise(
@@ -35,27 +39,32 @@ def supervise(
     log: bool = False,
     reload: bool = False,
     scale: bool = True,
+    caller: int | None = None,
 ) -> None:
-    """Run a line until SIGINT, SIGTERM or `tierline down`.
+    """Run a line until SIGINT, SIGTERM, SIGHUP, SIGQUIT or `tierline down`.
 
     ready: called once when the whole line answers. view: called with the line before anything starts; its
     coroutine runs beside the line (the live view). log: what the supervisor itself says goes to its log.
-    reload: changes of the sources are applied as they are saved. scale: instances follow the load.
+    reload: changes of the sources are applied as they are saved. scale: instances follow the load. caller: the end of
+    a pipe whose reader waits for the start; a start that nobody waits for any more is stopped.
     Raises TierlineError when the line can't start; nothing is left running then.
     """
+    stopping = Stopping()
     _raise_limits()
-    told = None if state.held() else state.read()
+    told = state.read()
     state.open()
     try:
-        if told is not None:
-            sweep(told)
+        os.environ.update(state.mark)
+        guardian.sweep(*state.leftovers(told))
         shutil.rmtree(state.root / "run", ignore_errors=True)
         if log:
             with (state.folder("logs") / "supervisor.log").open("ab") as file:
                 os.dup2(file.fileno(), 2)
-        asyncio.run(_run(plan, state, ports, ready, view, reload, scale))
+        if not stopping.asked:
+            asyncio.run(_run(plan, state, ports, ready, view, reload, scale, caller, stopping))
     finally:
         state.close()
+        stopping.end()
 
 
 def _raise_limits() -> None:
@@ -74,43 +83,74 @@ async def _run(
     view: Callable[[Line], Any] | None,
     reload: bool,
     scale: bool,
+    caller: int | None,
+    signals: Stopping,
 ) -> None:
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    signals.sets(stop)
+    if caller is not None:
+        asyncio.get_running_loop().add_reader(caller, stop.set)  # what a pipe without a reader reports
     line = Line(plan, state, ports)
     if reload:
         line.adaptations.append(development)
         line.plan = line.adapted(plan)
     scaler = Scaler(line, follow=scale)
     line.prepare()
-    server = await control.serve(state.root, _handler(line, stop))
-    watching = asyncio.create_task(view(line)) if view is not None else None
-    reloading: asyncio.Task[None] | None = None
-    renewing: asyncio.Task[None] | None = None
-    scaling: asyncio.Task[None] | None = None
+    handler = _handler(line, stop)
+    server = await control.serve(state.root, handler)
+
+    async def watch() -> None:
+        """Who reads what is shown may go away: the line goes on."""
+        if view is not None:
+            with contextlib.suppress(OSError, ValueError):
+                await view(line)
+
+    watching = asyncio.create_task(watch())
+
+    async def folder() -> None:
+        """Where the state folder was removed while the line runs, it is made again, so that `status` and `down` work."""
+        nonlocal server
+        while True:
+            await asyncio.sleep(_FOLDER_EVERY)
+            if state.lost():
+                state.restore()
+                server.close()
+                server = await control.serve(state.root, handler)
+                line.events.tell(
+                    "restored", state.root.name, "it was removed while the line runs; the data in it is gone"
+                )
+                line.changed()
+            elif (now := state.moved()) is not None:
+                state.storage.failed(
+                    state.root.name,
+                    f"it was moved to {now}, and what runs has the old path: tierline down there, then up",
+                )
+
     starting = asyncio.create_task(line.start())
     stopping = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             starting.result()
-            renewing = asyncio.create_task(line.renewal.run())
-            scaling = asyncio.create_task(scaler.run())
+            line.tasks.keep("state folder", folder)
+            line.tasks.keep("certificates", line.renewal.run)
+            line.tasks.keep("scaling", scaler.run)
             if reload:
-                reloading = asyncio.create_task(Reload(line).run())
+                line.tasks.keep("reload", Reload(line).run)
+            if caller is not None:
+                asyncio.get_running_loop().remove_reader(caller)
             if ready is not None:
-                ready(line)
+                with contextlib.suppress(OSError, ValueError):
+                    ready(line)
             await stop.wait()
     finally:
-        beside = [
-            task for task in (starting, watching, stopping, reloading, renewing, scaling) if task is not None
-        ]
+        beside = [starting, watching, stopping]
         for task in beside:
             task.cancel()
         await line.stop()
         server.close()
         await asyncio.gather(*beside, return_exceptions=True)
+        signals.release()
 
 
 def _handler(line: Line, stop: asyncio.Event) -> control.Handler:
@@ -195,6 +235,7 @@ def _handler(line: Line, stop: asyncio.Event) -> control.Handler:
             (names if broken else well).append(child.process.name)
             child.heal()
             await prompt(child)
+        await asyncio.gather(*(answers(line.children[name]) for name in names if name in line.children))
         return {"names": names, "well": well}
 
     async def hang(request: dict[str, Any]) -> dict[str, Any]:

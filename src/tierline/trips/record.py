@@ -59,11 +59,21 @@ def span_id() -> str:
 
 
 class Recorder:
-    """Appends hops to a file, many per write. One per process; `close` or `flush` writes what is left."""
+    """Appends hops to a file, many per write. One per process; `flush` writes what is left.
+
+    What can't be written (a full disk) is counted in `lost`, with the last `problem`; it never raises.
+    """
 
     def __init__(self, path: str | os.PathLike[str] | None) -> None:
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600) if path else -1
+        self._path = path
+        self._file = -1
+        self._torn = False
+        """The last write ended within a line."""
+        self.lost = 0
+        self.problem = ""
         self._lines: list[bytes] = []
+        if path:
+            self._append([])
         self.counts: Counter[tuple[str, str, str, int]] = Counter()
 
     def count(self, tier: str, system: str, zone: str, status: int) -> None:
@@ -71,26 +81,41 @@ class Recorder:
         self.counts[(tier, system, zone, status)] += 1
 
     def write(self, hop: Hop) -> None:
-        if self._file >= 0:
+        if self._path is not None:
             self._lines.append(_encode(hop))
             if len(self._lines) >= 256:
                 self.flush()
 
     def event(self, told: Mapping[str, Any]) -> None:
         """Append an event at once: it is as safe as the file before its request is answered."""
-        if self._file >= 0:
+        if self._path is not None:
             self._lines.append(msgspec.json.encode({"event": "event", **told}, enc_hook=str))
             self.flush()
 
     def flush(self) -> None:
-        if self._file >= 0 and self.counts:
+        if self._path is not None and self.counts:
             counts, self.counts = self.counts, Counter()
             for (tier, system, zone, status), number in counts.items():
                 line = {"f": "00", "s": status, "T": tier, "y": system, "z": zone, "c": number}
                 self._lines.append(msgspec.json.encode(line))
         if self._lines:
             lines, self._lines = self._lines, []
-            os.write(self._file, b"\n".join(lines) + b"\n")
+            self._append(lines)
+
+    def _append(self, lines: list[bytes]) -> None:
+        text = (b"\n" if self._torn else b"") + b"".join(line + b"\n" for line in lines)
+        written = 0
+        try:
+            if self._file < 0:
+                assert self._path is not None
+                self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            while written < len(text):
+                written += os.write(self._file, text[written:])
+        except OSError as error:
+            self.lost += len(lines) - text[:written].count(b"\n")
+            self.problem = error.strerror or str(error)
+        if written:
+            self._torn = text[written - 1 : written] != b"\n"
 
 
 recorder = Recorder(None)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 
+from tierline.engines import steady
 from tierline.engines.answers.config import ConfigError, load
 from tierline.engines.answers.server import Server, check
 
 
 def main(arguments: list[str]) -> int:
     """Exit code 0 after a clean stop, 1 for a configuration that can't be used, 2 for wrong arguments."""
+    steady.begin()
     only_check = arguments[:1] == ["--check"]
     paths = arguments[only_check:]
     if len(paths) != 1:

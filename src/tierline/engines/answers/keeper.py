@@ -17,6 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
+from tierline.engines import steady
 from tierline.engines.answers.config import Config, ConfigError, load
 from tierline.engines.answers.health import Health
 from tierline.engines.answers.loop import Loop
@@ -124,7 +125,13 @@ class Keeper:
     def _write(self) -> None:
         self._pending = False
         world = World(self._config, self._health.healthy)
-        if put(self._folder, self._files.render(self._config, world, self._folder)):
+        try:
+            changed = put(self._folder, self._files.render(self._config, world, self._folder))
+        except OSError as error:  # a full disk: the server answers as before, until there is room
+            print(f"can't be written: {error}", file=sys.stderr, flush=True)
+            self._loop.after(_SECOND, self._soon)
+            return
+        if changed:
             self._tell()
 
     def _tell(self) -> None:
@@ -149,6 +156,7 @@ class Keeper:
 
 def main(arguments: list[str]) -> int:
     """Exit code 0 after a clean stop, 1 for a configuration that can't be used, 2 for wrong arguments."""
+    steady.begin()
     only_check = arguments[:1] == ["--check"]
     words = arguments[only_check:]
     if len(words) != 2 or words[0] not in PROGRAMS:

@@ -12,6 +12,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 from time import monotonic
 
@@ -101,7 +102,8 @@ class Loop:
         try:
             callback(*values)
         except Exception:  # the last resort of a server: one bad moment must not end it
-            traceback.print_exc(file=sys.stderr)
+            with suppress(OSError, ValueError):  # a log on a full disk
+                traceback.print_exc(file=sys.stderr)
 
     def close(self) -> None:
         signal.set_wakeup_fd(-1)

@@ -17,6 +17,7 @@ import socket
 import sys
 import traceback
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from time import time
 from typing import Any
@@ -59,7 +60,8 @@ class Stats:
     def failed(self, error: Exception) -> None:
         """An answer that met a mistake of ours: the first is told with a traceback, the rest counted."""
         if not self.failures:
-            traceback.print_exception(error, file=sys.stderr)
+            with suppress(OSError, ValueError):
+                traceback.print_exception(error, file=sys.stderr)
         self.failures += 1
 
     def data(self, targets: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import uvloop
 
+from tierline.engines import steady
 from tierline.engines.counter.counts import Counts
 from tierline.engines.counter.server import Connection
 from tierline.engines.counter.store import Store
@@ -30,4 +31,5 @@ async def run(told: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    steady.begin()
     sys.exit(uvloop.run(run(json.loads(Path(sys.argv[1]).read_text()))))

@@ -4,6 +4,7 @@ watched files, so that each of them changes by an atomic rename (live.py)."""
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,10 @@ from tierline.engines import binaries
 from tierline.engines.base import Binary, Probe, Process
 from tierline.engines.context import Context
 from tierline.engines.envoy import check, drain
-from tierline.engines.envoy.clusters import proven
 from tierline.engines.envoy.filters import live
 from tierline.engines.envoy.listeners import Fragment, listeners, policy_file, watched
 from tierline.engines.envoy.merging import merged
-from tierline.engines.forwarded import HOST, PLACE, proof
 from tierline.plan.model import Unit
-from tierline.plan.placement import PLACES
 from tierline.tiers.base import system
 
 _TYPE = "type.googleapis.com/envoy.extensions."
@@ -57,7 +55,7 @@ class Envoy:
         last = unit.roles[-1]
         host, port = context.address(last.id, last.endpoints[-1].name)
         live = {
-            **watched_files(fragments, folder, context),
+            **watched_files(fragments, folder, context.plan.entry),
             # A filter more is a new listener on the same socket: nobody is refused, the old one drains.
             str(folder / "listeners.json"): resources(
                 "config.listener.v3.Listener",
@@ -101,30 +99,20 @@ TWO_HOSTS = {
 }
 """Envoy joins two Host headers with a comma; whoever is behind would choose one of them."""
 
-NO_HOST = {
-    "name": "no host",
-    "match": {
-        "prefix": "/",
-        "headers": [
-            {
-                "name": ":authority",
-                "string_match": {"safe_regex": {"regex": HOST}},
-                "invert_match": True,
-                "treat_missing_header_as_empty": True,
-            }
-        ],
-    },
-    "direct_response": {"status": 400, "body": {"inline_string": "Host names no host"}},
-}
-"""What else could be in Host would be repeated in Forwarded."""
-
 ENTRY = {
-    "request_headers_to_remove": ["x-envoy-external-address", "x-envoy-internal", PLACE.lower()],
+    # Envoy's own way would name this machine's address for a client on loopback.
+    "request_headers_to_add": [
+        {
+            "header": {"key": "x-forwarded-for", "value": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"},
+            "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
+        }
+    ],
+    "request_headers_to_remove": ["x-envoy-external-address", "x-envoy-internal"],
 }
-"""Of a role that clients connect to."""
+"""Of the role that clients connect to: where they come from is what the socket, or its PROXY header, says."""
 
 
-def watched_files(fragments: list[Fragment], folder: Path, context: Context) -> dict[str, str]:
+def watched_files(fragments: list[Fragment], folder: Path, entry: Sequence[str]) -> dict[str, str]:
     """Everything that may change while Envoy runs: path → text."""
     files: dict[str, str] = {}
     clusters = []
@@ -137,18 +125,12 @@ def watched_files(fragments: list[Fragment], folder: Path, context: Context) -> 
                 {
                     "name": name,
                     "virtual_hosts": [
-                        {**host, "routes": [TWO_HOSTS, NO_HOST, *host["routes"]]}
-                        for host in fragment.virtual_hosts
+                        {**host, "routes": [TWO_HOSTS, *host["routes"]]} for host in fragment.virtual_hosts
                     ],
                     "validate_clusters": False,
                     "ignore_port_in_host_matching": True,
                     **fragment.routing,
-                    **(
-                        ENTRY
-                        if name in context.plan.entry
-                        or any(e.name == PLACES for e in fragment.role.endpoints)
-                        else {}
-                    ),
+                    **(ENTRY if name in entry else {}),
                 }
             ],
         )
@@ -160,7 +142,6 @@ def watched_files(fragments: list[Fragment], folder: Path, context: Context) -> 
         for path, found in fragment.secrets.items():
             files[path] = resources("extensions.transport_sockets.tls.v3.Secret", found)
         for cluster in fragment.clusters:
-            cluster = proven(cluster, proof(fragment.role.upstreams.get(cluster["name"], ()), context))
             if cluster.get("type") == "EDS":
                 there = endpoints_file(folder, cluster["name"])
                 files[str(there)] = endpoints(cluster["load_assignment"])

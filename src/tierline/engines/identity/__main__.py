@@ -12,6 +12,7 @@ from typing import Any
 
 import uvloop
 
+from tierline.engines import steady
 from tierline.engines.identity.provider import Provider
 from tierline.engines.identity.web import Web
 
@@ -39,4 +40,5 @@ async def run(told: dict[str, Any]) -> int:
 
 
 if __name__ == "__main__":
+    steady.begin()
     sys.exit(uvloop.run(run(json.loads(Path(sys.argv[1]).read_text()))))

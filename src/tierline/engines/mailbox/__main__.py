@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tierline.engines import steady
 from tierline.engines.mailbox.pop3 import serve as serve_pop3
 from tierline.engines.mailbox.smtp import serve as serve_smtp
 from tierline.engines.mailbox.store import Store
@@ -34,6 +35,7 @@ async def run(config: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    steady.begin()
     settings = json.loads(Path(sys.argv[1]).read_text())
     try:
         asyncio.run(run(settings))

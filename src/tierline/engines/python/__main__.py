@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import uvloop
 
+from tierline.engines import steady
 from tierline.engines.python import flying, spare
 from tierline.engines.python.apps import Loaded, acquaint, load, told_again
 from tierline.engines.python.blame import Blame
@@ -44,7 +45,9 @@ async def run(config: Config, voice: Voice) -> int:
 
     hooks.install(config.resources)
     noted = flying.use(Path(sys.argv[1]).with_name(f"flying-{os.getpid()}"))
-    voice.say(flying=str(noted.path), targets={app.name: app.target.partition(":")[0] for app in config.apps})
+    voice.say(
+        flying=str(noted.path or ""), targets={app.name: app.target.partition(":")[0] for app in config.apps}
+    )
     faulthandler.enable()
     blame = Blame(config.project)
     for code in (Traced.__call__.__code__, Entered.__call__.__code__, Worker.one.__code__):
@@ -72,6 +75,7 @@ async def run(config: Config, voice: Voice) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, told_again, config)
+    told_again(config)  # what a signal said while this process was starting
 
     def retire() -> None:
         retired.set()
@@ -106,6 +110,7 @@ async def run(config: Config, voice: Voice) -> int:
 
 
 def main() -> int:
+    steady.begin()
     config = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Config)
     voice = Voice()
     if os.environ.pop("TIERLINE_SPARE", ""):

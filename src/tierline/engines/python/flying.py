@@ -6,6 +6,7 @@ the kernel still has it, so the supervisor can tell who was at work when the pro
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import struct
@@ -19,7 +20,8 @@ _TEXT = _SIZE - _HEAD.size
 
 
 class Flying:
-    """A table of slots: length of the text, time, text. More requests than slots are not noted."""
+    """A table of slots: length of the text, time, text. More requests than slots are not noted; without room for the
+    file, none is."""
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self.path = path
@@ -27,10 +29,11 @@ class Flying:
         self.served: dict[str, int] = {}
         """Requests by application."""
         if path is not None:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-            os.ftruncate(descriptor, _SLOTS * _SIZE)
-            self._map = mmap.mmap(descriptor, _SLOTS * _SIZE)
-            os.close(descriptor)
+            try:
+                self._map = _mapped(path)
+            except OSError:
+                self.path = None
+                return
             self._free = [number * _SIZE for number in range(_SLOTS)]
 
     def enter(self, app: str, what: str) -> int:
@@ -53,7 +56,18 @@ class Flying:
     def close(self) -> None:
         """A graceful end leaves no file."""
         if self.path is not None:
-            Path(self.path).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                Path(self.path).unlink(missing_ok=True)
+
+
+def _mapped(path: str | os.PathLike[str]) -> mmap.mmap:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        # Its blocks at once: writing to a page that the disk has no room for ends the process (SIGBUS).
+        os.posix_fallocate(descriptor, 0, _SLOTS * _SIZE)
+        return mmap.mmap(descriptor, _SLOTS * _SIZE)
+    finally:
+        os.close(descriptor)
 
 
 def read(path: Path) -> list[tuple[str, str, float]]:

@@ -110,6 +110,9 @@ class Servers:
         while True:
             await asyncio.sleep(_FLUSH_EVERY)
             record.recorder.flush()
+            if record.recorder.lost:
+                self._voice.say(lost=record.recorder.lost, problem=record.recorder.problem)
+                record.recorder.lost = 0
             if loop.time() >= load_at:
                 load_at = loop.time() + _LOAD_EVERY
                 load = {each.told.name: each.app.meter.told() for each in self._loaded}

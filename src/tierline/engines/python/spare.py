@@ -33,8 +33,12 @@ def note(config: Path, project: str) -> None:
         and (not file.startswith(root) or "site-packages" in file)
     ]
     path = config.with_name(f".{_FILE}.{os.getpid()}")
-    path.write_text(json.dumps(names))
-    path.replace(config.with_name(_FILE))
+    try:
+        path.write_text(json.dumps(names))
+        path.replace(config.with_name(_FILE))
+    except OSError:  # a spare that imports less is only slower
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def wait(path: Path, config: Config, voice: Voice) -> bool:

@@ -25,12 +25,14 @@ import logging
 import signal
 import sys
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 import uvloop
 
+from tierline.engines import steady
 from tierline.engines.telemetry import events, metrics, otlp
 from tierline.engines.telemetry.funnel import funnels
 from tierline.engines.telemetry.reader import Reader
@@ -45,6 +47,8 @@ _RECENT = 5000
 _LONGEST = 1000
 """Hops of one of them: a client may use one trace for all that it does."""
 _TRIM = 60.0
+_WAITING = 50_000
+"""Hops, and as many events, that may wait to be written while the disk is full."""
 
 
 class Telemetry:
@@ -56,7 +60,14 @@ class Telemetry:
         self._store = Store(Path(told["database"]))
         self._recent: OrderedDict[str, list[Hop]] = OrderedDict()
         self._landing: list[Hop] = []
+        self._counted: list[tuple[str, str, str, int, str, int]] = []
+        self._calling: list[tuple[str, str, str, int, str, int]] = []
         self._happened: list[events.Row] = []
+        self.lost = 0
+        """Hops and events that were dropped, as they could not be written for too long."""
+        self._unwritten = ""
+        """Why what was read last could not be written; empty: it was."""
+        self._said = ""
         self._totals: Counter[tuple[str, str, str, int, str]] = Counter()
         self._reader.resume(self._store.offsets())
         for *key, number in self._store.totals():
@@ -72,18 +83,49 @@ class Telemetry:
         forget_at = loop.time()
         trim_at = forget_at + _TRIM
         while True:
-            for hop in self._reader.poll():
-                self._keep(hop)
+            try:
+                for hop in self._reader.poll():
+                    self._keep(hop)
+            except OSError as error:  # no descriptor, no folder: there may be one again
+                self._say(f"hop files can't be read: {error}")
             if loop.time() >= land_at:
                 self.land()
                 land_at = loop.time() + _LAND
-            if loop.time() >= forget_at:
-                self._store.forget(**{what: float(age) for what, age in self._told["retention"].items()})
+            if self._unwritten:
+                pass
+            elif loop.time() >= forget_at:
+                self._tidy(self._forget)
                 forget_at = loop.time() + 3600
-            if loop.time() >= trim_at:
-                self._store.trim()
+            elif loop.time() >= trim_at:
+                self._tidy(self._store.trim)
                 trim_at = loop.time() + _TRIM
             await asyncio.sleep(_POLL)
+
+    def _forget(self) -> None:
+        self._store.forget(**{what: float(age) for what, age in self._told["retention"].items()})
+
+    def _tidy(self, what: Callable[[], None]) -> None:
+        try:
+            what()
+        except Exception as error:
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        """What could not be written is kept and tried again; too much of it is dropped, the oldest first."""
+        self._say(f"hops can't be written: {error}")
+        self._unwritten = str(error)
+        for kept in (self._landing, self._happened):
+            over = len(kept) - _WAITING
+            if over > 0:
+                self.lost += over
+                del kept[:over]
+        with contextlib.suppress(Exception):
+            self._store.again()
+
+    def _say(self, text: str) -> None:
+        if text != self._said:
+            self._said = text
+            print(text, file=sys.stderr)
 
     def _keep(self, hop: Hop) -> None:
         self._landing.append(hop)
@@ -96,21 +138,30 @@ class Telemetry:
             hops.append(hop)
 
     def land(self) -> None:
-        """Write what was read since the last time."""
+        """Write what was read since the last time, and what could not be written then."""
         counts = self._reader.counts()
         for *key, number in counts:
             self._totals[tuple(key)] += number  # type: ignore[index]
         callers = self._reader.callers()
         for *key, number in callers:
             self._called[tuple(key)] += number  # type: ignore[index]
-        landing, self._landing = self._landing, []
-        happened, self._happened = [*self._reader.events(), *self._happened], []
-        if landing or counts or happened:
-            self._store.add(landing, counts, self._reader.offsets(), callers, happened)
+        self._counted, self._calling = _summed(self._counted, counts), _summed(self._calling, callers)
+        self._happened += self._reader.events()
+        if not (self._landing or self._counted or self._happened):
+            return
+        offsets = self._reader.offsets()
+        try:
+            self._store.add(self._landing, self._counted, offsets, self._calling, self._happened)
+        except Exception as error:
+            self._failed(error)
+            return
+        self._landing, self._counted, self._calling, self._happened = [], [], [], []
+        self._unwritten = self._said = ""
 
     def close(self) -> None:
-        for hop in self._reader.poll():
-            self._keep(hop)
+        with contextlib.suppress(OSError):
+            for hop in self._reader.poll():
+                self._keep(hop)
         self.land()
         self._store.close()
 
@@ -171,7 +222,7 @@ class Telemetry:
             found = funnels(self._store.rows, asked.get("name", ""), asked.get("client", ""), since)
             return 200, "application/json", json.dumps(found).encode()
         if path == "/metrics":
-            text = metrics.page(self._counts(), self._callers())
+            text = metrics.page(self._counts(), self._callers(), self.lost)
             return 200, metrics.TYPE, text.encode()
         return 404, "application/problem+json", b'{"title":"not found"}'
 
@@ -237,6 +288,17 @@ class Telemetry:
         ]
 
 
+def _summed(
+    before: list[tuple[str, str, str, int, str, int]], more: list[tuple[str, str, str, int, str, int]]
+) -> list[tuple[str, str, str, int, str, int]]:
+    if not before:
+        return more
+    found: Counter[tuple[str, str, str, int, str]] = Counter()
+    for *key, number in (*before, *more):
+        found[tuple(key)] += number  # type: ignore[index]
+    return [(*key, number) for key, number in found.items()]
+
+
 def _plain(hop: Hop) -> dict[str, Any]:
     import msgspec
 
@@ -268,6 +330,7 @@ async def run(told: dict[str, Any]) -> None:
 
 
 def main() -> None:
+    steady.begin()
     told = json.loads(Path(sys.argv[1]).read_text())
     uvloop.run(run(told))
 

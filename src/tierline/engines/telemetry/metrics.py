@@ -8,11 +8,20 @@ from typing import Any
 TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def page(counts: Iterable[Mapping[str, Any]], callers: Iterable[Mapping[str, Any]]) -> str:
-    """Every tier's requests, and the gateway's by route and consumer."""
-    return _family(
-        "tierline_requests_total", "Requests by tier; of databases and caches the sampled ones.", counts
-    ) + _family("tierline_gateway_requests_total", "Requests at the gateway by route and consumer.", callers)
+_LOST = "tierline_telemetry_lost_total"
+
+
+def page(counts: Iterable[Mapping[str, Any]], callers: Iterable[Mapping[str, Any]], lost: int = 0) -> str:
+    """Every tier's requests, and the gateway's by route and consumer; spans and events that could not be stored."""
+    return (
+        _family(
+            "tierline_requests_total", "Requests by tier; of databases and caches the sampled ones.", counts
+        )
+        + _family(
+            "tierline_gateway_requests_total", "Requests at the gateway by route and consumer.", callers
+        )
+        + f"# HELP {_LOST} Spans and events dropped as they could not be written.\n# TYPE {_LOST} counter\n{_LOST} {lost}\n"
+    )
 
 
 def _family(name: str, about: str, rows: Iterable[Mapping[str, Any]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -40,15 +41,29 @@ class Store:
     journeys and services complete, `landed` how far each hop file is in them."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
+        self._folder = path.parent
+        self._db = self._opened()
+
+    def _opened(self) -> Any:
         import duckdb
 
-        self._folder = path.parent
         config: dict[str, Any] = {
             "memory_limit": "128MB", "threads": "1", "autoinstall_known_extensions": "false",
             "autoload_known_extensions": "false",
         }  # fmt: skip
-        self._db = duckdb.connect(str(path), config=config)
-        self._db.execute(_TABLES)
+        database = duckdb.connect(str(self._path), config=config)
+        database.execute(_TABLES)
+        return database
+
+    def again(self) -> None:
+        """Open the database again after a failure: DuckDB refuses everything after one that it calls fatal.
+
+        Raises what DuckDB raises as long as it can't be opened.
+        """
+        with contextlib.suppress(Exception):
+            self._db.close()
+        self._db = self._opened()
 
     def add(
         self,
@@ -58,7 +73,10 @@ class Store:
         callers: list[tuple[str, str, str, int, str, int]] | None = None,
         events: list[Row] | None = None,
     ) -> None:
-        """One transaction for all of it: after a crash nothing is missing and nothing is there twice."""
+        """One transaction for all of it: after a crash nothing is missing and nothing is there twice.
+
+        Raises OSError or what DuckDB raises when it can't be written: then nothing of it is there.
+        """
         self._db.execute("begin")
         if hops:
             rows = [
@@ -113,7 +131,8 @@ class Store:
         path.unlink()
 
     def rows(self, query: str, given: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        return self._db.execute(query, given).fetchall()
+        found: list[tuple[Any, ...]] = self._db.execute(query, given).fetchall()
+        return found
 
     def forget(self, *, hops: float, counts: float, events: float) -> None:
         """Remove what is older than so many seconds, and sum up older counts."""

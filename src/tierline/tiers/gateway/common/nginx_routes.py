@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tierline.engines.forwarded import LINE
 from tierline.engines.nginx import bodies
 from tierline.engines.nginx.config import ident
 from tierline.engines.unkeyed import OVERRIDES
@@ -20,8 +19,7 @@ from tierline.tiers.gateway.common.routes import Routed
 _HEADERS = {
     "Connection": "$gw_upgrade",
     "Upgrade": "$gw_upgraded",
-    "Host": "$tl_authority",
-    LINE: "$tl_line",
+    "Host": "$http_host",
     "traceparent": "00-$tl_trace-$tl_span-$tl_flags",
     "x-tierline-claims": "$gw_claims",
     "x-tierline-subject": "$gw_subject",
@@ -29,7 +27,7 @@ _HEADERS = {
     # What ends here, and what could have a service see another request than the policies saw.
     **dict.fromkeys(
         (
-            "TE", "Keep-Alive", "Proxy", "Proxy-Connection", *OVERRIDES,
+            "TE", "Keep-Alive", "Proxy", "Proxy-Connection", "Forwarded", *OVERRIDES,
         ),
         "",
     ),
@@ -61,12 +59,12 @@ def up(role: Role, service: str) -> str:
 class Passing:
     """How requests are passed on by a gateway's role."""
 
-    def __init__(self, role: Role, fields: Mapping[str, str]) -> None:
+    def __init__(self, role: Role) -> None:
         keys = role.settings["keys"]
         self.role = role
         self.headers = {
             **_HEADERS,
-            **fields,
+            "X-Forwarded-For": "$gw_forwarded",
             **({keys["header"]: "$gw_key"} if keys else {}),
         }
 
@@ -80,6 +78,9 @@ class Passing:
         more_clear_input_headers "x-tierline-*";
         # Answers come through as they are made.
         proxy_buffering off;
+        proxy_max_temp_file_size 0;
+        proxy_connect_timeout 500ms;
+        proxy_send_timeout 10s;
         # A service doesn't steer nginx.
         proxy_ignore_headers X-Accel-Expires X-Accel-Redirect X-Accel-Limit-Rate X-Accel-Buffering X-Accel-Charset;
         proxy_pass_header Date;

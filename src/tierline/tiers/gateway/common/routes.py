@@ -11,8 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from tierline.errors import PlanError, choices, nearest
-from tierline.plan.budgets import find
-from tierline.plan.model import Budget, Plan, Role
+from tierline.plan.model import Plan, Role
 
 Match = Literal["exact", "prefix", "template"]
 _RANK = {"exact": 0, "template": 1, "prefix": 2}
@@ -32,8 +31,7 @@ class Routed(msgspec.Struct, kw_only=True):
     rewrite: str | None = None
     """What the prefix `path` becomes, or, of a template, the prefix `cut` that is taken away."""
     cut: str = ""
-    budget: Budget
-    """Its limits and time-outs."""
+    timeout: float = 15.0
     retries: int = 2
     canary: dict[str, Any] | None = None
     mirror: dict[str, Any] | None = None
@@ -44,11 +42,6 @@ class Routed(msgspec.Struct, kw_only=True):
     version: str = ""
     given: bool = False
     """Said by the stack's `routes`: wins over what `expose` makes of the same path."""
-
-    @property
-    def timeout(self) -> float:
-        """Seconds until an answer begins."""
-        return self.budget.first_byte
 
     @property
     def pattern(self) -> str:
@@ -81,13 +74,14 @@ def routes(role: Role, plan: Plan) -> list[Routed]:
     )
 
 
-def _route(role: Role, plan: Plan, of: str, **given: Any) -> Routed:
+def _route(role: Role, **given: Any) -> Routed:
+    settings = role.settings
     return Routed(
-        budget=find(plan, of),
         **{
-            "retries": role.settings["retries"],
+            "timeout": settings["timeout"],
+            "retries": settings["retries"],
             **{key: value for key, value in given.items() if value is not None},
-        },
+        }
     )
 
 
@@ -96,15 +90,7 @@ def _journeys(role: Role, plan: Plan) -> Iterator[Routed]:
         journeys = next(r for r in plan.roles.values() if r.name == "experience").settings["journeys"]
         for journey in journeys:
             match: Match = "template" if "{" in journey["path"] else "exact"
-            yield _route(
-                role,
-                plan,
-                f"journey {journey['name']}",
-                name="experience",
-                path=journey["path"],
-                match=match,
-                upstream="experience",
-            )
+            yield _route(role, name="experience", path=journey["path"], match=match, upstream="experience")
 
 
 def _health(role: Role, plan: Plan, others: list[Routed]) -> Iterator[Routed]:
@@ -114,7 +100,7 @@ def _health(role: Role, plan: Plan, others: list[Routed]) -> Iterator[Routed]:
         path = dns.settings["health"]
         if role.upstreams and not any(_answers(route, path) for route in others):
             to = next(iter(role.upstreams))
-            yield _route(role, plan, "health", name="health", path=path, match="exact", upstream=to)
+            yield _route(role, name="health", path=path, match="exact", upstream=to)
 
 
 def _answers(route: Routed, path: str) -> bool:
@@ -126,7 +112,7 @@ def _answers(route: Routed, path: str) -> bool:
 def _exposed(role: Role, plan: Plan) -> Iterator[Routed]:
     for name in role.upstreams:
         for path in _paths(plan, name):
-            yield _route(role, plan, f"service {name}", name=name, path=path, match="prefix", upstream=name)
+            yield _route(role, name=name, path=path, match="prefix", upstream=name)
 
 
 def _paths(plan: Plan, name: str) -> list[str]:
@@ -149,10 +135,9 @@ def _given(role: Role, plan: Plan) -> Iterator[Routed]:
                     f"reaches: {choices(role.upstreams)}"
                 )
         yield _route(
-            role, plan, f"route {number}", name=f"{to}-{number}", path=path, match=match, upstream=to,
-            methods=tuple(given["methods"]),
+            role, name=f"{to}-{number}", path=path, match=match, upstream=to, methods=tuple(given["methods"]),
             hosts=tuple(given["hosts"]), headers=given["headers"], rewrite=given["rewrite"],
-            retries=given["retries"], canary=given["canary"], mirror=given["mirror"],
+            timeout=given["timeout"], retries=given["retries"], canary=given["canary"], mirror=given["mirror"],
             request=given["request"], response=given["response"], given=True,
             request_body=given["request_body"], response_body=given["response_body"],
         )  # fmt: skip
