@@ -183,7 +183,7 @@ class Runner:
             )
         self.running[process.name] = popen
         self.started.append(process)
-        limit = time.monotonic() + process.ready_timeout
+        limit = time.monotonic() + max(process.ready_timeout, 90)
         while not answers(process.ready):
             assert popen.poll() is None, log.read_text(errors="replace")
             assert time.monotonic() < limit, log.read_text(errors="replace")

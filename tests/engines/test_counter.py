@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,24 @@ def line(
 def counts(path: Path) -> Counts:
     store = Store(path)
     return Counts(store.kept(), store.keep)
+
+
+class Clock:
+    """Time that passes when the test says so."""
+
+    now = 1_000_000.0
+
+    def time(self) -> float:
+        return self.now
+
+    monotonic = time
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("tierline.engines.counter.counts.time", clock)
+    return clock
 
 
 @pytest.fixture
@@ -40,15 +57,15 @@ def test_all_limits_give_or_none_does(fresh: Counts) -> None:
     assert fresh.take(both[1:]).startswith(b"+7."), "who was refused took nothing of the other limit"
 
 
-def test_a_bucket_fills_evenly(fresh: Counts) -> None:
+def test_a_bucket_fills_evenly(fresh: Counts, clock: Clock) -> None:
     assert [fresh.take([line("bucket", 2, 0.2)])[:1] for _ in range(3)] == [b"+", b"+", b"-"]
-    time.sleep(0.11)
+    clock.now += 0.11
     assert fresh.take([line("bucket", 2, 0.2)])[:1] == b"+"
 
 
-def test_a_window_comes_back_whole(fresh: Counts) -> None:
+def test_a_window_comes_back_whole(fresh: Counts, clock: Clock) -> None:
     assert [fresh.take([line("window", 2, 0.2)])[:1] for _ in range(3)] == [b"+", b"+", b"-"]
-    time.sleep(0.21)
+    clock.now += 0.21
     assert [fresh.take([line("window", 2, 0.2)])[:1] for _ in range(3)] == [b"+", b"+", b"-"]
 
 

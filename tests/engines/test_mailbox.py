@@ -82,7 +82,7 @@ def test_mail_arrives_and_survives_a_crash(line: Any) -> None:
         assert client.delete("/api/mails").json() == {"removed": 1}
         assert client.get("/api/mails").json() == {"mails": []}
     with smtplib.SMTP(*runner.context.address("receipts", "smtp"), timeout=5):
-        assert runner.stop(process) < 0.9
+        assert runner.stop(process) < process.stop_timeout, "by force"
 
 
 def test_what_is_refused(line: Any) -> None:

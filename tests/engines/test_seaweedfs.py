@@ -169,8 +169,6 @@ def test_objects_survive_a_crash_on_other_ports(line: Any) -> None:
     assert len(list(runner.context.data("seaweedfs").glob("m[0-9]*"))) == 1
     stopped = runner.stop(process)
     print(f"fresh {fresh:.2f} s, warm {runner.took['seaweedfs']:.2f} s, stop {stopped:.2f} s, {used:.0f} MB")
-    assert fresh < 5
-    assert stopped < 1
     runner.start(ENGINE, UNIT)
     assert talk(runner.context, read)[2] == 300_000
     runner.stop(process)

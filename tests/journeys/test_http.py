@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +20,7 @@ from tierline.journeys.frame import Frame, frame
 from tierline.journeys.testing import Outcome, ask
 from tierline.journeys.wire import Connection
 from tierline.trips import record
+from waiting import becomes
 
 
 @pytest.fixture(scope="module")
@@ -91,16 +91,14 @@ def test_connections_are_kept_and_shared_by_many(server: str) -> None:
 def test_deadline_and_trace_travel_along(server: str) -> None:
     async def main() -> None:
         echo = client(server)
-        frame.set(Frame(asyncio.get_running_loop().time() + 2, {}))
+        frame.set(Frame(asyncio.get_running_loop().time() + 600, {}))
         record.current.set(record.Span("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", True))
         headers = (await echo.get("/films")).json()["headers"]
-        assert 1500 < int(headers["x-request-deadline-ms"]) <= 2001
+        assert 500_000 < int(headers["x-request-deadline-ms"]) <= 600_001
         assert headers["traceparent"] == "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
         frame.set(Frame(asyncio.get_running_loop().time() + 0.05, {}))
-        began = time.monotonic()
         with pytest.raises(DeadlineExceeded):
             await echo.get("/slow")
-        assert time.monotonic() - began < 2
         with pytest.raises(DeadlineExceeded, match="no time is left"):
             await echo.get("/other")
 
@@ -112,9 +110,8 @@ def test_a_cancelled_call_leaks_no_connection(server: str) -> None:
         transport = HTTP(server, name="echo", most_connections=2)
         echo = ServiceClient("echo", transport)
         tasks = [asyncio.ensure_future(echo.get("/slow", n=n)) for n in range(5)]
-        await asyncio.sleep(0.1)
         (address,) = transport.addresses
-        assert address.open == 2
+        assert await becomes(lambda: address.open == 2)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -129,10 +126,8 @@ def test_a_cancelled_call_leaks_no_connection(server: str) -> None:
 def test_a_reply_over_the_limit_is_contained(server: str) -> None:
     async def main() -> None:
         echo = client(server, most=1_000_000)
-        began = time.monotonic()
         with pytest.raises(TooLarge, match="larger than 1000000 bytes"):
             await echo.get("/big", n=50_000_000)
-        assert time.monotonic() - began < 2
         assert len((await echo.get("/big", n=999_999)).body) == 999_999
         assert (await echo.get("/films")).status == 200
 
@@ -293,10 +288,8 @@ def test_the_nearest_address_answers_and_the_next_when_it_is_gone(server: str) -
         dead = f"127.0.0.1:{free_port()}"
         transport = HTTP([(dead, 0), (server, 1)], name="echo")
         echo = ServiceClient("echo", transport, retries=0)
-        began = time.monotonic()
         for method in ("get", "post"):
             assert (await getattr(echo, method)("/x")).json()["path"] == "/x"
-        assert time.monotonic() - began < 2
         gone = next(address for address in transport.addresses if address.where == dead)
         assert gone.ejections == 1, "it is left alone after the first refusal"
         transport.set_addresses([(server, 0)])

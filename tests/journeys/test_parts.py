@@ -22,6 +22,7 @@ from tierline.journeys import (
     page,
 )
 from tierline.journeys.testing import Outcome, ask
+from waiting import becomes
 
 FILMS = {"/films/7": {"id": 7, "title": "Sunrise"}, "/films/7/similar": [8, 9]}
 
@@ -92,7 +93,7 @@ def test_all_three_clients_see_their_own_shape() -> None:
 
 
 async def hang() -> None:
-    await asyncio.sleep(60)
+    await asyncio.sleep(600)
 
 
 async def stubborn() -> None:
@@ -119,9 +120,7 @@ FAILURES: list[Any] = [
 @pytest.mark.parametrize("fake", FAILURES, ids=lambda fake: getattr(fake, "__name__", None) or repr(fake))
 @pytest.mark.parametrize("part", ["similar", "my_rating"])
 def test_a_failing_part_with_a_fallback_degrades_the_answer_and_says_so(part: str, fake: Any) -> None:
-    began = time.monotonic()
     outcome = call(make_film(), film_id=7, fakes={"catalog": FILMS, part: fake}, session={"rating:7": 9})
-    assert time.monotonic() - began < 3
     assert outcome.status == 200
     assert outcome.degraded == [part]
     assert outcome.body["degraded"] == [part]
@@ -158,11 +157,9 @@ def test_a_hanging_part_without_a_fallback_ends_at_the_journeys_deadline() -> No
 
     @film.part
     async def slow():
-        await asyncio.sleep(30)
+        await asyncio.sleep(600)
 
-    began = time.monotonic()
     outcome = call(film)
-    assert time.monotonic() - began < 5
     assert outcome.status == 504
     assert outcome.problem and outcome.problem["part"] == "slow"
 
@@ -172,7 +169,7 @@ def test_the_caller_may_bring_less_time() -> None:
 
     @film.part(fallback="late")
     async def slow():
-        await asyncio.sleep(30)
+        await asyncio.sleep(600)
 
     outcome = call(film, headers={"x-request-deadline-ms": "50"})
     assert outcome.body == {"slow": "late", "degraded": ["slow"]}
@@ -230,12 +227,12 @@ def test_a_part_of_50_megabytes_is_contained(fallback: bool) -> None:
 
 
 def test_nothing_waits_for_a_sibling_that_it_does_not_need() -> None:
-    film = Journey("film", "/film")
+    film = Journey("film", "/film", deadline="60s")
     order: list[str] = []
 
     @film.part
     async def slow():
-        await asyncio.sleep(0.08)
+        assert await becomes(lambda: "after_quick" in order)
         order.append("slow")
 
     @film.part
@@ -248,10 +245,8 @@ def test_nothing_waits_for_a_sibling_that_it_does_not_need() -> None:
         await asyncio.sleep(0.01)
         order.append("after_quick")
 
-    began = time.monotonic()
     call(film)
     assert order == ["quick", "after_quick", "slow"]
-    assert time.monotonic() - began < 1
 
 
 @pytest.mark.parametrize(
@@ -426,14 +421,14 @@ def test_equal_calls_of_one_request_are_made_once_and_a_batch_asks_once() -> Non
 
 
 def test_retries_hedges_and_bulkheads() -> None:
-    tries: list[float] = []
+    tries: list[int] = []
     calls: list[int] = []
     film = Journey("film", "/film")
     weak = Bulkhead(1)
 
     @film.part(retries=2)
     async def flaky():
-        tries.append(time.monotonic())
+        tries.append(1)
         if len(tries) < 3:
             raise OSError("again")
         return "third"
@@ -442,7 +437,7 @@ def test_retries_hedges_and_bulkheads() -> None:
     async def hedged():
         calls.append(1)
         if len(calls) == 1:
-            await asyncio.sleep(5)
+            await asyncio.sleep(600)
         return f"call {len(calls)}"
 
     @film.part(bulkhead=weak, fallback="full")
@@ -535,5 +530,5 @@ def test_a_part_that_blocks_the_event_loop_is_told_by_name(caplog: pytest.LogCap
 
     run(main())
     line = sleeper.__code__.co_firstlineno + 2
-    (message,) = [r.getMessage() for r in caplog.records if "blocks" in r.getMessage()]
+    (message,) = [said for r in caplog.records if "blocks" in (said := r.getMessage()) and "sleeper" in said]
     assert message.startswith(f"part 'sleeper' of journey 'film' ({__file__}:{line}) blocks the event loop")

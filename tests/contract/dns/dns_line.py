@@ -8,7 +8,6 @@ import socket
 import ssl
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from tierline.run.probe import answers
 from tierline.run.state import write
 from tierline.stack import Stack
 from tierline.tiers.dns.common import places
+from waiting import eventually
 
 
 class DNSLine(Line):
@@ -56,7 +56,7 @@ class DNSLine(Line):
     def ready(self) -> None:
         """As the supervisor knows it."""
         probe = self.processes["dns"].ready
-        self.until(lambda: asyncio.run(answers(probe)), 10)
+        self.until(lambda: asyncio.run(answers(probe)))
 
     def close(self) -> None:
         self.places.close()
@@ -79,7 +79,7 @@ class DNSLine(Line):
         query = self.query(name, kind, region=region, **more)
         source = behind_loopback(places.client(region)) if region else None
         way = dns.query.tcp if tcp else dns.query.udp
-        answer = way(query, self.host, port=self.port, timeout=3, source=source)
+        answer = way(query, self.host, port=self.port, timeout=30, source=source)
         assert query.is_response(answer)
         return answer
 
@@ -102,14 +102,8 @@ class DNSLine(Line):
             except TimeoutError:
                 return None
 
-    def until(self, what: Callable[[], bool], seconds: float) -> float:
-        """Seconds until it is so."""
-        began = time.monotonic()
-        while not what():
-            took = time.monotonic() - began
-            assert took < seconds, f"not so after {seconds} s: {self.log('dns')}"
-            time.sleep(0.03)
-        return time.monotonic() - began
+    def until(self, what: Callable[[], bool]) -> None:
+        assert eventually(what), self.log("dns")
 
     def resettle(self, stack: Stack, system: str) -> None:
         """The plan of another stack on the addresses of this one, applied as the supervisor does."""

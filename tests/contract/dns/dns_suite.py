@@ -36,6 +36,7 @@ from tierline.tiers.dns.tier import (
     Simple,
     Weighted,
 )
+from waiting import eventually
 
 EU, US, AP = "eu-west-1", "us-east-1", "ap-southeast-2"
 LARGE = tuple(f"{n:03d} " + "x" * 196 for n in range(20))
@@ -109,6 +110,8 @@ class NameServiceContract:
 
     system: ClassVar[str] = ""
     lines: ClassVar[dict[str, DNSLine]]
+    well: ClassVar[dict[str, list[set[str]]]]
+    """Where each line sends clients to when all places are well."""
 
     def __init_subclass__(cls) -> None:
         provider = system("dns", cls.system)
@@ -120,7 +123,7 @@ class NameServiceContract:
     @pytest.fixture(scope="class", autouse=True)
     @classmethod
     def running(cls) -> Iterator[None]:
-        cls.lines = {}
+        cls.lines, cls.well = {}, {}
         yield
         for line in cls.lines.values():
             line.close()
@@ -130,12 +133,17 @@ class NameServiceContract:
         if name not in self.lines:
             line = self.lines[name] = DNSLine(stack(name), self.system)
             line.start()
+            self.well[name] = self.answered(line)
         line = self.lines[name]
         if any(status != 200 for status in line.places.status.values()):
             for region in line.where:
                 line.places.heal(region)
-            time.sleep(0.8)
+            line.until(lambda: self.answered(line) == self.well[name])
         return line
+
+    def answered(self, line: DNSLine) -> list[set[str]]:
+        """The places that clients in each region are sent to."""
+        return [set(line.places_of(region, 40)) for region in (EU, US, AP)]
 
     def ask(self, name: str, kind: str, **more: Any) -> dns.message.Message:
         return self.line().ask(name, kind, **more)
@@ -439,37 +447,36 @@ class NameServiceContract:
                 line.places.status[US] = status
             else:
                 line.places.kill(US)
-            took = line.until(lambda: line.places_of(EU) == [AP], 5)
-            assert took < 0.2 * 2 + 1.5
+            line.until(lambda: line.places_of(EU) == [AP])
             assert US not in line.places_of(US, 5)
             line.places.heal(US)
-            assert line.until(lambda: line.places_of(EU) == [US], 5) < 0.2 + 1.5
+            line.until(lambda: line.places_of(EU) == [US])
 
     @needs("health_checks")
     def test_all_down_is_as_if_all_were_well(self) -> None:
         line = self.line("simple")
         for region in line.where:
             line.places.status[region] = 500
-        time.sleep(1.5)
+        time.sleep(1.5)  # until that is noticed; a slow machine only proves less
         assert line.places_of() == [EU]
         line.places.heal(US)
-        line.until(lambda: line.places_of() == [US], 5)
+        line.until(lambda: line.places_of() == [US])
 
     @needs("health_checks")
     @needs("multivalue")
     def test_no_value_of_several_is_dead(self) -> None:
         line = self.line("multivalue")
         line.places.status[AP] = 500
-        line.until(lambda: sorted(line.places_of()) == sorted([EU, US]), 5)
+        line.until(lambda: sorted(line.places_of()) == sorted([EU, US]))
 
     @needs("health_checks")
     @needs("weighted")
     def test_no_weight_goes_to_the_dead(self) -> None:
         line = self.line("weighted")
         line.places.status[EU] = 500
-        line.until(lambda: set(line.places_of(times=20)) == {US}, 5)
+        line.until(lambda: set(line.places_of(times=20)) == {US})
         line.places.status[US] = 500
-        line.until(lambda: set(line.places_of(times=20)) == {AP}, 5)  # its weight is 0: only then
+        line.until(lambda: set(line.places_of(times=20)) == {AP})  # its weight is 0: only then
 
     # Change
 
@@ -497,22 +504,22 @@ class NameServiceContract:
                 lambda number=number: (
                     line.addresses_of(name=f"new{number}.cinema.test")  # type: ignore[misc]
                     == [f"192.0.2.{100 + number}"]
-                ),
-                5,
+                )
             )
         assert line.ask("new3.cinema.test", "A").rcode() == dns.rcode.NXDOMAIN
         line.places.status[EU] = 500
-        time.sleep(1)
+        assert eventually(lambda: counts["right"] > 50 or counts.total() > counts["right"])
+        time.sleep(1)  # while that is noticed; a slow machine only proves less
         stop.set()
         for each in clients:
             each.join()
-        assert set(counts) == {"right"} and counts["right"] > 50, counts
+        assert set(counts) == {"right"}, counts
 
     def test_a_killed_server_comes_back_with_what_held(self) -> None:
         line = self.line("simple")
         line.places.status[EU] = 500
-        line.until(lambda: line.places_of() == [AP], 5)
+        line.until(lambda: line.places_of() == [AP])
         line.restart("dns")
         if "dns.health" in line.running:
             assert line.places_of() == [AP]
-        line.until(lambda: line.places_of() == [AP], 5)
+        line.until(lambda: line.places_of() == [AP])

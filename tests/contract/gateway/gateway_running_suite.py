@@ -8,7 +8,6 @@ import importlib
 import re
 import socket
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from tierline import Access, APIKeys, Gateway, Route, Service, Stack
 from tierline.engines.target import Target
 from tierline.engines.unkeyed import OVERRIDES
 from tierline.tiers.base import system
+from waiting import PATIENCE, becomes, eventually
 
 OWN, OTHER = "echo.a", "echo.b"
 
@@ -43,7 +43,7 @@ class RunningContract(Contract):
                     Route("/bounded", to="bounded"),
                 ],
                 retry_budget=20,
-                timeout="3s",
+                timeout="60s",
             ),
             services=[Service("echo", "app:app", expose=["/echo"]), Service("bounded", "app:app")],
             zones=["a", "b"],
@@ -62,10 +62,9 @@ class RunningContract(Contract):
 
     def settle(self) -> None:
         """Until the own zone's instance, left out for a failure before, is used again, and goes on being used."""
-        until = time.monotonic() + 10
-        while {self.get("/echo").json().get("role") for _ in range(3)} != {OWN}:
-            assert time.monotonic() < until, "the own zone's instance is never used again"
-            time.sleep(0.2)
+        assert eventually(
+            lambda: {self.get("/echo").json().get("role") for _ in range(3)} == {OWN}, every=0.1
+        ), "the own zone's instance is never used again"
 
     @contextmanager
     def steadily(self, path: str) -> Iterator[Counter[Any]]:
@@ -73,7 +72,7 @@ class RunningContract(Contract):
         stop, found = threading.Event(), Counter[Any]()
 
         def asking() -> None:
-            with httpx.Client(base_url=self.line.url(), trust_env=False, timeout=5) as client:
+            with httpx.Client(base_url=self.line.url(), trust_env=False, timeout=PATIENCE) as client:
                 while not stop.is_set():
                     try:
                         found[client.get(path, headers={"x-test-sleep": "0.003"}).status_code] += 1
@@ -105,7 +104,7 @@ class RunningContract(Contract):
     def test_websockets_go_through(self) -> None:
         self.asks("websocket")
         for path, status in (("/echo/ws", b"101"), ("/nowhere", b"404")):
-            with socket.create_connection(self.line.address(), timeout=5) as client:
+            with socket.create_connection(self.line.address(), timeout=PATIENCE) as client:
                 client.sendall(
                     f"GET {path} HTTP/1.1\r\nhost: x\r\nupgrade: WebSocket\r\nconnection: upgrade\r\n"
                     "sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
@@ -157,20 +156,22 @@ class RunningContract(Contract):
     def test_retries_stay_within_their_budget(self) -> None:
         self.asks("retry_budget")
         together = 120
-        statuses = asyncio.run(self.at_once(together, "/bounded", 503, 0.7))
+        statuses = asyncio.run(self.at_once(together, "/bounded", 503))
         assert set(statuses) <= {"503", "504"}
         tried = self.seen("bounded.a", "bounded.b", path="/bounded")
         # A fifth of what is under way at a time, not every request three times.
         assert together < tried <= 1.5 * together, tried
 
-    async def at_once(self, number: int, path: str, status: int, after: float) -> list[str]:
-        """Requests that all wait for the service at the same moment; what it says comes after some seconds."""
-        head = f"GET {path} HTTP/1.1\r\nhost: x\r\nx-test-status: {status}\r\nx-test-sleep: {after}\r\n\r\n"
+    async def at_once(self, number: int, path: str, status: int) -> list[str]:
+        """Requests that all wait for the service at the same moment."""
+        head = f"GET {path} HTTP/1.1\r\nhost: x\r\nx-test-status: {status}\r\nx-test-hold: {path}\r\n\r\n"
         host, port = self.line.address()
         ends = await asyncio.gather(*(asyncio.open_connection(host, port) for _ in range(number)))
         for _, writer in ends:
             writer.write(head.encode())
-        lines = await asyncio.wait_for(asyncio.gather(*(reader.readline() for reader, _ in ends)), 15)
+        assert await becomes(lambda: self.line.upstreams.waiting() == number)
+        self.line.upstreams.release(path)
+        lines = await asyncio.wait_for(asyncio.gather(*(reader.readline() for reader, _ in ends)), PATIENCE)
         for _, writer in ends:
             writer.close()
         return [line.decode().split()[1] for line in lines]
@@ -200,11 +201,12 @@ class RunningContract(Contract):
         with self.steadily("/echo/live") as found:
             for _ in range(3):
                 for wanted in ([*first, new], [draining, *first[1:], new], first):
+                    before = found[200], self.seen("echo.new", path="/echo/live")
                     self.change(wanted)
-                    time.sleep(0.3)
+                    assert eventually(lambda: found[200] > before[0] + 30), found  # noqa: B023
+                    if wanted[0] is draining:
+                        assert eventually(lambda: self.seen("echo.new", path="/echo/live") > before[1])  # noqa: B023
         assert set(found) == {200}, found
-        assert found[200] > 100
-        assert self.seen("echo.new", path="/echo/live") > 20
 
     def test_a_drained_instance_ends_what_it_began(self) -> None:
         self.asks("live_upstreams")
@@ -213,16 +215,14 @@ class RunningContract(Contract):
         self.line.upstreams.start("echo.next", "127.0.0.1", port)
         first, new = self.targets(), Target(name="echo.next", host="127.0.0.1", port=port)
         with ThreadPoolExecutor(1) as pool:
-            slow = pool.submit(self.get, "/echo/slow", x_test_sleep="1")
-            until = time.monotonic() + 3
-            while not self.seen(OWN, path="/echo/slow"):
-                assert time.monotonic() < until
-                time.sleep(0.01)
+            slow = pool.submit(self.get, "/echo/slow", x_test_hold="drained")
+            assert eventually(lambda: self.seen(OWN, path="/echo/slow"))
             self.change([msgspec.structs.replace(first[0], draining=True), *first[1:], new])
-            time.sleep(0.3)
+            assert eventually(lambda: self.get("/echo").json()["role"] == "echo.next")
             before = self.seen(OWN)
             assert {self.get("/echo").status_code for _ in range(20)} == {200}
             assert self.seen(OWN) == before
+            self.line.upstreams.release("drained")
             assert slow.result().status_code == 200
         self.change(first)
         self.settle()
@@ -234,9 +234,7 @@ class RunningContract(Contract):
         before = self.counted("echo", "2")
         for _ in range(7):
             self.get("/echo")
-        until = time.monotonic() + 3
-        while self.counted("echo", "2") - before < 7 and time.monotonic() < until:
-            time.sleep(0.1)
+        assert eventually(lambda: self.counted("echo", "2") - before >= 7)
         assert self.counted("echo", "2") - before == 7
         assert "# TYPE" in self.metrics()
         failed = self.counted("echo", "5")

@@ -49,7 +49,7 @@ class MTLSContract(Contract):
                 mtls=MTLS(consumers=cls.names(), paths=["/partners"], ca="partners/ca.pem"),
                 keys=APIKeys(consumers={"ann": ""}, paths=["/keyed"]),
                 access=[Access(paths=["/partners/inside"], addresses=["127.0.0.0/8"])],
-                limits=[RateLimit(3, per="10s", by="consumer", paths=["/partners/limited"])],
+                limits=[RateLimit(3, per="60s", by="consumer", paths=["/partners/limited"])],
             ),
             services=[Service("echo", "app:app", expose=["/partners", "/open", "/keyed"])],
             zones=["a"],
