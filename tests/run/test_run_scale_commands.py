@@ -146,6 +146,7 @@ def test_a_service_that_works_off_a_queue_follows_what_waits_in_it(bench: Make) 
     assert httpx.get(f"{front(line)}/publish", timeout=20).status_code == 200
     assert eventually(lambda: instances(line, "worker") == 3), events(line)
     handled = line.folder / "handled"
+    assert eventually(handled.exists), events(line)
     done = eventually(lambda: len(found := handled.read_text().splitlines()) >= 150 and found)
     assert done and {int(each.split()[0]) for each in done} == set(range(150)), "none is lost"
     assert len({each.split()[1] for each in done}) == 3, "all three work"
