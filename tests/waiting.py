@@ -20,6 +20,11 @@ def eventually(what: Callable[[], Any], within: float = PATIENCE, every: float =
     return answer
 
 
+def never(what: Callable[[], Any], within: float = 0.5) -> bool:
+    """Whether `what` stays false for a while. A slow machine makes this miss a fault, never see one that isn't there."""
+    return not eventually(what, within)
+
+
 async def becomes(what: Callable[[], Any], within: float = PATIENCE, every: float = 0.01) -> Any:
     """`eventually` in an event loop; `what` may be a coroutine function."""
     until = time.monotonic() + within

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from waiting import PATIENCE, eventually  # noqa: F401  some import it from here
+from waiting import PATIENCE, eventually
 
 TIERLINE = (sys.executable, "-m", "tierline")
 
@@ -94,6 +94,8 @@ class Bench:
         if (self.state / "version").is_file():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.run("down")
+        # PostgreSQL's processes end by themselves a moment after their parent.
+        eventually(lambda: not of(self.folder), within=10)
         left = of(self.folder)
         for pid in left:
             with contextlib.suppress(ProcessLookupError):

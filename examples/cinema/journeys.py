@@ -212,7 +212,7 @@ class Tickets(msgspec.Struct):
 checkout = Journey("checkout", "/checkout", methods=["POST"], deadline="5s", about="Buy tickets.")
 
 
-@checkout.part(hidden=True)
+@checkout.guard
 async def buyer(identity: dict[str, Any] | None) -> dict[str, Any]:
     if identity is None:
         raise Unauthorized("log in to buy tickets")
@@ -225,11 +225,10 @@ async def wanted(body: Tickets, catalog: Any) -> Card:
     return card((await catalog.get("/films/{id}", id=body.film_id)).json())
 
 
-@checkout.part(name="order")
+@checkout.effect(name="order", retries=1)
 async def place(wanted: Card, buyer: dict[str, Any], body: Tickets, request: Any, orders: Any) -> Order:
-    # The client's key goes all the way: sent twice, it is one order. So does its token: the order is the member's.
-    names = ("idempotency-key", "authorization")
-    headers = {name: request.header(name) for name in names if request.header(name)}
+    # The order is the member's: the token goes along. So does the idempotency key, by itself: sent twice, it is one order.
+    headers = {"authorization": token} if (token := request.header("authorization")) else {}
     with _told("body"):
         reply = await orders.post("/orders", json=body, headers=headers)
     order: Order = reply.json()

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,9 @@ class Line:
         self.state.folder()
         self.plan: Plan = resolve(stack, {**EMBEDDED, **uses})
         self.tier = tier
-        self.addresses = choose(self.plan, self.state, {"https": free_port(), "http": free_port()})
+        public = {e.name for role in self.plan.entry for e in self.plan.roles[role].endpoints}
+        public &= {"http", "https"}
+        self.addresses = choose(self.plan, self.state, {name: free_port() for name in sorted(public)})
         self.context = LocalContext(self.plan, self.state, self.addresses)
         self.upstreams = Upstreams()
         self.processes: dict[str, Process] = {}
@@ -354,6 +357,7 @@ class Upstreams:
             return True
         extra = f"{seen.header('x-test-header')}\r\n" if seen.header("x-test-header") else ""
         head = f"HTTP/1.1 {status} OK\r\ncontent-type: application/json\r\nx-role: {role}\r\n{extra}"
+        head += f"date: {formatdate(usegmt=True)}\r\n"
         writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode())
         if method != "HEAD":
             writer.write(body)

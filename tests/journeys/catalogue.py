@@ -73,7 +73,7 @@ def affiliate(details: Film, affiliate) -> dict[str, str]:
 
 @film.view("web")
 def page(details: Film) -> HTML:
-    return HTML(f"<h1>{details.title}</h1>")
+    return HTML("<h1>{film.title}</h1>", film=details)
 
 
 @search.part

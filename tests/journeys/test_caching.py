@@ -6,16 +6,25 @@ import asyncio
 import contextlib
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 import redis
 
+from tierline.errors import StackError
 from tierline.journeys import Cache, Journey, MemoryStore, NotFound, RedisStore, build
 from tierline.journeys.cached import Cached
 from tierline.journeys.testing import Outcome, ask
 from waiting import eventually
+
+
+class Made(TypedDict):
+    price: Decimal
+    at: datetime
+    tags: set[str]
 
 
 class Clock:
@@ -359,3 +368,63 @@ def test_sessions_that_are_full_cost_a_step_and_no_answer(
     asyncio.run(main())
     (said,) = [each.getMessage() for each in caplog.records if "could not be saved" in each.getMessage()]
     assert "maxmemory" in said
+
+
+@pytest.mark.parametrize("typed", [True, False])
+def test_a_hit_has_the_type_of_a_miss_or_is_not_cached(typed: bool, caplog: pytest.LogCaptureFixture) -> None:
+    made = {"price": Decimal("1.20"), "at": datetime(2026, 1, 2, tzinfo=UTC), "tags": {"a", "b"}}
+    seen: list[Any] = []
+    calls: list[int] = []
+    film = Journey("film", "/film")
+
+    async def details():
+        calls.append(1)
+        return made
+
+    details.__annotations__ = {"return": Made} if typed else {}
+    film.part(cache="60s")(details)
+
+    @film.view("web")
+    def web(details):
+        seen.append(details)
+        return 1
+
+    async def main() -> None:
+        app = build([film])
+        for _ in range(2):
+            await get(app, "/film")
+
+    asyncio.run(main())
+    assert seen == [made, made] and [type(each["price"]) for each in seen] == [Decimal, Decimal]
+    assert len(calls) == (1 if typed else 2)
+    assert ("part details is not cached" in caplog.text) == (not typed)
+
+
+def test_what_cannot_be_stored_is_refused_when_built() -> None:
+    film = Journey("film", "/film")
+
+    @film.part(cache="60s")
+    async def details() -> Clock:
+        return Clock()
+
+    with pytest.raises(StackError, match="part 'details' returns is cached, and Clock can't be stored"):
+        build([film])
+
+
+def test_a_copys_age_goes_with_it_and_a_stale_one_is_degraded(clock: Clock) -> None:
+    broken = [False]
+    calls: list[Any] = []
+
+    async def main() -> None:
+        app = build([counting(Cache("60s", stale_if_error="1h"), calls, broken=broken)])
+        assert "age" not in (await get(app, "/film/1")).headers
+        clock.now += 25
+        hit = await get(app, "/film/1")
+        assert hit.headers["age"] == "25" and "max-age=60" in hit.headers["cache-control"]
+        clock.now += 60
+        broken[0] = True
+        stale = await get(app, "/film/1")
+        assert stale.status == 200 and stale.degraded == ["details"]
+        assert stale.headers["cache-control"] == "no-store"
+
+    asyncio.run(main())

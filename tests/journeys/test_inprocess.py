@@ -192,7 +192,7 @@ def test_what_a_service_says_of_its_own_failure_is_logged_and_not_sent(
             "service: it raised ValueError",
             "service: it answered 500",
             "service: it can't be reached",
-            "service: 404 no such film",
+            "service: it answered 404",
         ]
 
     run(main())

@@ -45,7 +45,7 @@ def make() -> Any:
 
     @film.view("web")
     def page(details: dict[str, Any]) -> HTML:
-        return HTML(f"<h1>{details['id']}</h1>")
+        return HTML("<h1>{id}</h1>", id=details["id"])
 
     # Stores that hold little: what is theirs to keep is not what is looked for here.
     return build([film], session=MemoryStore(20_000), cache=Cached(MemoryStore(20_000)))
@@ -122,13 +122,13 @@ def test_what_a_part_held_is_gone_with_its_request(
     film = Journey("film", "/film")
 
     @film.part(deadline="20ms", fallback=None)
-    async def degraded(service: Any) -> Any:
+    async def lost(service: Any) -> Any:
         if "service" in how:
             return (await service.get("/a")).json()
         return await works({}, None, None)
 
     @film.part(deadline="20ms")
-    async def failed(degraded: Any, service: Any) -> Any:
+    async def failed(lost: Any, service: Any) -> Any:
         if "service" in how:
             return (await service.get("/b")).json()
         return await works({}, None, None)

@@ -52,7 +52,7 @@ def make_film() -> Journey:
 
     @film.view("web")
     def page(details, similar) -> HTML:
-        return HTML(f"<h1>{details['title']}</h1>")
+        return HTML("<h1>{title}</h1>", title=details["title"])
 
     return film
 

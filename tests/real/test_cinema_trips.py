@@ -226,13 +226,14 @@ def test_hops_land_in_duckdb_and_every_request_is_counted(cinema: Bench) -> None
     def counted() -> int:
         return sum(each["requests"] for each in telemetry(cinema, "/counts") if each["tier"] == "cdn")
 
-    time.sleep(1.2)
     before = counted()
     with client(cinema) as web:
-        for _ in range(20):
+        for _ in range(200):
             assert web.get("/film/42").status_code == 200
-    assert eventually(lambda: counted() >= before + 20), (before, counted())
-    assert counted() < before + 40, "more were counted than came"
+    assert eventually(lambda: counted() >= before + 200), (before, counted())
+    assert counted() < before + 300, (
+        "more were counted than came"
+    )  # of those before some are counted only now
     tiers = {each["tier"] for each in telemetry(cinema, "/counts")}
     assert tiers >= {"dns", "cdn", "lb", "cache", "gateway", "experience", "feature"}
     database = cinema.state / "data" / "telemetry" / "hops.duckdb"

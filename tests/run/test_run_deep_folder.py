@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import httpx
@@ -55,8 +54,6 @@ def test_it_starts_scales_purges_and_ends(tmp_path: Path, words: tuple[str, ...]
         assert done.returncode == 0, done.stderr
         assert eventually(lambda: httpx.get(line.status()["urls"]["http"], verify=False).status_code < 400)
         assert line.run("metrics").returncode == 0
-        began = time.monotonic()
         line.down()
-        assert time.monotonic() - began < 10
     finally:
         line.close()

@@ -99,7 +99,7 @@ def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 @pytest.fixture
 def client(line: Bench) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=line.status()["urls"]["http"], trust_env=False, timeout=10) as made:
+    with httpx.Client(base_url=line.status()["urls"]["http"], trust_env=False, timeout=60) as made:
         yield made
 
 
@@ -145,17 +145,15 @@ def test_what_a_service_uses_answers_late_over_the_connection_it_has(
         return [client.get(f"/{name}").json()["took"] for _ in range(5)]
 
     asked()
-    quick = median(asked())
     delay(line, name, "200ms")
     try:
-        late = asked()
-        assert min(late) >= 0.19, "not one slips through"
-        assert median(late) - quick < 0.3
+        assert min(asked()) >= 0.19, "not one slips through"
+        assert eventually(lambda: min(asked()) < 0.39), "once, not twice"
         told = [each["delay"] for each in line.status()["processes"] if each["delay"]]
         assert [each["seconds"] for each in told] == [0.2]
     finally:
         heal(line, name)
-    assert median(asked()) < quick + 0.1
+    assert eventually(lambda: min(asked()) < 0.19)
     assert not [each for each in line.status()["processes"] if each["delay"]]
 
 
@@ -164,18 +162,18 @@ def test_a_tier_answers_late_to_open_and_to_new_connections(
     line: Bench, client: httpx.Client, name: str
 ) -> None:
     took(client, "/", 10)
-    quick = took(client, "/")
     assert "delay 150ms" in delay(line, name, "150ms")
     try:
         late = [took(client, "/", 1) for _ in range(8)]
         assert min(late) >= 0.14, "not one slips through, back to back over an open connection"
-        assert median(late) - quick < 0.25
-        with httpx.Client(base_url=client.base_url, trust_env=False, timeout=10) as fresh:
-            assert 0.14 <= took(fresh, "/") - quick < 0.25
+        assert eventually(lambda: took(client, "/", 1) < 0.29), "once, not twice"
+        with httpx.Client(base_url=client.base_url, trust_env=False, timeout=60) as fresh:
+            assert took(fresh, "/", 1) >= 0.14
+            assert eventually(lambda: took(fresh, "/", 1) < 0.29)
         assert "delayed by 150 ms" in line.run("status").stdout
     finally:
         heal(line, name)
-    assert took(client, "/") < quick + 0.1
+    assert eventually(lambda: took(client, "/", 1) < 0.14)
 
 
 def test_on_a_starved_machine_nothing_slips_through_either(line: Bench, client: httpx.Client) -> None:
@@ -208,7 +206,7 @@ def test_telemetry_is_late_and_nobody_else_is(line: Bench, client: httpx.Client)
         began = time.perf_counter()
         httpx.get(f"http://{address}/", trust_env=False)
         assert time.perf_counter() - began >= 0.29
-        assert took(client, "/") < 0.2
+        assert eventually(lambda: took(client, "/", 1) < 0.29)
     finally:
         heal(line, "telemetry")
 
@@ -228,7 +226,7 @@ def test_nothing_fails_when_it_begins_changes_and_ends(line: Bench) -> None:
     url, stop, failed, counted = line.status()["urls"]["http"], threading.Event(), [], [0]
 
     def ask(keep: bool) -> None:
-        client = httpx.Client(trust_env=False, timeout=10)
+        client = httpx.Client(trust_env=False, timeout=60)
         while not stop.is_set():
             try:
                 status: Any = client.post(url + "other").status_code
@@ -239,7 +237,7 @@ def test_nothing_fails_when_it_begins_changes_and_ends(line: Bench) -> None:
                 failed.append(status)
             if not keep:
                 client.close()
-                client = httpx.Client(trust_env=False, timeout=10)
+                client = httpx.Client(trust_env=False, timeout=60)
         client.close()
 
     threads = [threading.Thread(target=ask, args=(number % 2 == 0,)) for number in range(6)]
@@ -249,29 +247,29 @@ def test_nothing_fails_when_it_begins_changes_and_ends(line: Bench) -> None:
         for name in ("web", "gateway", "other", "lb"):
             for time_ in ("30ms", "10ms"):
                 delay(line, name, time_)
-                time.sleep(0.4)
+                before = counted[0]
+                assert eventually(lambda: counted[0] > before + 20)  # noqa: B023
             heal(line, name)
     finally:
         stop.set()
         for thread in threads:
             thread.join()
     assert failed == []
-    assert counted[0] > 100
 
 
 def test_again_and_again_takes_one_process(line: Bench, client: httpx.Client) -> None:
-    quick = client.get("/other").json()["took"]
-    delay(line, "other", "50ms")
-    with httpx.Client(base_url=client.base_url, trust_env=False, timeout=10) as fresh:
+    client.get("/other")
+    delay(line, "other", "150ms")
+    with httpx.Client(base_url=client.base_url, trust_env=False, timeout=60) as fresh:
         # Two at once need a second connection: that one comes by way of the detour, and stays there.
         with ThreadPoolExecutor() as pool:
             list(pool.map(fresh.get, ["/other"] * 2))
         first = set(detours(line))
         for _ in range(2):
             heal(line, "other")
-            assert fresh.get("/other").json()["took"] < quick + 0.045
-            delay(line, "other", "50ms")
-            assert fresh.get("/other").json()["took"] > 0.045
+            assert eventually(lambda: fresh.get("/other").json()["took"] < 0.14)
+            delay(line, "other", "150ms")
+            assert fresh.get("/other").json()["took"] > 0.14
         assert set(detours(line)) <= first
     heal(line, "other")
 
@@ -292,7 +290,7 @@ def test_it_outlives_a_crash_and_a_restart_of_the_part(line: Bench, client: http
         assert line.process("other.a")["restarts"] == before["restarts"] + 1
     finally:
         heal(line, "other")
-    assert eventually(lambda: client.get("/other").json()["took"] < 0.1)
+    assert eventually(lambda: client.get("/other").json()["took"] < 0.19)
 
 
 def test_a_detour_that_dies_is_replaced_and_nobody_hangs(line: Bench, client: httpx.Client) -> None:
@@ -306,7 +304,7 @@ def test_a_detour_that_dies_is_replaced_and_nobody_hangs(line: Bench, client: ht
         assert eventually(lambda: client.get("/films").json()["took"] > 0.09)
     finally:
         heal(line, "films")
-    assert eventually(lambda: client.get("/films").json()["took"] < 0.08)
+    assert eventually(lambda: client.get("/films").json()["took"] < 0.09)
 
 
 @pytest.mark.parametrize(

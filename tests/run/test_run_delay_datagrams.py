@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from statistics import median
 from typing import Any
 
 import dns.message
@@ -12,6 +11,7 @@ import dns.query
 import dns.rdatatype
 import pytest
 
+from waiting import becomes, eventually
 from workbench import HELLO, Bench, run
 
 LINE = """
@@ -58,35 +58,35 @@ def named(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Be
 
 
 def timed(ask: Callable[[], Any], times: int = 5) -> tuple[float, Any]:
-    """Seconds, the median, and the last answer."""
+    """Seconds of the quickest, and the last answer."""
     found = []
     for _ in range(times):
         began = time.perf_counter()
         answer = ask()
         found.append(time.perf_counter() - began)
-    return median(found), answer
+    return min(found), answer
 
 
 def asked(line: Bench, how: Callable[..., Any], source: str) -> Callable[[], Any]:
     host, _, port = line.status()["urls"]["dns"].rpartition(":")
     query = dns.message.make_query("datagrams.test", "A")
     return lambda: sorted(
-        item.address for item in how(query, host, port=int(port), timeout=5, source=source).answer[0]
+        item.address for item in how(query, host, port=int(port), timeout=60, source=source).answer[0]
     )
 
 
 def test_a_name_service_answers_late_over_both_transports(named: Bench) -> None:
     for how in (dns.query.udp, dns.query.tcp):
-        quick, before = timed(asked(named, how, "127.0.0.1"))
+        before = asked(named, how, "127.0.0.1")()
         delay(named, "dns", "150ms")
         try:
-            slow, answer = timed(asked(named, how, "127.0.0.1"))
+            quickest, answer = timed(asked(named, how, "127.0.0.1"))
+            assert quickest >= 0.145 and answer == before
             # A connection is one arrival of its own only where its first bytes come at once.
-            assert 0.145 <= slow - quick < 0.3
-            assert answer == before
+            assert eventually(lambda: timed(asked(named, how, "127.0.0.1"))[0] < 0.29)  # noqa: B023
         finally:
             heal(named, "dns")
-        assert timed(asked(named, how, "127.0.0.1"))[0] < quick + 0.05
+        assert eventually(lambda: timed(asked(named, how, "127.0.0.1"))[0] < 0.14)  # noqa: B023
 
 
 def test_the_place_that_a_client_is_sent_to_stays_the_same(named: Bench) -> None:
@@ -116,22 +116,25 @@ def test_no_question_is_lost_when_it_begins_changes_and_ends(named: Bench) -> No
             except Exception as error:
                 lost.append(repr(error))
 
+    def more() -> None:
+        before = answers[0]
+        assert eventually(lambda: answers[0] > before + 10)
+
     threads = [threading.Thread(target=go) for _ in range(4)]
     for thread in threads:
         thread.start()
     try:
         for _ in range(2):
             delay(named, "dns", "40ms")
-            time.sleep(0.3)
+            more()
             delay(named, "dns", "10ms")
-            time.sleep(0.3)
+            more()
             heal(named, "dns")
     finally:
         stop.set()
         for thread in threads:
             thread.join()
     assert lost == []
-    assert answers[0] > 50
 
 
 def test_http3_is_late_too_on_the_connection_it_has(tmp_path: Any) -> None:
@@ -152,7 +155,7 @@ def test_http3_is_late_too_on_the_connection_it_has(tmp_path: Any) -> None:
         async def go() -> None:
             loop = asyncio.get_running_loop()
             authority = line.state / "authority" / "ca.pem"
-            async with asyncio.timeout(30), session(host, int(port), name, authority) as client:
+            async with asyncio.timeout(200), session(host, int(port), name, authority) as client:
 
                 async def took() -> float:
                     found = []
@@ -160,15 +163,17 @@ def test_http3_is_late_too_on_the_connection_it_has(tmp_path: Any) -> None:
                         began = loop.time()
                         assert (await client.get(name, "/"))[0] == 200
                         found.append(loop.time() - began)
-                    return median(found)
+                    return min(found)
 
                 await took()
-                quick = await took()
                 await asyncio.to_thread(delay, line, "lb", "100ms")
-                slow = await took()
-                assert 0.09 <= slow - quick < 0.4
+                assert await took() >= 0.09
                 await asyncio.to_thread(heal, line, "lb")
-                assert await took() < quick + 0.08
+
+                async def quick() -> bool:
+                    return await took() < 0.09
+
+                assert await becomes(quick)
 
         asyncio.run(go())
     finally:

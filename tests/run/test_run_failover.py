@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import json
 import os
 import signal
-import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import asyncpg
 import pytest
 
+from waiting import PATIENCE, becomes, eventually
 from workbench import Bench, run
 
 STACK = """
@@ -49,15 +48,15 @@ class Writer:
     def __init__(self, url: str, first: int) -> None:
         self.url = url
         self.next = first
-        self.acknowledged: dict[int, float] = {}
+        self.acknowledged: set[int] = set()
 
     async def run(self) -> None:
         connection: Any = None
         while True:
             try:
-                connection = connection or await asyncpg.connect(self.url, timeout=1)
-                await connection.execute("insert into entry values ($1)", self.next, timeout=1)
-                self.acknowledged[self.next] = time.monotonic()
+                connection = connection or await asyncpg.connect(self.url, timeout=5)
+                await connection.execute("insert into entry values ($1)", self.next, timeout=5)
+                self.acknowledged.add(self.next)
                 await asyncio.sleep(0.002)
             except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
                 if connection is not None:
@@ -66,10 +65,10 @@ class Writer:
                 await asyncio.sleep(0.01)
             self.next += 1
 
-    def silence(self) -> float:
-        """The longest time without an acknowledged row, in seconds."""
-        times = list(self.acknowledged.values())
-        return max(later - earlier for earlier, later in itertools.pairwise(times))
+    async def more(self, rows: int = 30) -> None:
+        """Wait until so many more are acknowledged."""
+        before = len(self.acknowledged)
+        assert await becomes(lambda: len(self.acknowledged) >= before + rows), "nobody takes writes"
 
 
 @contextlib.asynccontextmanager
@@ -90,14 +89,11 @@ def url(line: Bench, variable: str = "DATABASE_URL") -> str:
 
 
 async def rows(line: Bench) -> set[int]:
-    limit = time.monotonic() + 20
-    while True:
-        try:
-            connection = await asyncpg.connect(url(line), timeout=5)
-            break
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):  # it recovers from its crash
-            assert time.monotonic() < limit
-            await asyncio.sleep(0.05)
+    async def connected() -> Any:
+        with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):  # it recovers
+            return await asyncpg.connect(url(line), timeout=PATIENCE)
+
+    connection = await becomes(connected)
     try:
         return {row["id"] for row in await connection.fetch("select id from entry")}
     finally:
@@ -111,10 +107,11 @@ async def command(*words: str) -> None:
 
 async def together(line: Bench) -> None:
     """Wait until a follower has everything, and confirms what is written."""
-    limit = time.monotonic() + 20
-    while not (await asyncio.to_thread(line.status))["clusters"][0]["synchronous"]:
-        assert time.monotonic() < limit, "nobody follows"
-        await asyncio.sleep(0.05)
+
+    def follows() -> bool:
+        return bool(line.status()["clusters"][0]["synchronous"])
+
+    assert await asyncio.to_thread(eventually, follows), "nobody follows"
 
 
 def leader(line: Bench) -> str:
@@ -128,11 +125,10 @@ def test_a_killed_primary_is_replaced_and_nothing_acknowledged_is_lost(line: Ben
             await together(line)
             before = leader(line)
             async with writing(line, number * 100_000) as writer:
-                await asyncio.sleep(0.5)
+                await writer.more()
                 await command("kill", "zone", zone, str(line.folder))
-                await asyncio.sleep(2)
+                await writer.more()
             assert leader(line) != before
-            assert writer.silence() < 2, f"{writer.silence():.2f} s without a write"
             assert set(writer.acknowledged) <= await rows(line)
             await command("heal", "zone", zone, str(line.folder))
 
@@ -146,13 +142,10 @@ def test_a_silent_primary_is_ended_and_replaced(line: Bench) -> None:
         await together(line)
         before = leader(line)
         async with writing(line, 300_000) as writer:
-            await asyncio.sleep(0.3)
+            await writer.more()
             os.killpg(line.process(before)["pid"], signal.SIGSTOP)
-            limit = time.monotonic() + 15
-            while leader(line) == before:
-                assert time.monotonic() < limit
-                await asyncio.sleep(0.05)
-            await asyncio.sleep(1)
+            assert await becomes(lambda: leader(line) != before)
+            await writer.more()
         assert set(writer.acknowledged) <= await rows(line)
         # It wasn't killed on purpose: it comes back by itself, and follows.
         await together(line)
@@ -165,9 +158,9 @@ def test_a_crash_of_the_primary_is_no_failover(line: Bench) -> None:
         await together(line)
         before = leader(line)
         async with writing(line, 400_000) as writer:
-            await asyncio.sleep(0.3)
+            await writer.more()
             os.kill(line.process(before)["pid"], signal.SIGKILL)
-            await asyncio.sleep(2)
+            await writer.more()
         assert leader(line) == before
         assert set(writer.acknowledged) <= await rows(line)
 
@@ -179,10 +172,9 @@ def test_without_a_replica_the_primary_goes_on_alone(line: Bench) -> None:
         await together(line)
         follower = {"postgresql": "postgresql.replica-1"}.get(leader(line), "postgresql")
         async with writing(line, 500_000) as writer:
-            await asyncio.sleep(0.3)
+            await writer.more()
             await command("kill", "process", follower, str(line.folder))
-            await asyncio.sleep(1)
-        assert writer.silence() < 1
+            await writer.more(100)
         await command("heal", "process", follower, str(line.folder))
 
     asyncio.run(alone())
@@ -232,10 +224,7 @@ def test_who_followed_takes_writes_when_it_is_the_only_one_left(line: Bench) -> 
         await together(line)
         if leader(line) == "postgresql":
             await command("kill", "zone", "a", str(line.folder))
-            limit = time.monotonic() + 15
-            while leader(line) == "postgresql":
-                assert time.monotonic() < limit
-                await asyncio.sleep(0.05)
+            assert await becomes(lambda: leader(line) != "postgresql")
             await command("heal", "zone", "a", str(line.folder))
             await together(line)
 

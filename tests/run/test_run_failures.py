@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from waiting import eventually
+from waiting import eventually, never
 from workbench import HELLO, ONE, Bench, alive, of, run
 
 Make = Callable[..., Bench]
@@ -41,7 +41,7 @@ def one(bench: Make) -> Iterator[Bench]:
 def answers(bench: Bench) -> bool:
     try:
         url = bench.status()["urls"]["http"]
-        return httpx.get(url, timeout=2).status_code == 200
+        return httpx.get(url, timeout=10).status_code == 200
     except httpx.HTTPError:
         return False
 
@@ -61,16 +61,14 @@ def test_what_crashes_is_started_again_at_once(one: Bench) -> None:
     before = one.process("hello.a")
     url = one.status()["urls"]["http"]
     os.kill(before["pid"], signal.SIGKILL)
-    began = time.monotonic()
 
     def answers_again() -> bool:
         try:
-            return httpx.get(url, timeout=1).status_code == 200
+            return httpx.get(url, timeout=10).status_code == 200
         except httpx.HTTPError:
             return False
 
     assert eventually(answers_again, every=0.02)
-    assert time.monotonic() - began < 6
     after = one.process("hello.a")
     assert (after["phase"], after["restarts"]) == ("ready", 1)
     assert after["pid"] != before["pid"]
@@ -126,8 +124,7 @@ def test_what_is_killed_on_purpose_stays_away_until_it_is_healed(one: Bench) -> 
     said = run("kill", "zone", "a", str(one.folder)).stdout
     assert said == f"kill: hello.a; until tierline heal zone a {one.folder}\n"
     assert eventually(lambda: one.process("hello.a")["phase"] == "killed")
-    time.sleep(0.5)
-    assert not answers(one)
+    assert never(lambda: answers(one))
     assert run("heal", "zone", "a", str(one.folder)).stdout == "heal: hello.a; ready again\n"
     assert eventually(lambda: ready(one))
     assert answers(one)
@@ -160,10 +157,11 @@ def test_nothing_outlives_a_supervisor_that_is_killed(one: Bench) -> None:
 
 def test_up_right_after_the_supervisor_was_killed_works_and_is_not_swept_away(one: Bench) -> None:
     old = [each["pid"] for each in one.status()["processes"]]
+    guards = guardians(one)
     os.kill(one.status()["pid"], signal.SIGKILL)
     one.up()
     assert not any(alive(pid) for pid in old)
-    time.sleep(4)  # until the old guardian has surely done its work
+    assert eventually(lambda: not any(alive(pid) for pid in guards)), "the old guardian has done its work"
     assert answers(one)
     assert all(each["phase"] == "ready" and each["restarts"] == 0 for each in one.status()["processes"])
 
@@ -185,7 +183,6 @@ def test_a_guardian_that_is_killed_is_replaced_and_the_new_one_guards(one: Bench
     (first,) = guardians(one)
     os.kill(first, signal.SIGKILL)
     assert eventually(lambda: [pid for pid in guardians(one) if pid != first and alive(pid)])
-    time.sleep(0.3)
     os.kill(one.status()["pid"], signal.SIGKILL)
     assert eventually(lambda: not one.left()), one.left()
 

@@ -6,12 +6,11 @@ import contextlib
 import os
 import re
 import signal
-import time
 from collections.abc import Callable
 
 import httpx
 
-from waiting import eventually
+from waiting import eventually, never
 from workbench import Bench, run
 
 Make = Callable[..., Bench]
@@ -158,11 +157,14 @@ def test_a_segmentation_fault_and_a_kill_are_told_with_what_was_served(bench: Ma
 
 def test_memory_that_grows_is_told_with_the_line_that_keeps_it(bench: Make) -> None:
     line, _, bad = shared(bench)
-    time.sleep(6)  # what was there from the start is no growth
-    until = time.monotonic() + 25
-    while " grows " not in line.log("events") and time.monotonic() < until:
+    # What was there from the start is no growth.
+    assert never(lambda: " grows " in line.log("events"), within=6)
+
+    def leaks() -> bool:
         httpx.get(bad + "/leak")
-        time.sleep(0.05)
+        return " grows " in line.log("events")
+
+    assert eventually(leaks, every=0.05)
     text = told(line, "grows apps.a: bad makes the memory grow:")
     assert "of what was kept in a sample is from bad.py:23" in text
 

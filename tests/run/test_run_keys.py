@@ -14,6 +14,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from waiting import eventually
 from workbench import Bench
 
 STACK = """
@@ -65,16 +66,15 @@ def test_new_keys_of_the_issuer_are_taken_and_old_ones_dropped(
         url = line.status()["urls"]["http"] + "private"
 
         def status(name: str) -> int:
-            body = {"iss": "i", "aud": "us", "sub": "u", "exp": int(time.time()) + 60}
+            body = {"iss": "i", "aud": "us", "sub": "u", "exp": int(time.time()) + 600}
             signed = jwt.encode(body, keys[name], "ES256", headers={"kid": name})
-            return httpx.get(url, headers={"authorization": f"Bearer {signed}"}, trust_env=False).status_code
+            return httpx.get(
+                url, headers={"authorization": f"Bearer {signed}"}, trust_env=False, timeout=60
+            ).status_code
 
         assert (status("one"), status("two")) == (200, 401)
         given[:] = ["two"]
-        until = time.monotonic() + 15
-        while (status("one"), status("two")) != (401, 200):
-            assert time.monotonic() < until
-            time.sleep(0.1)
+        assert eventually(lambda: (status("one"), status("two")) == (401, 200))
     finally:
         server.shutdown()
         server.server_close()

@@ -238,7 +238,7 @@ def test_ctrl_c_stops_the_foreground_and_leaves_nothing(bench: Make) -> None:
     assert b"hello.a" in shown
     assert b"http://127.0.0.1:" in shown
     os.write(master, b"\x03")
-    assert process.wait(10) == 0
+    assert process.wait(60) == 0
     while b"stopped; data is kept" not in shown:
         shown += os.read(master, 4096)
     os.close(master)
@@ -250,7 +250,7 @@ def test_ctrl_c_while_starting_leaves_nothing(bench: Make) -> None:
     with foreground(one) as process:
         assert eventually(lambda: (one.state / "state.json").exists() and len(of(one.folder)) > 2)
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     assert one.left() == []
 
 

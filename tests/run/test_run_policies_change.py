@@ -10,6 +10,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
+from waiting import PATIENCE
 from workbench import Bench
 
 STACK = """
@@ -53,7 +54,7 @@ def test_no_request_fails_while_policies_change(bench: Callable[..., Bench], sys
     stop = threading.Event()
 
     def ask() -> None:
-        with httpx.Client(trust_env=False, timeout=10) as client:
+        with httpx.Client(trust_env=False, timeout=PATIENCE) as client:
             while not stop.is_set():
                 try:
                     seen[str(client.get(url).status_code)] += 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import httpx
@@ -26,7 +25,7 @@ import asyncio, os, json
 async def app(scope, receive, send):
     assert scope["type"] == "http"
     if scope["path"].endswith("/slow"):
-        await asyncio.sleep(5)
+        await asyncio.sleep(600)
     known = not scope["path"].endswith("/0")
     headers = {k.decode(): v.decode() for k, v in scope["headers"]}
     body = {"pid": os.getpid(), "path": scope["path"], "query": scope["query_string"].decode(),
@@ -97,11 +96,12 @@ def test_the_same_line_of_code_calls_here_and_elsewhere(
     assert httpx.get(shop + "/shop/missing").json()["status"] == 404
     # What is left of the time, and the trace, travel along.
     trace = "00-" + "ab" * 16 + "-" + "cd" * 8 + "-00"
-    told = httpx.get(shop + "/shop", headers={"x-request-deadline-ms": "700", "traceparent": trace}).json()
-    assert 0 < int(told["left"]) <= 701 and told["trace"].startswith("00-" + "ab" * 16)
-    began = time.monotonic()
-    assert httpx.get(shop + "/shop/slow", headers={"x-request-deadline-ms": "300"}).status_code == 504
-    assert time.monotonic() - began < 2
+    told = httpx.get(shop + "/shop", headers={"x-request-deadline-ms": "60000", "traceparent": trace}).json()
+    assert 0 < int(told["left"]) <= 60001 and told["trace"].startswith("00-" + "ab" * 16)
+    assert (
+        httpx.get(shop + "/shop/slow", headers={"x-request-deadline-ms": "300"}, timeout=60).status_code
+        == 504
+    )
     hops = line.trip("/shop")["hops"]
     assert [(hop["tier"], hop["system"]) for hop in hops][-2:] == [
         ("feature", "shop"),

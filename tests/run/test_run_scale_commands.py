@@ -124,7 +124,10 @@ def test_a_service_that_works_off_a_queue_follows_what_waits_in_it(bench: Make) 
                     (message,) = await messages.fetch(1, timeout=5)
                 except nats.errors.TimeoutError:
                     continue
-                await asyncio.sleep(0.1)
+                open(f"worker-{os.getpid()}", "a").close()
+                while sum(name.startswith("worker-") for name in os.listdir()) < 3:
+                    await asyncio.sleep(0.05)
+                await asyncio.sleep(0.02)
                 with open("handled", "a") as file:
                     file.write(f"{message.data.decode()} {os.getpid()}\\n")
                 await message.ack()
@@ -143,7 +146,7 @@ def test_a_service_that_works_off_a_queue_follows_what_waits_in_it(bench: Make) 
         """,
     )
     line.up()
-    assert httpx.get(f"{front(line)}/publish", timeout=20).status_code == 200
+    assert httpx.get(f"{front(line)}/publish", timeout=60).status_code == 200
     assert eventually(lambda: instances(line, "worker") == 3), events(line)
     handled = line.folder / "handled"
     assert eventually(handled.exists), events(line)

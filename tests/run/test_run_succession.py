@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import re
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from tierline.engines.postgresql import inherit
-from waiting import eventually
+from waiting import PATIENCE, becomes, eventually
 from workbench import Bench, run
 
 APP = """
@@ -62,13 +62,14 @@ def url(line: Bench, variable: str) -> str:
 
 
 async def _connected(address: str) -> asyncpg.Connection:
-    limit = time.monotonic() + 20
-    while True:
-        try:
-            return await asyncpg.connect(address, timeout=3)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-            assert time.monotonic() < limit, "nobody takes writes"
-            await asyncio.sleep(0.05)
+    async def connected() -> asyncpg.Connection | None:
+        with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            return await asyncpg.connect(address, timeout=10)
+        return None
+
+    connection: asyncpg.Connection = await becomes(connected)
+    assert connection, "nobody takes writes"
+    return connection
 
 
 def write(line: Bench, number: int = 100, variable: str = "DATABASE_URL") -> set[int]:
@@ -78,7 +79,7 @@ def write(line: Bench, number: int = 100, variable: str = "DATABASE_URL") -> set
         connection = await _connected(url(line, variable))
         acknowledged = set()
         for each in itertools.islice(_numbers, number):
-            await connection.execute("insert into entry values ($1)", each, timeout=5)
+            await connection.execute("insert into entry values ($1)", each, timeout=PATIENCE)
             acknowledged.add(each)
         await connection.close()
         return acknowledged
@@ -112,8 +113,8 @@ class Writer(threading.Thread):
         while not self.ends.is_set():
             each = next(_numbers)
             try:
-                connection = connection or await asyncpg.connect(url(self.line, "DATABASE_URL"), timeout=1)
-                await connection.execute("insert into entry values ($1)", each, timeout=2)
+                connection = connection or await asyncpg.connect(url(self.line, "DATABASE_URL"), timeout=5)
+                await connection.execute("insert into entry values ($1)", each, timeout=5)
                 self.acknowledged.add(each)
             except (
                 asyncpg.PostgresError,

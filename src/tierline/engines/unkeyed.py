@@ -2,8 +2,8 @@
 
 A stranger who sends one could have others get what an application makes of it: a redirect to another host or to a
 port that nobody listens on, the answer to another method or path, an error. (Kettle, "Practical Web Cache Poisoning",
-2018, and "Web Cache Entanglement", 2020.) Every cache takes them out of what it passes on. `X-Forwarded-For` and
-`X-Forwarded-Proto` stay: the entry writes them itself, and the latter is part of the key.
+2018, and "Web Cache Entanglement", 2020.) The first tier of a line and every cache take them out of what they pass
+on. Those of engines/forwarded.py stay: the first tier writes them itself, and what they say is part of the key.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ policies of a gateway saw, so a gateway takes them out, too."""
 
 UNKEYED = (
     # The host, port and path that links are made of.
-    "Forwarded", "X-Forwarded", "X-Host", "X-Forwarded-Host", "X-Forwarded-Server", "X-Original-Host",
-    "X-HTTP-Host-Override", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Path",
+    "X-Forwarded", "X-Host", "X-Forwarded-Server", "X-Original-Host", "X-HTTP-Host-Override",
+    "X-Forwarded-Prefix", "X-Forwarded-Path", "X-Forwarded-By", "X-Original-For", "X-Original-Proto",
     # The scheme, by which an application redirects.
     "X-Forwarded-Scheme", "X-Forwarded-Protocol", "X-Forwarded-Ssl", "X-Scheme", "X-Url-Scheme", "Front-End-Https",
     *OVERRIDES,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tierline.journeys.explaining import explain
     from tierline.journeys.http import HTTP
     from tierline.journeys.inprocess import InProcess
+    from tierline.journeys.inputs import Query
     from tierline.journeys.paging import Cursor, Page, page
     from tierline.journeys.request import Request
     from tierline.journeys.service import Call, Reply, ServiceClient, Transport
@@ -40,6 +41,7 @@ _LATE = {
     "InProcess": "inprocess",
     "MemoryStore": "store",
     "Page": "paging",
+    "Query": "inputs",
     "RedisStore": "store",
     "Reply": "service",
     "Request": "request",
@@ -70,6 +72,7 @@ __all__ = [
     "MemoryStore",
     "NotFound",
     "Page",
+    "Query",
     "RedisStore",
     "Reply",
     "Request",

@@ -8,6 +8,7 @@ from zlib import crc32
 
 import msgspec
 
+from tierline.journeys.encoding import plain
 from tierline.journeys.fault import BadInput, TooLarge, WrongType, released
 from tierline.journeys.journey import HTML, View
 from tierline.journeys.negotiate import pick
@@ -23,23 +24,23 @@ PAGE = b"text/html; charset=utf-8"
 DEGRADED = b"x-tierline-degraded"
 
 
-def plain(value: Any) -> Any:
-    """Rows and other mappings that msgspec does not know."""
-    if hasattr(value, "keys"):
-        return dict(value)
-    raise TypeError(f"{type(value).__name__} can't be sent as JSON")
-
-
 _encode = msgspec.json.Encoder(enc_hook=plain).encode
 
 
 class Choice:
     """One way to answer: a plan, and all of its answer's headers that can be known before a request."""
 
-    __slots__ = ("control", "direct", "filler", "headers", "kept", "keys", "media", "plan", "static", "view")
+    __slots__ = (
+        "age", "control", "direct", "filler", "headers", "kept", "keys", "media", "only", "plan", "staged", "static", "view",
+    )  # fmt: skip
 
-    def __init__(self, plan: Plan, positions: dict[str, int], vary: Iterable[str]) -> None:
+    def __init__(
+        self, plan: Plan, positions: dict[str, int], vary: Iterable[str], only: tuple[str, ...] | None = None
+    ) -> None:
         self.plan = plan
+        self.only = only
+        self.staged = bool(plan.before or plan.shape.requires or any(s.required for s in plan.journey.steps))
+        """Something has to succeed before the parts of the answer run."""
         self.view: View | None = plan.view
         self.media = plan.view.media if plan.view else "application/json"
         self.direct = plan.view is None
@@ -47,11 +48,15 @@ class Choice:
         self.filler = Filler(plan, positions)
         self.control = control(plan)
         self.kept = self.control != b"no-store"
+        self.age = next(
+            (int(w[8:]) for w in self.control.decode().split(", ") if w.startswith("max-age=")), 0
+        )
+        """What `max-age` says."""
         content = PAGE if self.media == "text/html" else self.media.encode()
         self.headers: Headers = [
             (b"content-type", content),
             (b"cache-control", self.control),
-            (b"vary", ", ".join(vary).encode()),
+            (b"vary", ", ".join(dict.fromkeys((*vary, *varies(plan)))).encode()),
         ]
         self.keys = surrogate_keys(plan)
         self.static = not any("{" in key for key in self.keys)
@@ -69,18 +74,31 @@ def _token(key: str) -> str:
 
 
 def policies(plan: Plan) -> list[Cache | None]:
-    """What each part says about how long it holds. A part that only combines others says nothing itself."""
+    """What each part says about how long it holds. A part that only combines others, and a guard that reads only what
+    the URL says, have nothing to say."""
     found: list[Cache | None] = []
-    for node in plan.nodes:
-        if node.part.batch or node.name not in plan.shape.functions:
+    shape = plan.shape
+    for name in plan.covered:
+        part = shape.journey.parts[name]
+        if part.batch:
             continue
-        cache = node.part.policy.cache or plan.journey.cache
-        if cache is None and node.needs:
-            given = plan.shape.functions[node.name].parameters
-            if not any(p.name in plan.inputs and plan.inputs[p.name].source == "service" for p in given):
+        cache = shape.cache(name)
+        if cache is None:
+            given = {p.name for p in shape.functions[name].parameters}
+            calls = any(plan.inputs[n].source == "service" for n in given & set(plan.inputs))
+            silent = part.kind == "guard" or bool(given & set(shape.functions))
+            if silent and not calls and "request" not in given:
                 continue
         found.append(cache)
+    if any(view is plan.view and "request" in {p.name for p in f.parameters} for view, f in shape.views):
+        found.append(None)
     return found
+
+
+def varies(plan: Plan) -> list[str]:
+    """The request's fields that cached parts read."""
+    caches = [cache for name in plan.covered if (cache := plan.shape.cache(name)) is not None]
+    return list(dict.fromkeys(header for cache in caches for header in cache.vary))
 
 
 def control(plan: Plan) -> bytes:
@@ -111,8 +129,8 @@ def control(plan: Plan) -> bytes:
 def surrogate_keys(plan: Plan) -> tuple[str, ...]:
     """The journey's name, and what its parts add."""
     keys = [plan.journey.name]
-    for node in plan.nodes:
-        cache = node.part.policy.cache
+    for name in plan.covered:
+        cache = plan.shape.cache(name)
         if cache is not None:
             keys.extend(cache.keys)
     if plan.journey.cache is not None:
@@ -164,7 +182,10 @@ def compose(choice: Choice, run: Run, fields: str | None = None) -> bytes:
 
 
 def _bytes(choice: Choice, run: Run, body: Any, fields: str | None) -> bytes:
-    if isinstance(body, HTML) or (type(body) is str and choice.media != "application/json"):
+    if isinstance(body, str) and choice.media == "text/html":
+        # What is no markup is text, whatever the view meant it to be.
+        data = (body if hasattr(body, "__html__") else HTML(body)).encode()
+    elif isinstance(body, HTML) or (type(body) is str and choice.media != "application/json"):
         data = body.encode()
     else:
         if fields is not None:
@@ -203,7 +224,7 @@ def _told(body: Any, degraded: list[str]) -> Any:
 def _culprit(choice: Choice, run: Run, error: Exception) -> Exception:
     """Which part's value can't be sent."""
     plan = choice.plan
-    for node in plan.nodes:
+    for node in plan.every:
         if node.name in plan.shown:
             try:
                 _encode(run.values[node.slot])
@@ -219,7 +240,7 @@ def _contained(choice: Choice, run: Run, size: int, fields: str | None) -> bytes
     """An answer over its limit without the part that is to blame, when that has a fallback."""
     plan = choice.plan
     sizes = []
-    for node in plan.nodes:
+    for node in plan.every:
         if node.name in plan.shown and node.name not in (run.degraded or ()):
             try:
                 value = run.values[node.slot]

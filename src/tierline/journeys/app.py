@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import gc
 import inspect
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from types import CodeType
@@ -20,14 +21,15 @@ from tierline.journeys.answer import Choice
 from tierline.journeys.attendance import Attendance, Visit
 from tierline.journeys.blocking import Watch
 from tierline.journeys.engine import Engine, log
-from tierline.journeys.fault import JourneyError, released
+from tierline.journeys.fault import CrossOrigin, JourneyError, released
 from tierline.journeys.frame import Frame, frame
 from tierline.journeys.journey import Journey
-from tierline.journeys.problem import of_error
-from tierline.journeys.request import Reading, Request, decode_body, parse_query, read_body
+from tierline.journeys.problem import fields_of, of_error
+from tierline.journeys.request import Reading, Request, decode_body, is_own, parse_query, read_body
 from tierline.journeys.routes import CLIENT, Route, Table
 from tierline.journeys.run import Run
-from tierline.journeys.service import DEADLINE
+from tierline.journeys.service import DEADLINE, SAFE
+from tierline.journeys.stages import Stages
 from tierline.journeys.stream import Stream, form_of
 from tierline.journeys.visits import Visits
 from tierline.trips import record
@@ -91,6 +93,8 @@ class Experience:
         request: Request | None = None
         choice: Choice | None = None
         fields: str | None = None
+        stages: Stages | None = None
+        body_read: bytes | None = None
         streams = streaming = False
         status = 500
         try:
@@ -106,9 +110,17 @@ class Experience:
                 raise self._no_view(route, headers)
             if fields is not None:
                 choice = route.partial(choice, fields)
+            if method not in SAFE and not is_own(headers, self._reading.origins):
+                raise CrossOrigin(
+                    f"a page of another site sent this {method}, and only a cookie authorises it"
+                )
+            if choice.staged:
+                kind = headers.get(CLIENT, b"web").decode("latin-1")
+                request = Request(scope, headers, kind, self._reading)
+                choice = route.permitted(choice, request.identity)
             plan = choice.plan
             filler = choice.filler
-            if not filler.quick or route.journey.steps:
+            if request is None and (not filler.quick or route.journey.steps):
                 kind = headers.get(CLIENT, b"web").decode("latin-1")
                 request = Request(scope, headers, kind, self._reading)
             values = plan.template.copy()
@@ -124,13 +136,25 @@ class Experience:
                 body_read = await read_body(receive, self._most_body)
                 if body_read is None:
                     return
-                values[filler.body[0]] = decode_body(body_read, filler.body[1])
+                media = headers.get(b"content-type", b"")
+                values[filler.body[0]] = decode_body(body_read, filler.body[1], media)
             allowed = route.journey.deadline
             if DEADLINE in headers and (given := headers[DEADLINE]).isdigit():
                 allowed = min(allowed, int(given[:9]) / 1000)
             around = Frame(loop.time() + allowed, {})
             frame.set(around)
             sampled = span if span is not None and span.sampled else None
+            if choice.staged:
+                assert request is not None
+                stages = Stages(self.engine, route, choice, values, request, around)
+
+                async def waits(run: Any, work: Awaitable[Any]) -> None:
+                    await self._attended(run, receive, loop, work)
+
+                await stages.run(body_read or b"", sampled, waits)
+                choice, values, around = stages.choice, stages.values, stages.around
+                plan = choice.plan
+                frame.set(around)
             if streams:
                 form = form_of(headers.get(b"accept", b"").decode("latin-1"))
                 if form is None:
@@ -142,18 +166,22 @@ class Experience:
                 await self._attended(run, receive, loop, self._streamed(stream, run, request, send))
                 return
             run = Run(plan, values, loop, around, self.engine, sampled)
+            if stages is not None:
+                run.degraded = stages.degraded
             run.begin()
             if run.left:
                 await self._attended(run, receive, loop, run.finish())
             if run.failure is not None:
                 raise run.failure.error
             if self._observed is not None:
-                self._observed.update({node.name: run.values[node.slot] for node in plan.nodes})
+                self._observed.update({node.name: run.values[node.slot] for node in plan.every})
             if fields is None and run.degraded is None and choice.direct:
                 body = answer.encoded(choice, run)
             else:
                 body = answer.compose(choice, run, fields)
             status, reply = self._head(choice, run, body, headers)
+            if stages is not None:
+                stages.answered()
             if request is not None and (request.kept or route.journey.steps):
                 await self._visits.answered(route.journey, request, reply)
             if status == 304:
@@ -171,14 +199,17 @@ class Experience:
                 run.stop()
             raise
         except Exception as error:
-            if not isinstance(error, JourneyError) and (run is None or run.failure is None):
+            known = (run is not None and run.failure is not None) or (stages is not None and stages.failed)
+            if not isinstance(error, JourneyError) and not known:
                 log.exception("journey %s: the answer could not be made", route.journey.name)
             if streaming:
                 # Its head is on the way already; all that is left is to end.
                 return
-            status = await self._problem(route, error, run, scope, span, send)
+            status = await self._problem(route, error, run, scope, span, send, stages)
             released(error)
         finally:
+            if request is not None and request.kept:
+                self.engine.let_go(request)
             if began and span is not None:
                 self._hop(route, outer, span, began, status, run)
             elif status == 200:
@@ -229,6 +260,9 @@ class Experience:
             reply[1] = (b"cache-control", b"no-store")
             reply.append((answer.DEGRADED, ", ".join(run.degraded).encode()))
         elif choice.kept:
+            if run.life < choice.age:
+                # A part's copy has been here for a while: what is left is `max-age` less `Age` (RFC 9111, 4.2).
+                reply.append((b"age", b"%d" % math.ceil(choice.age - run.life)))
             etag = answer.tag(body)
             reply.append((b"etag", etag))
             if b"if-none-match" in headers and answer.matches(headers[b"if-none-match"], etag):
@@ -263,16 +297,19 @@ class Experience:
         scope: Any,
         span: record.Span | None,
         send: Send,
+        stages: Stages | None,
     ) -> int:
         failure = run.failure if run is not None else None
+        failed = failure.node.name if failure is not None else stages.failed if stages is not None else ""
         status, body = of_error(
             error,
             instance=scope["path"],
             journey=route.journey.name,
-            part=failure.node.name if failure is not None else "",
+            part=failed,
             trace_id=span.trace if span is not None else "",
+            effects=stages.done if stages is not None else [],
         )
-        await send_problem(send, status, body, scope["method"] == "HEAD")
+        await send_problem(send, status, body, scope["method"] == "HEAD", fields_of(error))
         return status
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:

@@ -30,6 +30,7 @@ def build(
     locales: Iterable[str] = (),
     zone: str = "",
     trust_bearer: bool = False,
+    origins: Iterable[str] = (),
     most_reply: int = 8 * 1024 * 1024,
     most_body: int = 1024 * 1024,
 ) -> Experience:
@@ -42,6 +43,7 @@ def build(
     session, cache: a store, its URL (`redis://…`, `memory:`), or None for none.
     on_event: called with a dict for each step of a funnel; may be async.
     locales: the languages there are; `locale` is the best of them for the caller, or its wish without any.
+    origins: other origins, `https://app.example`, whose pages may send what a visitor's cookie authorises.
     trust_bearer: take `identity` from the Authorization header too. Only behind a gateway that verifies it.
     """
     given: dict[str, Any] = {}
@@ -77,6 +79,7 @@ def build(
     reading = Reading(
         locales=tuple(locales),
         trust_bearer=trust_bearer,
+        origins=frozenset(origins),
         affiliate=str(getattr(headers.get("affiliate"), "header", "x-affiliate")).lower(),
         version=str(getattr(headers.get("mobile"), "version_header", "x-app-version")).lower(),
     )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tierline.journeys.encoding import plain
 from tierline.journeys.frame import Frame, frame
 from tierline.journeys.guard import limited
 from tierline.journeys.policy import Cache
@@ -17,6 +19,9 @@ from tierline.journeys.store import Store
 if TYPE_CHECKING:
     from tierline.journeys.plan import Node
     from tierline.journeys.run import Run
+
+
+log = logging.getLogger("tierline.journeys")
 
 
 class _Entry(msgspec.Struct, array_like=True):
@@ -37,6 +42,7 @@ class Cached:
         self._calls: dict[str, asyncio.Task[Any]] = {}
         self._waiting: dict[str, int] = {}
         self._decoders: dict[Any, Any] = {}
+        self._told: set[str] = set()
         self.hits = 0
         self.stale = 0
         self.misses = 0
@@ -59,6 +65,7 @@ class Cached:
                 if 0 <= age < cache.max_age + cache.stale:
                     value = self._decode(node, entry.value)
                     fresh = age < cache.max_age
+                    run.life = min(run.life, max(0.0, cache.max_age - age))
                     self._say(node, run, "hit" if fresh else "stale")
                     if fresh:
                         self.hits += 1
@@ -73,10 +80,13 @@ class Cached:
         self._say(node, run, "miss")
         try:
             return await self._collapsed(key, node, run, cache)
-        except Exception:
+        except Exception as error:
             if entry is not None and time.time() - entry.stored < cache.max_age + cache.stale_if_error:
                 self._say(node, run, "stale, the part failed")
-                return self._decode(node, entry.value)
+                value = self._decode(node, entry.value)
+                run.fell_back(node, error)
+                self.stale += 1
+                return value
             raise
 
     def _say(self, node: Node, run: Run, verdict: str) -> None:
@@ -89,6 +99,8 @@ class Cached:
         for name in node.keyed:
             if name not in ("session", "identity", "request", "steps"):
                 about.append((name, values[slots[name]]))
+        for header in node.vary:
+            about.append((header, values[slots["request"]].header(header)))
         digest = hashlib.blake2b(_encode(about), digest_size=16).hexdigest()
         return f"part:{self._version}:{run.plan.journey.name}:{node.name}:{digest}"
 
@@ -137,9 +149,29 @@ class Cached:
             value = await limited(node, run)
         check = node.check
         if check is None or isinstance(value, check):
-            entry = msgspec.msgpack.encode((time.time(), value), enc_hook=str)
-            await self.store.put(key, entry, cache.max_age + max(cache.stale, cache.stale_if_error))
+            entry = self._entry(node, value)
+            if entry is not None:
+                await self.store.put(key, entry, cache.max_age + max(cache.stale, cache.stale_if_error))
         return value
+
+    def _entry(self, node: Node, value: Any) -> bytes | None:
+        """The value as it is stored; None for one that would come back as something else, such as a Decimal of a
+        part whose return type isn't written down."""
+        try:
+            raw = msgspec.msgpack.encode(value, enc_hook=plain)
+            if self._decode(node, msgspec.Raw(raw)) == value:
+                return _encode((time.time(), msgspec.Raw(raw)))
+            why = "it would come back as another type"
+        except (TypeError, ValueError, RecursionError, msgspec.DecodeError) as error:
+            why = str(error)
+        if node.name not in self._told:
+            self._told.add(node.name)
+            log.warning(
+                "part %s is not cached: %s; write down what it returns, `-> dict[str, Decimal]`",
+                node.name,
+                why,
+            )
+        return None
 
     async def close(self) -> None:
         """Cancels what still refreshes."""

@@ -14,13 +14,18 @@ from tierline.journeys.eager import Eager
 from tierline.journeys.fault import JourneyError, ServiceError, released
 from tierline.journeys.policy import Policy
 from tierline.journeys.request import Request
+from tierline.journeys.service import SAFE
 from tierline.journeys.session import Session, SessionStore
+from tierline.journeys.store import MemoryStore, Store
 
 if TYPE_CHECKING:
     from tierline.journeys.plan import Node, Plan
     from tierline.journeys.run import Run
 
 log = logging.getLogger("tierline.journeys")
+
+_UNTIL_WRITTEN = 30.0
+"""Seconds that effects may take when the process is to end."""
 
 
 class Engine:
@@ -39,6 +44,10 @@ class Engine:
         self.on_event = on_event
         self.zone = zone or os.environ.get("TIERLINE_ZONE", "")
         self.unwinding: set[Eager] = set()
+        self.writes: Store = sessions._store if isinstance(sessions, SessionStore) else MemoryStore()
+        """Where effects note what they have done."""
+        self.writing: set[asyncio.Future[Any]] = set()
+        """Effects that go on, whoever waits for them."""
         self.failures: dict[tuple[str, str], int] = {}
         self.loaders: Mapping[str, tuple[Callable[..., Any], Policy]] = {
             "session": (self.load_session, Policy(deadline=1.0, fallback=Session)),
@@ -52,9 +61,39 @@ class Engine:
             if self.sessions is None:
                 session = Session()
             else:
-                session = await self.sessions.load(request.headers, request.identity)
+                session = await self.sessions.load(request.joined(), request.identity)
+                if request.method not in SAFE and session.id and not session.new:
+                    # What it reads it may write: until it has, nobody else of this session does.
+                    request.kept["held"] = await self.sessions.hold(session)
+                    await self.sessions.refresh(session)
             request.kept["session"] = session
         return session
+
+    async def save_session(self, request: Request) -> str:
+        """Saves the request's session when it has changed; the cookie that the client has to be given, else ""."""
+        session: Session | None = request.kept.get("session")
+        if session is None or not session.changed or self.sessions is None:
+            return ""
+        return await self.sessions.save(session, held=bool(request.kept.get("held")))
+
+    def let_go(self, request: Request) -> None:
+        """The request has ended, or its effects go on without it: then others wait for these."""
+        token = request.kept.pop("held", "")
+        if not token or self.sessions is None:
+            return
+        task = asyncio.ensure_future(self._release(request, token))
+        self.writing.add(task)
+        task.add_done_callback(self.writing.discard)
+
+    async def _release(self, request: Request, token: str) -> None:
+        assert self.sessions is not None
+        effects: asyncio.Task[Any] | None = request.kept.get("effects")
+        try:
+            if effects is not None and not effects.done():
+                await asyncio.wait([effects])
+            await self.sessions.release(request.kept["session"], token)
+        except Exception:
+            log.warning("a session's lock could not be released; it is void after a while", exc_info=True)
 
     def owner(self, run: Run) -> str:
         """Whose answer it is, for a cache per user."""
@@ -113,6 +152,8 @@ class Engine:
 
     async def close(self) -> None:
         """Gives what was cancelled a moment to unwind, then closes the stores."""
+        if self.writing:
+            await asyncio.wait(self.writing, timeout=_UNTIL_WRITTEN)
         for _ in range(50):
             if not self.unwinding:
                 break

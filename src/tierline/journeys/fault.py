@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from typing import Any
+
+import msgspec
 
 
 class JourneyError(Exception):
@@ -12,9 +16,21 @@ class JourneyError(Exception):
     slug = "part-failed"
     title = "A part of the journey failed"
 
-    def __init__(self, detail: str = "", *, status: int | None = None, **extra: Any) -> None:
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
+        **extra: Any,
+    ) -> None:
         super().__init__(detail)
         self.detail = detail
+        self.headers = dict(headers or {})
+        """Fields of the answer, such as `WWW-Authenticate`."""
+        self.retry_after = retry_after
+        """Seconds after which it may be tried again."""
         if status is not None:
             self.status = status
         self.extra = extra
@@ -50,6 +66,36 @@ class Conflict(JourneyError):
     status = 409
     slug = "conflict"
     title = "Not in this state"
+
+
+class StepOutOfOrder(Conflict):
+    """A required step of the user's journey has not been reached: `go_to` is the path to go back to."""
+
+    slug = "step-out-of-order"
+    title = "Another step comes first"
+
+
+class CrossOrigin(Forbidden):
+    """A page of another origin has sent a request that only the visitor's cookie authorises."""
+
+    slug = "cross-origin"
+    title = "Sent by another site"
+
+
+class UnsupportedMedia(JourneyError):
+    """The request's body is of another media type than JSON."""
+
+    status = 415
+    slug = "unsupported-media-type"
+    title = "Another media type is expected"
+
+
+class SessionBusy(JourneyError):
+    """Another request of the same session has not ended in time."""
+
+    status = 503
+    slug = "session-busy"
+    title = "The session is in use"
 
 
 class DeadlineExceeded(JourneyError):
@@ -97,9 +143,16 @@ class ServiceError(JourneyError):
     """What a client is told instead of the detail."""
 
     def __init__(
-        self, service: str, detail: str, *, reply_status: int = 0, body: bytes = b"", told: str | None = None
+        self,
+        service: str,
+        detail: str,
+        *,
+        reply_status: int = 0,
+        body: bytes = b"",
+        told: str | None = None,
+        retry_after: float | None = None,
     ) -> None:
-        super().__init__(f"{service}: {detail}", service=service)
+        super().__init__(f"{service}: {detail}", service=service, retry_after=retry_after)
         told = self.says if told is None else told
         if told:
             self.detail = f"{service}: {told}"
@@ -113,7 +166,18 @@ class ServiceError(JourneyError):
 
     @property
     def retryable(self) -> bool:
-        return self.reply_status in (0, 502, 503, 504)
+        return self.reply_status in (0, 502, 503, 504) or (
+            self.reply_status == 429 and self.retry_after is not None
+        )
+
+    def forward(self) -> None:
+        """Shows the client what the service's problem document (RFC 9457) says of the request."""
+        with contextlib.suppress(msgspec.DecodeError):
+            said = msgspec.json.decode(self.body, type=dict[str, Any])
+            if isinstance(detail := said.get("detail") or said.get("title"), str):
+                self.detail = f"{self.service}: {detail}"
+            if isinstance(errors := said.get("errors"), list):
+                self.extra["errors"] = errors
 
 
 class Unreachable(ServiceError):

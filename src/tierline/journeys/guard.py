@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
+from tierline.journeys.attempt import Attempt, attempt
 from tierline.journeys.fault import BulkheadFull, JourneyError, ServiceError
 from tierline.journeys.policy import Bulkhead
 
@@ -17,12 +18,18 @@ if TYPE_CHECKING:
 
 _BASE = 0.01
 _CEILING = 0.25
+_HEDGED = 1000
+"""Added to the number of an attempt: the second call of a hedged one, which must not join the first one's calls."""
 _jitter = random.Random()  # noqa: S311  spreads retries, guards nothing
 
 
 def guarded(node: Node, run: Run) -> Coroutine[Any, Any, Any]:
     """The part with its policy, outermost first: cache, bulkhead, retries, hedging."""
-    cache = node.part.policy.cache
+    if node.part.kind == "effect":
+        from tierline.journeys.effects import perform
+
+        return perform(node, run)
+    cache = node.cache
     if (
         cache is not None
         and cache.store
@@ -77,17 +84,25 @@ def leave(bulkhead: Bulkhead) -> None:
 
 async def _tried(node: Node, run: Run) -> Any:
     left = node.part.policy.retries
-    attempt = 0
+    outer = attempt.get()
+    key = outer.key if outer is not None else ""
+    number = 0
     while True:
+        current = Attempt(number, key)
+        attempt.set(current)
         try:
-            return await _hedged(node, run)
+            return await _hedged(node, run, current)
         except Exception as error:
-            if attempt >= left or not _again(error):
+            if number >= left or not _again(error) or current.wrote:
                 raise
-        pause = _jitter.uniform(0, min(_CEILING, _BASE * 2**attempt))
+            failed, wait = error, error.retry_after if isinstance(error, JourneyError) else None
+        pause = _jitter.uniform(0, min(_CEILING, _BASE * 2**number)) if wait is None else wait
         if run.loop.time() + pause >= run.frame.deadline:
+            if wait is not None:
+                # It said when to come back, and that is too late for this request.
+                raise failed
             pause = 0.0
-        attempt += 1
+        number += 1
         await asyncio.sleep(pause)
 
 
@@ -103,8 +118,8 @@ async def _called(node: Node, run: Run) -> Any:
     return await value if type(value) is CoroutineType else value
 
 
-async def _hedged(node: Node, run: Run) -> Any:
-    """The first good answer of two calls, the second begun only when the first is slow."""
+async def _hedged(node: Node, run: Run, current: Attempt) -> Any:
+    """The first good answer of two calls, the second begun only when the first is slow and has changed nothing."""
     hedge = node.part.policy.hedge
     if hedge is None:
         return await _called(node, run)
@@ -112,7 +127,8 @@ async def _hedged(node: Node, run: Run) -> Any:
     tasks = {first}
     try:
         done, _ = await asyncio.wait(tasks, timeout=hedge)
-        if not done:
+        if not done and not current.wrote:
+            attempt.set(Attempt(current.number + _HEDGED, current.key))
             tasks.add(asyncio.ensure_future(_called(node, run)))
         error: BaseException | None = None
         while tasks:

@@ -6,9 +6,9 @@ import inspect
 import sys
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -16,11 +16,23 @@ from tierline.journeys.annotations import annotations_of, signature_of
 from tierline.journeys.journey import Journey, Place
 from tierline.journeys.paging import Cursor
 
-BUILTINS = ("session", "client", "locale", "identity", "request", "affiliate", "steps", "body", "version")
-"""Names that the engine itself fills."""
 PERSONAL = frozenset({"session", "identity", "steps"})
 """Whoever asks for one of these gets an answer of their own."""
 NOTHING = inspect.Parameter.empty
+
+T = TypeVar("T")
+
+
+class QueryMark:
+    """Marks an annotation as that of a query value."""
+
+    def __repr__(self) -> str:
+        return "Query"
+
+
+QUERY = QueryMark()
+Query = Annotated[T, QUERY]
+"""`page: Query[int] = 1`: a value of the query, whatever the names of parts and services are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +89,38 @@ def type_hints(function: Callable[..., Any]) -> dict[str, Any]:
                     annotation = Unresolved(annotation)
             found[name] = annotation
         return found
+
+
+def marked(kind: Any) -> bool:
+    """Whether an annotation is `Query[…]`."""
+    return typing.get_origin(kind) is Annotated and any(each is QUERY for each in typing.get_args(kind)[1:])
+
+
+def unmarked(kind: Any) -> Any:
+    """The annotation without `Query[…]`, so that two parts may write the same value either way."""
+    if not marked(kind):
+        return kind
+    inner, *rest = typing.get_args(kind)
+    kept = [each for each in rest if each is not QUERY]
+    return Annotated[inner, *kept] if kept else inner
+
+
+def resembles(name: str, known: Iterable[str]) -> str:
+    """The known name that this one is a slip of the keyboard away from, or ""."""
+    return next((other for other in sorted(known) if other != name and _slip(name, other)), "")
+
+
+def _slip(one: str, other: str) -> bool:
+    """One letter more, less, another, or two neighbours swapped (Damerau-Levenshtein distance 1)."""
+    if abs(len(one) - len(other)) > 1 or min(len(one), len(other)) < 3:
+        return False
+    start = next(
+        (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )
+    left, right = one[start:], other[start:]
+    if len(left) == len(right):
+        return left[1:] == right[1:] or (left[:2] == right[1::-1] and left[2:] == right[2:])
+    return left[1:] == right or left == right[1:]
 
 
 def convertible(kind: Any) -> bool:

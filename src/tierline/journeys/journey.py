@@ -7,11 +7,11 @@ import re
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from tierline.errors import StackError
+from tierline.errors import StackError, choices, nearest
 from tierline.journeys.annotations import annotations_of
-from tierline.journeys.policy import MISSING, Bulkhead, Cache, Policy, policy, seconds
+from tierline.journeys.policy import MISSING, Bulkhead, Cache, Policy, Requires, policy, seconds
 
 if TYPE_CHECKING:
     from tierline.journeys.schedule import Shape
@@ -21,12 +21,41 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _PATH = re.compile(r"(/([A-Za-z0-9._~!$&'()*+,;=:@%-]+|\{[A-Za-z_]\w*\}))+|/")
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+BUILTINS = ("session", "client", "locale", "identity", "request", "affiliate", "steps", "body", "version")
+"""Names that the engine itself fills."""
+RESERVED = {
+    **dict.fromkeys(BUILTINS, "something that the engine itself provides"),
+    "degraded": "the list of parts that failed",
+    "fields": "the query value that selects fields",
+    "stream": "the query value that asks for a stream",
+}
+"""Names that no part, path value or query value can have, and why."""
 
 
 class HTML(str):
-    """Text that a view returns to answer with a web page instead of JSON."""
+    """Markup that a view returns to answer with a web page instead of JSON. It escapes what it is made of.
+
+    `HTML("<h1>{title}</h1>", title=title)`: a template whose values are escaped (str.format's language).
+    `HTML(text)`: the text itself, escaped; what has `__html__` (markupsafe.Markup, another HTML) is kept as it is.
+    `HTML.trusted(markup)`: markup that is safe already, such as what a template engine with autoescaping rendered.
+    """
 
     __slots__ = ()
+
+    def __new__(cls, text: object = "", /, **values: Any) -> HTML:
+        from markupsafe import Markup, escape
+
+        if values:
+            return str.__new__(cls, Markup(text).format(**values))  # noqa: S704  the template is the page's own
+        return str.__new__(cls, escape(text))
+
+    @classmethod
+    def trusted(cls, markup: str) -> HTML:
+        """Markup that nothing is escaped in: only for what no client can have a part in."""
+        return str.__new__(cls, markup)
+
+    def __html__(self) -> HTML:
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +76,17 @@ def place_of(function: Callable[..., Any]) -> Place:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One feature call of a journey. `batch` is set for a look-up that turns many calls into one."""
+    """One feature call of a journey. `batch` is set for a look-up that turns many calls into one.
+
+    kind: a "guard" runs before all else and may refuse; an "effect" changes something, after all reads.
+    """
 
     name: str
     function: Callable[..., Any]
     policy: Policy
     place: Place
     batch: int = 0
+    kind: Literal["part", "guard", "effect"] = "part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +109,9 @@ class Step:
     funnel: str
     index: int
     after: str
+    required: bool = False
+    back: str = ""
+    """The path of the journey that has to come first."""
 
 
 def kind_of(client: Any) -> str:
@@ -95,7 +131,9 @@ class Journey:
     path: `/film/{film_id}`; names in braces are values that parts can ask for.
     deadline: what all parts together may take; a request that brings less time has less.
     methods: how it is asked for; anything but GET is never cached.
-    cache: the cache policy of parts that have none of their own.
+    cache: the cache policy of parts that have none of their own and depend on nobody in particular.
+    requires: what the caller's verified token must say before anything runs: True, a scope, a list of scopes, or
+    claims; 401 without a token, 403 otherwise.
     most: the largest answer in bytes; a larger one is refused, naming the part.
     private: answers are each caller's own: `Cache-Control: private`, and requests bypass the HTTP cache.
     """
@@ -108,6 +146,7 @@ class Journey:
         deadline: str | float = "5s",
         methods: Iterable[str] = ("GET",),
         cache: Cache | str | float | None = None,
+        requires: bool | str | Iterable[str] | Mapping[str, Any] | None = None,
         most: int = 8 * 1024 * 1024,
         private: bool = False,
         about: str = "",
@@ -137,10 +176,22 @@ class Journey:
                     f"({self.place})"
                 )
         self.cache = Cache(cache) if isinstance(cache, (str, int, float)) else cache
+        try:
+            self.requires = None if requires is None else Requires(requires)
+        except StackError as error:
+            raise StackError(f"Journey {name!r}, {error} ({self.place})") from None
         self.most = most
         self.private = private
         self.about = about
+        for value in self.path_names:
+            if value in RESERVED:
+                raise StackError(
+                    f"Journey {name!r}, path: {value!r} in {path!r} is the name of {RESERVED[value]} ({self.place})"
+                )
         self.parts: dict[str, Part] = {}
+        self.compensations: dict[str, Part] = {}
+        self.complete = True
+        """False for a copy some of whose parts are faked: what these need is not read any more."""
         self.views: list[View] = []
         self.steps: list[Step] = []
 
@@ -165,6 +216,8 @@ class Journey:
         cache: Cache | str | float | None = None,
         bulkhead: Bulkhead | int | None = None,
         hidden: bool = False,
+        requires: bool | str | Iterable[str] | Mapping[str, Any] | None = None,
+        forward_errors: int | Iterable[int] = (),
         name: str = "",
     ) -> Callable[[F], F]: ...
     def part(
@@ -179,6 +232,8 @@ class Journey:
         cache: Cache | str | float | None = None,
         bulkhead: Bulkhead | int | None = None,
         hidden: bool = False,
+        requires: bool | str | Iterable[str] | Mapping[str, Any] | None = None,
+        forward_errors: int | Iterable[int] = (),
         name: str = "",
     ) -> Any:
         """Add a part. It names what it needs by its parameters, and is returned unchanged.
@@ -188,6 +243,9 @@ class Journey:
         fallback: the value (or a function without parameters) that stands in when it fails.
         cache: a Cache, or a duration for a public one. bulkhead: a Bulkhead, or how many may run at once.
         hidden: other parts and views see it, the default answer does not.
+        requires: what the caller's token must say, as for a Journey. For another caller the part isn't run: its fallback
+        stands in; without one the whole request is refused.
+        forward_errors: statuses (400 to 499) of services whose problem documents may be shown to the client.
         """
         words = {
             "deadline": deadline,
@@ -197,10 +255,95 @@ class Journey:
             "cache": cache,
             "bulkhead": bulkhead,
             "hidden": hidden,
+            "requires": requires,
+            "forward_errors": forward_errors,
         }
         if function is None:
             return lambda given: self._add(given, name, words, 0)
         return self._add(function, name, words, 0)
+
+    @overload
+    def guard(self, function: F, /) -> F: ...
+    @overload
+    def guard(self, /, *, deadline: str | float | None = None, name: str = "") -> Callable[[F], F]: ...
+    def guard(self, function: Any = None, /, *, deadline: str | float | None = None, name: str = "") -> Any:
+        """Add a guard: it runs before every part, for every view, and refuses by raising (Unauthorized, Forbidden, …).
+
+        It names what it needs as a part does, and what it needs is all that runs before it. What it returns can be
+        named by parts. One that fails or takes longer than `deadline` refuses.
+        """
+        words = {"deadline": deadline, "hidden": True}
+        if function is None:
+            return lambda given: self._add(given, name, words, 0, "guard")
+        return self._add(function, name, words, 0, "guard")
+
+    @overload
+    def effect(self, function: F, /) -> F: ...
+    @overload
+    def effect(
+        self,
+        /,
+        *,
+        deadline: str | float | None = None,
+        retries: int = 0,
+        hidden: bool = False,
+        requires: bool | str | Iterable[str] | Mapping[str, Any] | None = None,
+        forward_errors: int | Iterable[int] = (),
+        name: str = "",
+    ) -> Callable[[F], F]: ...
+    def effect(
+        self,
+        function: Any = None,
+        /,
+        *,
+        deadline: str | float | None = None,
+        retries: int = 0,
+        hidden: bool = False,
+        requires: bool | str | Iterable[str] | Mapping[str, Any] | None = None,
+        forward_errors: int | Iterable[int] = (),
+        name: str = "",
+    ) -> Any:
+        """Add an effect: a part that changes something. Effects run one after the other, in the order written, once all
+        that they need has succeeded, and before the parts that only the answer needs.
+
+        One that has begun is not cancelled: neither by a client that leaves nor by another part's failure. Each
+        has an idempotency key (the request's `Idempotency-Key`, else one that is kept in the session), which goes with
+        its calls; a request with the same key gets the same value without running it again. `retries` use that key.
+        """
+        words = {
+            "deadline": deadline,
+            "retries": retries,
+            "hidden": hidden,
+            "requires": requires,
+            "forward_errors": forward_errors,
+        }
+        if function is None:
+            return lambda given: self._add(given, name, words, 0, "effect")
+        return self._add(function, name, words, 0, "effect")
+
+    def compensate(self, effect: str) -> Callable[[F], F]:
+        """Add what undoes an effect when a later one fails: `@checkout.compensate("payment")`.
+
+        The function names what it needs, the effect's own value too. Compensations run in reverse order.
+        """
+
+        def add(function: F) -> F:
+            place = place_of(function)
+            part = self.parts.get(effect)
+            if part is None or part.kind != "effect":
+                known = [name for name, each in self.parts.items() if each.kind == "effect"]
+                raise self.wrong(
+                    place,
+                    f"compensate({effect!r}): no such effect{nearest(effect, known)} available: {choices(known)}",
+                )
+            if effect in self.compensations:
+                raise self.wrong(
+                    place, f"{effect!r} has a compensation already, at {self.compensations[effect].place}"
+                )
+            self.compensations[effect] = Part(effect, function, Policy(hidden=True), place)
+            return function
+
+        return add
 
     def batch(
         self, *, most: int = 100, name: str = "", deadline: str | float | None = None
@@ -214,13 +357,27 @@ class Journey:
             raise self.wrong(self.place, f"batch(most={most}): at least 1")
         return lambda given: self._add(given, name, {"deadline": deadline, "hidden": True}, most)
 
-    def _add(self, function: F, name: str, words: Mapping[str, Any], batch: int) -> F:
+    def _add(
+        self,
+        function: F,
+        name: str,
+        words: Mapping[str, Any],
+        batch: int,
+        kind: Literal["part", "guard", "effect"] = "part",
+    ) -> F:
         place = place_of(function)
         name = name or getattr(function, "__name__", "")
         if not name.isidentifier():
             raise self.wrong(place, f"a part needs a name that can be a parameter, not {name!r}")
         if name in self.parts:
             raise self.wrong(place, f"part {name!r} exists already, at {self.parts[name].place}")
+        if name in RESERVED:
+            raise self.wrong(place, f"part {name!r} has the name of {RESERVED[name]}; give it another")
+        if kind == "effect" and set(self.methods) & {"GET"}:
+            raise self.wrong(
+                place,
+                f'effect {name!r}: {self.path} answers GET, which must change nothing; methods=["POST"]',
+            )
         if name in self.path_names:
             raise self.wrong(place, f"part {name!r} has the name of a value in the path {self.path}")
         if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
@@ -229,7 +386,7 @@ class Journey:
             found = policy(**words)
         except StackError as error:
             raise self.wrong(place, f"part {name!r}, {error}") from None
-        self.parts[name] = Part(name, function, found, place, batch)
+        self.parts[name] = Part(name, function, found, place, batch, kind)
         return function
 
     def view(
@@ -261,8 +418,15 @@ class Journey:
 
         return add
 
-    def step(self, funnel: str, *, after: Journey | str = "") -> Journey:
-        """Make this journey a step of a funnel, after another: `checkout.step("buy", after=film)`."""
+    def step(self, funnel: str, *, after: Journey | str = "", required: bool = False) -> Journey:
+        """Make this journey a step of a funnel, after another: `checkout.step("buy", after=film)`.
+
+        required: a visitor who has not reached the step before is refused: 409, with `go_to`, the path of that step.
+        """
+        if required and not isinstance(after, Journey):
+            raise self.wrong(
+                self.place, "step(required=True) needs after=, the journey that has to come first"
+            )
         before = after.name if isinstance(after, Journey) else after
         index = 0
         if isinstance(after, Journey):
@@ -270,7 +434,8 @@ class Journey:
             if not found:
                 raise self.wrong(self.place, f"step after {before!r}, which is not in the funnel {funnel!r}")
             index = found[0].index + 1
-        self.steps.append(Step(funnel, index, before))
+        back = after.path if isinstance(after, Journey) else ""
+        self.steps.append(Step(funnel, index, before, required, back))
         return self
 
     def shape(self, services: Iterable[str] | None = None) -> Shape:

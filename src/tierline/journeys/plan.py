@@ -5,17 +5,21 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tierline.journeys.batch import lookup
 from tierline.journeys.inputs import NOTHING, PERSONAL, Parameter
 from tierline.journeys.journey import HTML, Journey, Part, View
-from tierline.journeys.policy import Policy
+from tierline.journeys.policy import MISSING, Cache, Policy
 from tierline.journeys.schedule import Input, Shape
 
 Loaders = Mapping[str, tuple[Callable[..., Any], Policy]]
 """Builtins that have to be waited for, as if they were parts: a request's `session`, its `steps`."""
+
+
+_PATIENT = 3.0
+"""Seconds for a session that another request may hold."""
 
 
 @dataclass(eq=False, slots=True)
@@ -32,6 +36,10 @@ class Node:
     """Names of the parts among its parameters."""
     keyed: tuple[str, ...]
     """Names of the inputs that its value depends on, through other parts too."""
+    cache: Cache | None = None
+    """Its own policy, or the journey's."""
+    vary: tuple[str, ...] = ()
+    """Fields of the request that its value depends on."""
     dependants: tuple[Node, ...] = ()
     deadline: float | None = None
     bounded: bool = False
@@ -61,9 +69,22 @@ class Plan:
     finish: Callable[[list[Any]], Any]
     """Slots to the body."""
     inputs: dict[str, Input]
+    covered: tuple[str, ...]
+    """Every part whose value the answer depends on, those of earlier stages included."""
+    denied: tuple[str, ...]
+    """Parts that the caller may not have: their fallbacks stand in for them."""
     personal: bool
     flat: bool
     """No node needs another."""
+    before: tuple[Plan, ...] = ()
+    """The stages that have to succeed first: guards, what effects need, effects. They share the slots."""
+    writes: bool = False
+    """A stage of effects."""
+
+    @property
+    def every(self) -> tuple[Node, ...]:
+        """The nodes of all stages."""
+        return tuple(node for stage in (*self.before, self) for node in stage.nodes)
 
 
 def plan(
@@ -72,8 +93,13 @@ def plan(
     services: Mapping[str, Any],
     loaders: Loaders,
     only: Iterable[str] | None = None,
+    denied: frozenset[str] = frozenset(),
 ) -> Plan:
-    """What a view needs, or the default answer, or only some of its parts; nothing else is run."""
+    """What a view needs, or the default answer, or only some of its parts; nothing else is run.
+
+    Guards, and what they need, are a plan of their own that runs before all else; what effects need, and the effects,
+    the next ones (`Plan.before`). denied: parts that the caller may not have: their fallback is put in their slot instead.
+    """
     function = next((f for v, f in shape.views if v is view), None)
     if function is not None:
         shown = tuple(p.name for p in function.parameters if p.name in shape.functions)
@@ -81,53 +107,108 @@ def plan(
     else:
         shown = tuple(only) if only is not None else tuple(shape.default_parts())
         wanted = list(shown)
-    needed = shape.needed(wanted)
+    guarding = _needed(shape, shape.guards, denied)
+    undoing = [p.name for undo in shape.compensations.values() for p in undo.parameters]
+    writing = _needed(shape, [*shape.effects, *undoing], denied) - guarding
+    answering = _needed(shape, wanted, denied) - guarding - writing
+    needed = guarding | writing | answering
     inputs = {name: found for name, found in shape.inputs.items() if name in needed}
-    loaded: list[str] = ["session"] if needed & {"session", "steps"} else []
-    if "steps" in needed:
-        loaded.append("steps")
-    for name in (*loaded, *(("request",) if loaded else ())):
-        inputs.setdefault(name, Input(name, "builtin"))
-    order = [name for name in shape.order if name in needed]
-    names = (*inputs, *order, "degraded")
-    slots = {name: index for index, name in enumerate(names)}
-    template: list[Any] = [None] * len(names)
+    if needed & {"session", "steps"}:
+        for name in ("session", "request"):
+            inputs.setdefault(name, Input(name, "builtin"))
+    if shape.requires:
+        inputs.setdefault("identity", Input("identity", "builtin"))
+    slots = {
+        name: i for i, name in enumerate((*inputs, *(n for n in shape.order if n in needed), "degraded"))
+    }
+    template: list[Any] = [None] * len(slots)
     for name, found in inputs.items():
         if found.source == "service":
             template[slots[name]] = services.get(name)
         elif found.default is not NOTHING:
             template[slots[name]] = found.default
-    nodes = {name: _loader(shape, name, index, slots, loaders) for index, name in enumerate(loaded)}
-    for name in order:
-        nodes[name] = _node(shape, name, len(nodes), slots, loaded)
+
+    def stage(members: set[str], before: tuple[Plan, ...] = ()) -> Plan:
+        nodes = _nodes(shape, members - denied, slots, loaders)
+        roots = sorted((node for node in nodes if not node.needs), key=lambda node: -node.height)
+        return Plan(
+            journey=shape.journey,
+            shape=shape,
+            view=view,
+            slots=slots,
+            template=template,
+            nodes=nodes,
+            roots=tuple(roots),
+            waiting=[len(node.needs) for node in nodes],
+            shown=shown,
+            finish=called(function.parameters, slots, view.function)
+            if function and view
+            else _default(shown, slots),
+            inputs=inputs,
+            covered=tuple(name for name in shape.order if name in needed),
+            denied=tuple(sorted(denied & needed)),
+            personal=shape.personal(needed) or (function is not None and "request" in wanted),
+            flat=len(roots) == len(nodes),
+            before=before,
+        )
+
+    # Every read that an effect may need comes before the first effect.
+    written = {name for name in writing if shape.needed([name]) & set(shape.effects)}
+    before = [stage(members) for members in (guarding, writing - written, written - denied) if members]
+    if written - denied:
+        before[-1].writes = True
+    return stage(answering, tuple(before))
+
+
+def _needed(shape: Shape, names: Iterable[str], denied: frozenset[str]) -> set[str]:
+    """All that these names need; `steps` are read from the session."""
+    found = shape.needed(names, denied)
+    return found | {"session"} if "steps" in found else found
+
+
+def _nodes(shape: Shape, members: set[str], slots: dict[str, int], loaders: Loaders) -> tuple[Node, ...]:
+    """The parts of one stage; what an earlier stage has made is in its slot already, and is not waited for."""
+    loaded: list[str] = [name for name in ("session", "steps") if name in members]
+    nodes: dict[str, Node] = {}
+    for name in loaded:
+        nodes[name] = _loader(shape, name, len(nodes), slots, loaders, members)
+    for name in shape.order:
+        if name in members:
+            nodes[name] = _node(shape, name, len(nodes), slots, members)
+    effects = [name for name in shape.effects if name in nodes]
+    for name, first in zip(effects[1:], effects, strict=False):
+        nodes[name].needs = tuple(dict.fromkeys((*nodes[name].needs, first)))
     for node in nodes.values():
         node.dependants = tuple(other for other in nodes.values() if node.name in other.needs)
-    for node in reversed(nodes.values()):
+    for node in _backwards(nodes):
         node.height = 1 + max((other.height for other in node.dependants), default=0)
     for node in nodes.values():
         node.dependants = tuple(sorted(node.dependants, key=lambda other: -other.height))
-    roots = sorted((node for node in nodes.values() if not node.needs), key=lambda node: -node.height)
-    return Plan(
-        journey=shape.journey,
-        shape=shape,
-        view=view,
-        slots=slots,
-        template=template,
-        nodes=tuple(nodes.values()),
-        roots=tuple(roots),
-        waiting=[len(node.needs) for node in nodes.values()],
-        shown=shown,
-        finish=_caller(function.parameters, slots, view.function)
-        if function and view
-        else _default(shown, slots),
-        inputs=inputs,
-        personal=bool(PERSONAL & needed),
-        flat=len(roots) == len(nodes),
-    )
+    return tuple(nodes.values())
 
 
-def _loader(shape: Shape, name: str, index: int, slots: dict[str, int], loaders: Loaders) -> Node:
+def _backwards(nodes: dict[str, Node]) -> list[Node]:
+    """The nodes so that each comes after its dependants."""
+    done: dict[str, Node] = {}
+
+    def visit(node: Node) -> None:
+        if node.name not in done:
+            for other in node.dependants:
+                visit(other)
+            done[node.name] = node
+
+    for node in nodes.values():
+        visit(node)
+    return list(done.values())
+
+
+def _loader(
+    shape: Shape, name: str, index: int, slots: dict[str, int], loaders: Loaders, members: set[str]
+) -> Node:
     function, found = loaders[name]
+    if name == "session" and "GET" not in shape.journey.methods:
+        # What changes something must not take a store that is away for a visitor who has nothing.
+        found = replace(found, fallback=MISSING, deadline=_PATIENT)
     source = slots["session" if name == "steps" else "request"]
     return Node(
         name=name,
@@ -136,39 +217,48 @@ def _loader(shape: Shape, name: str, index: int, slots: dict[str, int], loaders:
         part=Part(name, function, found, shape.journey.place),
         returns=Any,
         invoke=lambda values: function(values[source]),
-        needs=("session",) if name == "steps" else (),
+        needs=("session",) if name == "steps" and "session" in members else (),
         keyed=(),
         deadline=found.deadline,
         personal=True,
     )
 
 
-def _node(shape: Shape, name: str, index: int, slots: dict[str, int], loaded: list[str]) -> Node:
+def _node(shape: Shape, name: str, index: int, slots: dict[str, int], members: set[str]) -> Node:
     part = shape.journey.parts[name]
     function = shape.functions[name]
+    cache = shape.cache(name)
     given = function.parameters[shape.skips(name) :]
     needed = shape.needed([name])
-    known = {*shape.functions, *loaded}
+    known = members & {*shape.functions, "session", "steps"}
     deadline = None if part.batch else part.policy.deadline
     calls = any(
         (p.name in shape.inputs and shape.inputs[p.name].source == "service")
         or (p.name in shape.functions and shape.journey.parts[p.name].batch)
         for p in given
     )
+    invoke = lookup(part, _values(given, slots)) if part.batch else called(given, slots, part.function)
+    varies = cache is not None and "request" in needed
+    if varies and any(p.name == "request" for p in given):
+        assert cache is not None
+        invoke = _limited(invoke, slots["request"], name, cache.vary)
+    plain = part.policy.plain and part.kind != "effect" and not (cache is not None and cache.store)
     return Node(
         name=name,
         index=index,
         slot=slots[name],
         part=part,
         returns=function.returns,
-        invoke=lookup(part, _values(given, slots)) if part.batch else _caller(given, slots, part.function),
+        invoke=invoke,
+        cache=cache,
+        vary=cache.vary if cache is not None and varies else (),
         needs=tuple(dict.fromkeys(p.name for p in given if p.name in known)),
         keyed=tuple(sorted(n for n in needed if n in shape.inputs and shape.inputs[n].source != "service")),
         deadline=deadline,
         bounded=deadline is not None and calls,
-        plain=part.policy.plain,
+        plain=plain,
         sole=slots[given[0].name]
-        if len(given) == 1 and not given[0].keyword and part.policy.plain and not part.batch
+        if len(given) == 1 and not given[0].keyword and plain and not part.batch and not varies
         else -1,
         check=None if part.batch else _check(function.returns),
         personal=bool(PERSONAL & needed),
@@ -180,12 +270,25 @@ def _values(given: tuple[Parameter, ...], slots: dict[str, int]) -> Callable[[li
     return lambda values: {name: values[index] for name, index in pairs}
 
 
-def _caller(
+def called(
     given: tuple[Parameter, ...], slots: dict[str, int], function: Callable[..., Any]
 ) -> Callable[[list[Any]], Any]:
     """The function bound to its slots: `lambda values: function(values[3], x=values[5])`."""
     words = [f"{p.name}=values[{slots[p.name]}]" if p.keyword else f"values[{slots[p.name]}]" for p in given]
     return _made(f"lambda values: function({', '.join(words)})", function=function)
+
+
+def _limited(
+    invoke: Callable[[list[Any]], Any], slot: int, name: str, vary: tuple[str, ...]
+) -> Callable[[list[Any]], Any]:
+    """The function with a request that has no other header fields than those that its cache varies by."""
+
+    def limited(values: list[Any]) -> Any:
+        values = values.copy()
+        values[slot] = values[slot].limited(name, vary)
+        return invoke(values)
+
+    return limited
 
 
 def _default(shown: tuple[str, ...], slots: dict[str, int]) -> Callable[[list[Any]], Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from http import HTTPStatus
 from typing import Any
 
@@ -33,3 +34,15 @@ def of_error(error: BaseException, **extra: Any) -> tuple[int, bytes]:
         status, slug, title = 500, "part-failed", "A part of the journey failed"
         detail = f"{extra['part']} raised {type(error).__name__}" if extra.get("part") else ""
     return status, problem(status, slug, title or HTTPStatus(status).phrase, detail, **extra)
+
+
+def fields_of(error: BaseException) -> list[tuple[bytes, bytes]]:
+    """The header fields that an error asks for: its own, `Retry-After`, and a 401's challenge (RFC 9110, 11.6.1)."""
+    if not isinstance(error, JourneyError):
+        return []
+    found = {name.lower(): value for name, value in error.headers.items()}
+    if error.retry_after is not None:
+        found.setdefault("retry-after", str(max(1, math.ceil(error.retry_after))))
+    if error.status == 401:
+        found.setdefault("www-authenticate", "Bearer")
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in found.items()]

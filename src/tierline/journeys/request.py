@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import re
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
 
-from tierline.journeys.fault import BadInput, JourneyError
+from tierline.journeys.fault import BadInput, JourneyError, UnsupportedMedia
 from tierline.journeys.inputs import NOTHING, converter, is_list, spoken
 from tierline.journeys.negotiate import best_language
 from tierline.journeys.plan import Plan
@@ -28,6 +29,8 @@ class Reading:
     trust_bearer: bool = False
     affiliate: str = "x-affiliate"
     version: str = "x-app-version"
+    origins: frozenset[str] = frozenset()
+    """Origins besides the request's own whose pages may send what a cookie authorises."""
 
 
 class Request:
@@ -61,6 +64,11 @@ class Request:
         value = self.headers.get(name.lower().encode("latin-1"))
         return default if value is None else value.decode("latin-1")
 
+    def joined(self) -> dict[bytes, bytes]:
+        """The header fields, with all that were sent as `cookie` (HTTP/2 may split it) as one."""
+        cookies = [value for name, value in self.scope["headers"] if name == b"cookie"]
+        return {**self.headers, b"cookie": b"; ".join(cookies)} if len(cookies) > 1 else self.headers
+
     @property
     def query(self) -> dict[str, str]:
         """The query's values; the last, when one is given several times."""
@@ -91,6 +99,39 @@ class Request:
                 claims = _claims(token.split(b".")[1])
         self.kept["identity"] = claims
         return claims
+
+    def limited(self, part: str, vary: tuple[str, ...]) -> LimitedRequest:
+        """What a cached part may read of the request."""
+        return LimitedRequest(self, part, vary)
+
+
+class LimitedRequest:
+    """The request as a cached part sees it: the header fields that its `Cache(vary=…)` names, and the method."""
+
+    __slots__ = ("_part", "_request", "_vary")
+
+    def __init__(self, request: Request, part: str, vary: tuple[str, ...]) -> None:
+        self._request = request
+        self._part = part
+        self._vary = vary
+
+    @property
+    def method(self) -> str:
+        return self._request.method
+
+    def header(self, name: str, default: str = "") -> str:
+        """A header field's value. Raises LookupError for one that the cache doesn't vary by."""
+        if name.lower() not in self._vary:
+            raise LookupError(
+                f"part {self._part!r} is cached and reads the field {name!r}; "
+                f"allowed: {', '.join(self._vary)}, as its Cache(vary=…) says"
+            )
+        return self._request.header(name, default)
+
+    def __getattr__(self, name: str) -> Any:
+        raise LookupError(
+            f"part {self._part!r} is cached and reads request.{name}; allowed: request.header(…)"
+        )
 
 
 def _claims(text: bytes | None) -> dict[str, Any] | None:
@@ -206,8 +247,34 @@ async def read_body(receive: Callable[[], Awaitable[Mapping[str, Any]]], most: i
             return b"".join(pieces)
 
 
-def decode_body(raw: bytes, kind: Any) -> Any:
-    """The body's JSON as the type that parts ask for; an empty one is None."""
+_JSON = re.compile(rb"application/(?:[a-z0-9.!#$&^_-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
+
+
+def is_own(headers: Mapping[bytes, bytes], trusted: Container[str]) -> bool:
+    """Whether a request that changes something was sent by a page of this origin, or by no page at all.
+
+    Browsers say where a request comes from: `Sec-Fetch-Site`, or `Origin` where they are older. One that brings no
+    cookie is authorised by what no other site's page has.
+    """
+    if b"cookie" not in headers:
+        return True
+    origin = headers.get(b"origin")
+    if origin is not None and origin.decode("latin-1") in trusted:
+        return True
+    site = headers.get(b"sec-fetch-site")
+    if site is not None:
+        return site in (b"same-origin", b"none")
+    return origin is None or origin.partition(b"://")[2].lower() == headers.get(b"host", b"").lower()
+
+
+def decode_body(raw: bytes, kind: Any, media: bytes = b"application/json") -> Any:
+    """The body's JSON as the type that parts ask for; an empty one is None. media: the request's Content-Type."""
+    if raw and not _JSON.fullmatch(media):
+        given = media.decode("latin-1")[:100] or "none"
+        raise UnsupportedMedia(
+            f"the body's Content-Type is {given}; allowed: application/json",
+            headers={"accept": "application/json"},
+        )
     if not raw:
         try:
             return msgspec.convert(None, kind)

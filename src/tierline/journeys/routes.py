@@ -7,14 +7,17 @@ from typing import Any
 
 from tierline.errors import StackError
 from tierline.journeys.answer import Choice
+from tierline.journeys.fault import Forbidden, Unauthorized
 from tierline.journeys.journey import Journey
 from tierline.journeys.negotiate import best_media, version_of
 from tierline.journeys.plan import Loaders, plan
+from tierline.journeys.policy import MISSING
 from tierline.journeys.request import Reading
 from tierline.journeys.schedule import Shape
 
 VIEWERS = ("web", "mobile", "affiliate")
 CLIENT = b"x-client"
+CHALLENGE = {"www-authenticate": "Bearer"}
 _REMEMBERED = 256
 """Most outcomes of negotiation that a journey keeps; what clients say beyond that is worked out each time."""
 
@@ -29,6 +32,7 @@ class Route:
         "_partial",
         "_positions",
         "_services",
+        "_variants",
         "_version",
         "choices",
         "journey",
@@ -61,6 +65,7 @@ class Route:
         self._dated = any(view.since for view in journey.views)
         self._chosen: dict[tuple[bytes, bytes | None, bytes | None, bool], Choice] = {}
         self._partial: dict[tuple[str, ...], Choice] = {}
+        self._variants: dict[tuple[int, tuple[str, ...] | None, frozenset[str]], Choice] = {}
         standard: Choice | None = None
         self.choices: dict[bytes, tuple[Choice, ...]] = {}
         for kind in kinds:
@@ -78,8 +83,50 @@ class Route:
                     f"view {view.name!r} is for {view.kind!r}; the clients are: {', '.join(kinds)}",
                 )
 
-    def _choice(self, view: Any, only: Iterable[str] | None = None) -> Choice:
-        return Choice(plan(self.shape, view, self._services, self._loaders, only), self._positions, self.vary)
+        self._read_by_somebody()
+
+    def _read_by_somebody(self) -> None:
+        """A part that every client's view leaves out would never run."""
+        run = {
+            name for choices in self.choices.values() for choice in choices for name in choice.plan.covered
+        }
+        for name, part in self.journey.parts.items():
+            if name not in run and self.journey.complete:
+                raise self.journey.wrong(
+                    part.place,
+                    f"part {name!r} is in no client's view and no other part needs it, so it would never run; name it "
+                    "in a view, or, if it is to refuse callers, make it a guard: @journey.guard",
+                )
+
+    def _choice(
+        self, view: Any, only: tuple[str, ...] | None = None, denied: frozenset[str] = frozenset()
+    ) -> Choice:
+        found = plan(self.shape, view, self._services, self._loaders, only, denied)
+        return Choice(found, self._positions, self.vary, only)
+
+    def permitted(self, choice: Choice, identity: Mapping[str, Any] | None) -> Choice:
+        """The choice without what the caller's token doesn't allow. Raises Unauthorized or Forbidden."""
+        denied = []
+        for name, requires in self.shape.requires.items():
+            if (name and name not in choice.plan.covered) or requires.met(identity):
+                continue
+            if not name or self.journey.parts[name].policy.fallback is MISSING:
+                if identity is None:
+                    raise Unauthorized(f"{self.journey.name} needs {requires}", headers=CHALLENGE)
+                raise Forbidden(f"the token does not hold: {requires}")
+            denied.append(name)
+        return self.without(choice, frozenset(denied)) if denied else choice
+
+    def without(self, choice: Choice, names: frozenset[str]) -> Choice:
+        """The same answer where the values of these parts are given from elsewhere."""
+        names |= frozenset(choice.plan.denied)
+        asked = (id(choice.view), choice.only, names)
+        found = self._variants.get(asked)
+        if found is None:
+            found = self._choice(choice.view, choice.only, names)
+            if len(self._variants) < _REMEMBERED:
+                self._variants[asked] = found
+        return found
 
     def choose(self, headers: Mapping[bytes, bytes], streams: bool = False) -> Choice | None:
         """By kind of client, app's version, and what the client accepts; None when it accepts nothing there is."""

@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextvars import copy_context
+from math import inf
 from types import CoroutineType
 from typing import Any
 
 from tierline.journeys import sampled
 from tierline.journeys.eager import Eager, awaited, swap
-from tierline.journeys.fault import DeadlineExceeded, JourneyError, WrongType
+from tierline.journeys.fault import DeadlineExceeded, JourneyError, ServiceError, WrongType
 from tierline.journeys.frame import Frame, frame
 from tierline.journeys.guard import guarded
 from tierline.journeys.inputs import spoken
@@ -46,6 +47,8 @@ class Run:
     timer: asyncio.TimerHandle | None = None
     marks: dict[str, tuple[int, int]] | None = None
     begun = 0
+    life = inf
+    """Seconds for which every copy that a part was answered from is still fresh."""
     stopped = False
     span: record.Span | None = None
     listener: Callable[[Node, Any, BaseException | None], None] | None = None
@@ -301,17 +304,15 @@ class Run:
             # A part that was cancelled by what it called is a part that failed; the request was not cancelled.
             error = JourneyError(f"part {node.name!r} ended with {type(error).__name__}")
         policy = node.part.policy
+        if isinstance(error, ServiceError) and error.reply_status in policy.forward_errors:
+            error.forward()
         if policy.fallback is not MISSING:
             try:
                 value = policy.stand_in()
             except Exception as second:
                 error = second
             else:
-                if self.degraded is None:
-                    self.degraded = [node.name]
-                else:
-                    self.degraded.append(node.name)
-                self.engine.failed(self.plan, node, error, degraded=True)
+                self.fell_back(node, error)
                 self._put(node, value, ready)
                 if self.listener is not None:
                     self.listener(node, value, error)
@@ -327,6 +328,14 @@ class Run:
         self.left -= 1
         self.listener(node, None, error)
         self._skip(node)
+
+    def fell_back(self, node: Node, error: BaseException) -> None:
+        """The part failed, and something stands in for its value: the answer says so."""
+        if self.degraded is None:
+            self.degraded = [node.name]
+        elif node.name not in self.degraded:
+            self.degraded.append(node.name)
+        self.engine.failed(self.plan, node, error, degraded=True)
 
     def _skip(self, node: Node) -> None:
         for other in node.dependants:

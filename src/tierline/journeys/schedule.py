@@ -10,20 +10,25 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import msgspec
+
 from tierline.errors import choices, nearest
 from tierline.journeys.inputs import (
-    BUILTINS,
     NOTHING,
     PERSONAL,
     Parameter,
     Unresolved,
     compatible,
     convertible,
+    marked,
     parameters,
+    resembles,
     spoken,
     type_hints,
+    unmarked,
 )
-from tierline.journeys.journey import Journey, Part, Place, View
+from tierline.journeys.journey import BUILTINS, RESERVED, Journey, Part, Place, View
+from tierline.journeys.policy import Cache, Requires
 
 Source = Literal["part", "path", "query", "builtin", "service"]
 
@@ -60,16 +65,57 @@ class Shape:
     services: tuple[str, ...]
     order: tuple[str, ...]
     """The parts so that each comes after what it needs."""
+    compensations: dict[str, Function]
 
-    def needed(self, names: Iterable[str]) -> set[str]:
-        """Everything that these names need: parts and inputs, themselves included."""
+    @property
+    def guards(self) -> tuple[str, ...]:
+        """What runs before all else, in the order written."""
+        return tuple(name for name, part in self.journey.parts.items() if part.kind == "guard")
+
+    @property
+    def effects(self) -> tuple[str, ...]:
+        """What changes something, in the order written."""
+        return tuple(name for name, part in self.journey.parts.items() if part.kind == "effect")
+
+    @property
+    def requires(self) -> dict[str, Requires]:
+        """By part: what the caller's token must say. The journey's own is under ""."""
+        found = {n: p.policy.requires for n, p in self.journey.parts.items() if p.policy.requires is not None}
+        return {"": self.journey.requires, **found} if self.journey.requires is not None else found
+
+    def cache(self, name: str) -> Cache | None:
+        """The part's cache policy, or the journey's where the part is the same for everybody."""
+        part = self.journey.parts[name]
+        if part.policy.cache is not None or part.batch or part.kind != "part" or self.journey.cache is None:
+            return part.policy.cache
+        needed = self.needed([name])
+        if needed & PERSONAL or ("request" in needed and not self.journey.cache.vary):
+            return None
+        return self.journey.cache
+
+    def personal(self, names: Iterable[str]) -> bool:
+        """Whether what these names make depends on who the caller is: on session or identity, on what a token must
+        say, or on the request by more than fields that a cache can vary by."""
+        known = set(names)
+        if known & PERSONAL or self.journey.requires is not None or known & set(self.requires):
+            return True
+        return any(self._reads_request(name) for name in known & set(self.functions))
+
+    def _reads_request(self, name: str) -> bool:
+        cache = self.cache(name)
+        reads = any(p.name == "request" for p in self.functions[name].parameters)
+        return reads and not (cache is not None and cache.vary)
+
+    def needed(self, names: Iterable[str], without: Iterable[str] = ()) -> set[str]:
+        """Everything that these names need: parts and inputs, themselves included. What the parts of `without` need
+        doesn't count."""
         found: set[str] = set()
         stack = list(names)
         while stack:
             name = stack.pop()
             if name not in found:
                 found.add(name)
-                if name in self.functions:
+                if name in self.functions and name not in without:
                     stack.extend(p.name for p in self.functions[name].parameters[self.skips(name) :])
         return found
 
@@ -95,23 +141,45 @@ def resolve(journey: Journey, services: set[str] | None) -> Shape:
         (view, _read(journey, f"view {view.name!r}", view.name, view.function, view.place))
         for view in journey.views
     ]
+    compensations = {
+        name: _read(journey, f"compensation of {name!r}", name, part.function, part.place)
+        for name, part in journey.compensations.items()
+    }
     inputs: dict[str, Input] = {
         name: Input(name, "path", str, place=journey.place) for name in journey.path_names
     }
     typed: set[str] = set()
     used: set[str] = set()
     # Annotated parameters first: what one part says about a value holds for the others too.
-    every = [
-        (f"part {name!r}", function.place, parameter, False)
-        for name, function in functions.items()
-        for parameter in function.parameters[1 if journey.parts[name].batch else 0 :]
-    ] + [
-        (f"view {view.name!r}", function.place, parameter, True)
-        for view, function in views
-        for parameter in function.parameters
-    ]
-    for what, place, parameter, in_view in sorted(every, key=lambda entry: entry[2].type is Any):
+    every = (
+        [
+            (f"part {name!r}", function.place, parameter, False)
+            for name, function in functions.items()
+            for parameter in function.parameters[1 if journey.parts[name].batch else 0 :]
+        ]
+        + [
+            (f"compensation of {name!r}", function.place, parameter, False)
+            for name, function in compensations.items()
+            for parameter in function.parameters
+        ]
+        + [
+            (f"view {view.name!r}", function.place, parameter, True)
+            for view, function in views
+            for parameter in function.parameters
+        ]
+    )
+    queries = {parameter.name for _, _, parameter, in_view in every if marked(parameter.type) and not in_view}
+    # Views declare nothing, so they come last.
+    for what, place, parameter, in_view in sorted(every, key=lambda e: (e[3], e[2].type is Any)):
         name = parameter.name
+        is_query = marked(parameter.type)
+        if is_query:
+            if name in RESERVED or name in functions or (name in inputs and inputs[name].source == "path"):
+                there = RESERVED.get(name) or ("a part" if name in functions else "a value in the path")
+                raise journey.wrong(
+                    place, f"{what} wants the query value {name!r}, but that is the name of {there}"
+                )
+            parameter = replace(parameter, type=unmarked(parameter.type))
         if isinstance(parameter.type, Unresolved):
             before = inputs.get(name)
             value = before is not None and before.source in ("path", "query")
@@ -132,10 +200,30 @@ def resolve(journey: Journey, services: set[str] | None) -> Shape:
                 found.type = parameter.type
         elif in_view and name == "degraded":
             continue
-        elif services is not None and name in services:
+        elif name in RESERVED and name not in BUILTINS:
+            raise journey.wrong(place, f"{what} wants {name!r}, which is the name of {RESERVED[name]}")
+        elif not is_query and name not in queries and services is not None and name in services:
             inputs.setdefault(name, Input(name, "service", place=place))
             used.add(name)
-        elif _is_query(parameter):
+        elif is_query and not convertible(parameter.type):
+            raise journey.wrong(
+                place, f"{what} wants {name!r} as {spoken(parameter.type)}, which no text can be turned into"
+            )
+        elif is_query or _is_query(parameter):
+            if in_view and journey.complete:
+                raise journey.wrong(
+                    place,
+                    f"{what} needs {name!r}, which is no part of {journey.name!r}"
+                    f"{nearest(name, {*functions, *inputs})} available: {choices({*functions, *inputs, *BUILTINS})}; "
+                    "a view takes only query values that a part has declared",
+                )
+            known = {*functions, *journey.path_names, *BUILTINS, *(services or ()), *used}
+            if name not in queries and (near := resembles(name, known)):
+                raise journey.wrong(
+                    place,
+                    f"{what} needs {name!r}; did you mean {near!r}? "
+                    f"For a query value of that name write {name}: Query[{spoken(parameter.type)}]",
+                )
             inputs[name] = Input(name, "query", parameter.type, parameter.default, place)
             if parameter.type is not Any:
                 typed.add(name)
@@ -150,9 +238,45 @@ def resolve(journey: Journey, services: set[str] | None) -> Shape:
                 f"there are: {choices(known)}; for a query value give it a type or a default",
             )
     order = _order(journey, functions)
-    shape = Shape(journey, inputs, functions, views, tuple(sorted(used)), order)
+    shape = Shape(journey, inputs, functions, views, tuple(sorted(used)), order, compensations)
     _check_caches(shape)
+    _check_stages(shape)
     return shape
+
+
+def _check_stages(shape: Shape) -> None:
+    """Guards come before effects, what is stored can be read back, and no part is left out everywhere."""
+    journey = shape.journey
+    for name, part in journey.parts.items():
+        returns = shape.functions[name].returns
+        cache = shape.cache(name)
+        if part.kind == "effect" or (cache is not None and cache.store):
+            try:
+                msgspec.json.schema(returns)
+            except TypeError as error:
+                why = "is kept under its idempotency key" if part.kind == "effect" else "is cached"
+                raise journey.wrong(
+                    part.place,
+                    f"what part {name!r} returns {why}, and {spoken(returns)} can't be stored: {error}",
+                ) from None
+    effects = set(shape.effects)
+    for name in shape.guards:
+        if late := shape.needed([name]) & effects:
+            raise journey.wrong(
+                journey.parts[name].place,
+                f"guard {name!r} needs the effect {sorted(late)[0]!r}, which comes after it",
+            )
+    read = shape.needed([*shape.guards, *shape.effects, *shape.default_parts()])
+    for functions in ([f for _, f in shape.views], shape.compensations.values()):
+        for function in functions:
+            read |= shape.needed(p.name for p in function.parameters)
+    for name, part in journey.parts.items():
+        if name not in read and journey.complete:
+            raise journey.wrong(
+                part.place,
+                f"part {name!r} is hidden and nothing reads it, so it would never run; name it in a part or view, or, if "
+                "it is to refuse callers, make it a guard: @journey.guard",
+            )
 
 
 def _read(journey: Journey, what: str, name: str, function: Callable[..., Any], place: Place) -> Function:
@@ -235,25 +359,57 @@ def _order(journey: Journey, functions: dict[str, Function]) -> tuple[str, ...]:
 def _check_caches(shape: Shape) -> None:
     journey = shape.journey
     for name, part in journey.parts.items():
-        cache = part.policy.cache or journey.cache
+        cache = shape.cache(name)
         if cache is None:
             continue
         needed = shape.needed([name])
         personal = sorted(needed & PERSONAL)
-        if personal and part.policy.cache is not None and cache.per == "public":
+        if personal and cache.per == "public":
             raise journey.wrong(
                 part.place,
                 f"part {name!r} depends on {personal[0]!r}, but its cache is public: "
                 'one user would get another\'s answer; use Cache(…, per="user")',
             )
-        if part.policy.cache is not None and cache.per == "user" and not personal:
+        if cache.per == "user" and not personal:
             raise journey.wrong(
                 part.place,
                 f'part {name!r} has a cache per="user", but depends on neither session nor identity',
             )
+        if "request" in needed:
+            _check_request(shape, name, part, cache)
+        elif cache is part.policy.cache and cache.vary:
+            raise journey.wrong(
+                part.place,
+                f"part {name!r} has Cache(vary=…), but neither it nor what it needs reads `request`",
+            )
+        if "body" in needed and "GET" in journey.methods:
+            raise journey.wrong(part.place, f"part {name!r} is cached, but depends on the request's body")
         known = {n for n in needed if n in shape.inputs and shape.inputs[n].source in ("path", "query")}
         for key in cache.keys:
             _key_names(journey, part, key, known | ({"locale", "client", "affiliate"} & needed))
+
+
+def _check_request(shape: Shape, name: str, part: Part, cache: Cache) -> None:
+    """A cached part says which fields of the request it reads; what it needs reads none besides."""
+    journey = shape.journey
+    if not cache.vary:
+        raise journey.wrong(
+            part.place,
+            f"part {name!r} is cached and reads `request`, so one caller would get what was made for another; say which "
+            'header fields it reads, Cache(…, vary=["accept-language"]), or name path and query values instead',
+        )
+    own = {p.name for p in shape.functions[name].parameters}
+    for other in shape.needed([name]) & set(shape.functions) - {name}:
+        if "request" in {p.name for p in shape.functions[other].parameters}:
+            there = shape.cache(other)
+            if there is None or not set(there.vary) <= set(cache.vary):
+                raise journey.wrong(
+                    part.place,
+                    f"part {name!r} is cached and needs {other!r}, which reads `request`; "
+                    f"give {other!r} a cache too, with the same vary={list(cache.vary)}",
+                )
+    if "request" not in own and not shape.needed([name]) & set(shape.functions) - {name}:
+        raise journey.wrong(part.place, f"part {name!r} has Cache(vary=…) but does not read `request`")
 
 
 def _key_names(journey: Journey, part: Part, key: str, known: set[str]) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
+import time
 from collections.abc import Iterable, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar, overload
 from urllib.parse import quote, urlencode
 
 import msgspec
 
+from tierline.journeys.attempt import attempt
 from tierline.journeys.fault import DeadlineExceeded, ServiceError, TooLarge, Unreachable
 from tierline.journeys.frame import frame
 from tierline.trips.record import current
@@ -24,11 +28,27 @@ _AGAIN = frozenset({502, 503, 504})
 _BUDGET, _REFUND = 10.0, 0.1
 """Calls may be repeated ten times at once, then one in ten: a service that is down is not asked twice as often."""
 
+_SOON = 0.05
+"""Seconds of `Retry-After` that a call waits by itself."""
+IDEMPOTENCY_KEY = b"idempotency-key"
+
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 _HEADER = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET = re.compile(r"/[\x21-\x7e]*")
+
+
+def _seconds(text: str | None) -> float | None:
+    """`Retry-After` in seconds (RFC 9110, section 10.2.3: a number, or a date)."""
+    if text is None:
+        return None
+    text = text.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    with contextlib.suppress(TypeError, ValueError):
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    return None
 
 
 class Reply:
@@ -195,11 +215,16 @@ class ServiceClient:
         scope = frame.get()
         if scope is None or headers:
             return await self.request("GET", target, allow=allow, headers=headers)
-        key = (self._name, target)
-        while True:
-            shared = scope.shared.get(key)
-            if shared is None:
-                break
+        key: tuple[Any, ...] = (self._name, target)
+        current = attempt.get()
+        if current is not None and current.number:
+            # Another attempt asks anew; only what has succeeded is not asked for again.
+            done = scope.shared.get(key)
+            if done is not None and done.reply is not None:
+                return self._checked(done.reply, allow)
+            key = (*key, current.number)
+        shared: _Shared | None
+        while (shared := scope.shared.get(key)) is not None:
             if shared.reply is not None:
                 return self._checked(shared.reply, allow)
             turn: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
@@ -210,20 +235,24 @@ class ServiceClient:
             reply = await turn
             if reply is not None:
                 return self._checked(reply, allow)
-        shared = scope.shared[key] = _Shared()
+        mine = scope.shared[key] = _Shared()
         try:
-            reply = shared.reply = await self._send("GET", target, b"", [])
+            reply = await self._send("GET", target, b"", [])
+            if reply.status < 400 or reply.status in allow:
+                mine.reply = reply
+                if scope.shared.get(key) is mine:
+                    scope.shared[self._name, target] = mine
             return self._checked(reply, allow)
         finally:
-            if shared.reply is None:
+            if mine.reply is None and scope.shared.get(key) is mine:
                 # It failed or was cancelled: whoever waits makes the call itself, within its own deadline.
-                scope.shared.pop(key, None)
-            for turn in shared.waiters or ():
+                del scope.shared[key]
+            for turn in mine.waiters or ():
                 if not turn.done():
-                    turn.set_result(shared.reply)
+                    turn.set_result(mine.reply)
 
     async def post(self, path: str, *, json: Any = None, body: bytes = b"", **rest: Any) -> Reply:
-        """POST, never repeated once it may have been sent."""
+        """POST, not repeated once it may have been sent, unless it carries an `Idempotency-Key`, as an effect's do."""
         return await self._with_body("POST", path, json, body, rest)
 
     async def put(self, path: str, *, json: Any = None, body: bytes = b"", **rest: Any) -> Reply:
@@ -262,7 +291,32 @@ class ServiceClient:
         if json is not None:
             body = _encode(json)
             sent.append((b"content-type", b"application/json"))
-        return self._checked(await self._send(method, target, body, sent), allow)
+        if method in SAFE:
+            return self._checked(await self._send(method, target, body, sent), allow)
+        if method not in IDEMPOTENT:
+            self._once(sent)
+        self._forget()
+        try:
+            return self._checked(await self._send(method, target, body, sent), allow)
+        finally:
+            self._forget()
+
+    def _once(self, sent: list[tuple[bytes, bytes]]) -> None:
+        """A call that may not be made twice gets its effect's key; without one, its part isn't tried again."""
+        current = attempt.get()
+        if current is None or any(name == IDEMPOTENCY_KEY for name, _ in sent):
+            return
+        if current.key:
+            sent.append((IDEMPOTENCY_KEY, current.next_key().encode("latin-1")))
+        else:
+            current.wrote = True
+
+    def _forget(self) -> None:
+        """What was read from this service before a write is old."""
+        scope = frame.get()
+        if scope is not None:
+            for key in [key for key in scope.shared if type(key) is tuple and key[0] == self._name]:
+                del scope.shared[key]
 
     def _checked(self, reply: Reply, allow: Iterable[int]) -> Reply:
         if reply.status >= 400 and reply.status not in allow:
@@ -273,7 +327,8 @@ class ServiceClient:
                 f"{reply.status} {said}".rstrip(),
                 reply_status=reply.status,
                 body=reply.body,
-                told=f"it answered {reply.status}" if reply.status >= 500 else None,
+                told=f"it answered {reply.status}",
+                retry_after=_seconds(reply.header("retry-after")),
             )
         return reply
 
@@ -282,6 +337,7 @@ class ServiceClient:
             raise ValueError(f"{target!r} is not a request target")
         scope = frame.get()
         tries = self._retries
+        repeatable = method in IDEMPOTENT or any(name == IDEMPOTENCY_KEY for name, _ in headers)
         self._budget = min(_BUDGET, self._budget + _REFUND)
         span = current.get()
         if span is not None:
@@ -298,7 +354,7 @@ class ServiceClient:
             try:
                 reply = await self._transport.request(Call(method, target, sent, body, timeout, self._most))
             except ServiceError as error:
-                safe = method in IDEMPOTENT or isinstance(error, Unreachable)
+                safe = repeatable or isinstance(error, Unreachable)
                 if tries <= 0 or not safe or not error.retryable or self._budget < 1:
                     raise
             else:
@@ -307,7 +363,12 @@ class ServiceClient:
                         f"{self._name}: its reply is larger than {self._most} bytes", service=self._name
                     )
                 reply.service = self._name
-                if reply.status not in _AGAIN or tries <= 0 or method not in IDEMPOTENT or self._budget < 1:
+                if reply.status not in _AGAIN or tries <= 0 or not repeatable or self._budget < 1:
                     return reply
+                if (wait := _seconds(reply.header("retry-after"))) is not None:
+                    # It said when to come back: the part's own retries, or the client, will.
+                    if wait > _SOON:
+                        return reply
+                    await asyncio.sleep(wait)
             tries -= 1
             self._budget -= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import secrets
 import time
@@ -10,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from tierline.journeys.fault import SessionBusy
 from tierline.journeys.journey import Journey
 from tierline.journeys.policy import seconds
 from tierline.journeys.store import Store, store
@@ -17,8 +19,33 @@ from tierline.journeys.store import Store, store
 _ID = re.compile(r"[A-Za-z0-9_-]{22,64}")
 COOKIE = "tierline_session"
 _STEPS = "__steps"
+_KEYS = "__keys"
+_MOST_KEYS = 16
 _MEMBER = "__member"
 """In a visitor's session: whose it has become. All else is in the member's own."""
+
+
+_LOCKED = 30.0
+"""Seconds after which the lock of a process that has died is void."""
+_PATIENCE = 2.0
+"""Seconds to wait for another request of the same session."""
+
+
+def _encode(values: Mapping[str, Any]) -> bytes:
+    return msgspec.msgpack.encode(values, enc_hook=str)
+
+
+def _merged(base: Any, mine: Any, theirs: Any) -> Any:
+    """What is stored, with what `mine` has changed since `base`: maps by key, all else as a whole."""
+    if not (isinstance(base, Mapping) and isinstance(mine, Mapping) and isinstance(theirs, Mapping)):
+        return mine
+    merged = dict(theirs)
+    for key in {*base, *mine}:
+        if key not in mine:
+            merged.pop(key, None)
+        elif key not in base or mine[key] != base[key]:
+            merged[key] = _merged(base.get(key), mine[key], theirs.get(key))
+    return merged
 
 
 class Session(MutableMapping[str, Any]):
@@ -28,29 +55,44 @@ class Session(MutableMapping[str, Any]):
     cookie's value where a member's session is known by one.
     """
 
-    __slots__ = ("_values", "changed", "device", "id", "left", "new")
+    __slots__ = ("_base", "_touched", "_values", "device", "id", "left", "new")
 
     def __init__(self, id: str = "", values: Mapping[str, Any] | None = None, *, device: str = "") -> None:
         self.id = id
         self.device = device
         self.left = False
         self.new = not id
-        self.changed = False
+        self._touched = False
         self._values = dict(values or {})
+        self._base = _encode(self._values)
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is something to save: a change deep in a value counts too."""
+        return self._touched or _encode(self._values) != self._base
+
+    @changed.setter
+    def changed(self, changed: bool) -> None:
+        self._touched = changed
+        if not changed:
+            self._base = _encode(self._values)
+
+    def merge(self, stored: Mapping[str, Any] | None) -> None:
+        """Takes over what another request has stored meanwhile, and keeps what this one has changed."""
+        if stored is not None:
+            self._values = _merged(msgspec.msgpack.decode(self._base), self._values, stored)
 
     def __getitem__(self, key: str) -> Any:
         return self._values[key]
 
     def __setitem__(self, key: str, value: Any) -> None:
         self._values[key] = value
-        self.changed = True
 
     def __delitem__(self, key: str) -> None:
         del self._values[key]
-        self.changed = True
 
     def __iter__(self) -> Iterator[str]:
-        return (key for key in self._values if key != _STEPS)
+        return (key for key in self._values if key not in (_STEPS, _KEYS))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -66,6 +108,23 @@ class Session(MutableMapping[str, Any]):
         """By funnel: the latest step, its path and when; `reached` has each step's latest path since the funnel was
         last `done`, e.g. to offer "go on where you stopped"."""
         return dict(self._values.get(_STEPS, {}))
+
+    def idempotency_key(self, of: str) -> str:
+        """The key of an effect whose request brought none: the same until `answered(of)`."""
+        keys = dict(self._values.get(_KEYS, {}))
+        key = keys.get(of)
+        if key is None:
+            key = keys[of] = secrets.token_urlsafe(18)
+            self._values[_KEYS] = dict(list(keys.items())[-_MOST_KEYS:])
+        return str(key)
+
+    def answered(self, of: str) -> None:
+        """The client has its answer: the next request of this kind is a new one."""
+        keys = {name: key for name, key in self._values.get(_KEYS, {}).items() if name != of}
+        if keys:
+            self._values[_KEYS] = keys
+        else:
+            self._values.pop(_KEYS, None)
 
     def take(self, values: Mapping[str, Any]) -> None:
         """What a visitor has collected comes along: where both know something, the member's own stays.
@@ -173,6 +232,29 @@ class SessionStore:
             session.device, session.new, session.changed = secrets.token_urlsafe(24), True, True
         return session
 
+    async def hold(self, session: Session) -> str:
+        """Keeps other requests from changing this session until `release`. Raises SessionBusy after two seconds."""
+        if not session.id:
+            return ""
+        token = secrets.token_hex(8)
+        until = time.monotonic() + _PATIENCE
+        while not await self._store.add(f"lock:{session.id}", token.encode(), _LOCKED):
+            if time.monotonic() > until:
+                raise SessionBusy("another request of this session has not ended", retry_after=1)
+            await asyncio.sleep(0.01)
+        return token
+
+    async def release(self, session: Session, token: str) -> None:
+        """Lets others go on. A lock that has become another's is left alone."""
+        if token and await self._store.get(f"lock:{session.id}") == token.encode():
+            await self._store.drop(f"lock:{session.id}")
+
+    async def refresh(self, session: Session) -> None:
+        """What has been stored since it was loaded."""
+        if session.id and (found := await self._get(session.id)) is not None:
+            session.merge(found)
+            session._base = _encode(found)
+
     async def _get(self, id: str) -> dict[str, Any] | None:
         raw = await self._store.get(f"session:{id}")
         return None if raw is None else msgspec.msgpack.decode(raw, type=dict[str, Any])
@@ -194,13 +276,23 @@ class SessionStore:
         session.new = False
         return self._cookie(session.device or session.id, int(self._ttl))
 
-    async def save(self, session: Session) -> str:
-        """Saves a changed session; the cookie that the client has to be given, else ""."""
+    async def save(self, session: Session, *, held: bool = False) -> str:
+        """Saves a changed session; the cookie that the client has to be given, else "".
+
+        What another request has stored meanwhile is kept, except for what this one has changed itself. held: this
+        request holds the session already.
+        """
         if session.left:
             return await self._drop(session)
+        fresh = not session.id
         cookie = self.begin(session)
-        raw = msgspec.msgpack.encode(session.as_dict(), enc_hook=str)
-        await self._store.put(f"session:{session.id}", raw, self._ttl)
+        token = "" if held or fresh else await self.hold(session)
+        try:
+            if not fresh:
+                session.merge(await self._get(session.id))
+            await self._store.put(f"session:{session.id}", _encode(session.as_dict()), self._ttl)
+        finally:
+            await self.release(session, token)
         if session.device:
             bound = msgspec.msgpack.encode({_MEMBER: session.id.removeprefix("user:")})
             await self._store.put(f"session:{session.device}", bound, self._ttl)

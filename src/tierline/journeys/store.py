@@ -13,6 +13,10 @@ class Store(Protocol):
 
     async def get(self, key: str) -> bytes | None: ...
     async def put(self, key: str, value: bytes, ttl: float) -> None: ...
+    async def add(self, key: str, value: bytes, ttl: float) -> bool:
+        """Puts it where there is nothing, and says whether it did."""
+        ...
+
     async def drop(self, key: str) -> None: ...
     async def close(self) -> None: ...
 
@@ -43,6 +47,12 @@ class MemoryStore:
         self._size += len(value) + len(key)
         while self._size > self._most:
             self._remove(next(iter(self._values)))
+
+    async def add(self, key: str, value: bytes, ttl: float) -> bool:
+        if await self.get(key) is not None:
+            return False
+        await self.put(key, value, ttl)
+        return True
 
     async def drop(self, key: str) -> None:
         self._remove(key)
@@ -111,6 +121,9 @@ class RedisStore:
     async def put(self, key: str, value: bytes, ttl: float) -> None:
         if ttl > 0:
             await self._do("psetex", self._prefix + key, max(1, int(ttl * 1000)), value)
+
+    async def add(self, key: str, value: bytes, ttl: float) -> bool:
+        return bool(await self._do("set", self._prefix + key, value, None, max(1, int(ttl * 1000)), True))
 
     async def drop(self, key: str) -> None:
         await self._do("delete", self._prefix + key)

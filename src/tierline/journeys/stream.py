@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from tierline.journeys.answer import DEGRADED, Choice, Headers, plain
+from tierline.journeys.answer import DEGRADED, Choice, Headers
+from tierline.journeys.encoding import plain
 from tierline.journeys.fault import JourneyError
 from tierline.journeys.negotiate import best_media
 from tierline.journeys.plan import Node

@@ -7,6 +7,7 @@ import contextlib
 import inspect
 import string
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -99,7 +100,16 @@ class _Sessions:
         session.id = session.id or "test-session"
         return ""
 
-    async def save(self, session: Session) -> str:
+    async def hold(self, session: Session) -> str:
+        return ""
+
+    async def release(self, session: Session, token: str) -> None:
+        return None
+
+    async def refresh(self, session: Session) -> None:
+        return None
+
+    async def save(self, session: Session, *, held: bool = False) -> str:
         self.begin(session)
         session.changed = False
         return ""
@@ -113,6 +123,7 @@ def faked(journey: Journey, fakes: Mapping[str, Any]) -> tuple[Journey, dict[str
     copy = Journey.__new__(Journey)
     copy.__dict__.update(journey.__dict__)
     copy.parts = dict(journey.parts)
+    copy.complete = False
     shape = journey.shape()
     needs = shape.services
     services: dict[str, Any] = {}
@@ -141,7 +152,7 @@ def _fake_part(part: Part, fake: Any, shape: Shape) -> Part:
         with contextlib.suppress(msgspec.ValidationError, TypeError):
             fake = msgspec.convert(fake, returns)
     if callable(fake):
-        return Part(part.name, _asking(fake, part, shape), part.policy, part.place, part.batch)
+        return replace(part, function=_asking(fake, part, shape))
 
     async def stands_in() -> Any:
         if isinstance(fake, BaseException):
@@ -150,19 +161,23 @@ def _fake_part(part: Part, fake: Any, shape: Shape) -> Part:
 
     if not isinstance(fake, BaseException):
         stands_in.__annotations__ = {"return": returns}
-    return Part(part.name, _asking(stands_in, part, shape), part.policy, part.place)
+    return replace(part, function=_asking(stands_in, part, shape), batch=0)
 
 
 def _asking(function: Callable[..., Any], part: Part, shape: Shape) -> Callable[..., Any]:
     """The function, asking besides for what the part's cache policy speaks of: whose it is, and its keys."""
-    cache = part.policy.cache or shape.journey.cache
+    cache = shape.cache(part.name)
     if cache is None:
         return function
     named = {name for key in cache.keys for _, name, _, _ in string.Formatter().parse(key)}
     signature = signature_of(function)
     more = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=shape.inputs[name].default)
-        for name in sorted(shape.needed([part.name]) & (named | PERSONAL) & set(shape.inputs))
+        for name in sorted(
+            shape.needed([part.name])
+            & (named | PERSONAL | ({"request"} if cache.vary else set()))
+            & set(shape.inputs)
+        )
         if name not in signature.parameters
     ]
     if not more:
@@ -209,7 +224,11 @@ async def call(
     missing = [name for name in copy.path_names if name not in values]
     if missing:
         raise TypeError(f"{copy.path} needs {', '.join(f'{name}=…' for name in missing)}")
-    sent = {"x-client": client, **{k.lower(): v for k, v in headers.items()}}
+    sent = {
+        "x-client": client,
+        **({} if body is None else {"content-type": "application/json"}),
+        **{k.lower(): v for k, v in headers.items()},
+    }
     if identity is not None:
         sent["x-tierline-claims"] = msgspec.json.encode(identity).decode("latin-1")
     await ask(application, copy.methods[0], target_of(copy.path, {**paths, **query}), sent, body, outcome)

@@ -49,7 +49,11 @@ class Visits:
                     step = f"{event['funnel']};{event['index'] + 1}/{event['of']}"
                     reply.append((b"x-tierline-step", step.encode()))
         known: Session | None = request.kept.get("session")
-        if known is not None and known.changed and self._engine.sessions is not None:
+        if (
+            known is not None
+            and self._engine.sessions is not None
+            and (known.changed or "cookie" in request.kept)
+        ):
             await self._save(known, request, reply)
 
     async def opens(self, journey: Journey, request: Request, reply: Headers) -> None:
@@ -97,7 +101,7 @@ class Visits:
         assert self._engine.sessions is not None
         try:
             async with asyncio.timeout(_WITHIN):
-                cookie = await self._engine.sessions.save(session)
+                cookie = await self._engine.save_session(request) or request.kept.pop("cookie", "")
         except Exception as error:
             self._unsaved(error)
             return

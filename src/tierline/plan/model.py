@@ -84,6 +84,38 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True):
     roles: tuple[Role, ...]
 
 
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits and time-outs of one path, worked out by plan/budgets.py. Sizes in bytes, times in seconds; None: no limit."""
+
+    of: str
+    """What the path belongs to: `default`, `journey NAME`, `service NAME`, or `route N` of the gateway's `routes`."""
+    path: str
+    """The path, or the prefix of the paths, as clients write it."""
+    body: int | None
+    """Largest request body."""
+    request_line: int
+    """Longest request line."""
+    request_fields: int
+    """Request fields in all, as they are in HTTP/1.1."""
+    field_count: int
+    """Number of request fields; each crumb of a cookie in HTTP/2 counts as one."""
+    answer_fields: int
+    """The answer's fields in all."""
+    connect: float
+    """Time for a connection to the next tier."""
+    first_byte: float
+    """Time until the answer begins, once the request was sent."""
+    upload: float | None
+    """Time for a client to send its body."""
+    idle: float
+    """Silence, in either direction, after which an answer ends."""
+    total: float | None
+    """Time for a request and its whole answer."""
+    settings: dict[str, str] = {}
+    """By limit, the setting of the stack that it comes from: `Gateway.max_body`. The setting's tier is the one that
+    refuses what is beyond."""
+
+
 class Loss(msgspec.Struct, frozen=True, kw_only=True):
     """One line of the parity report: what the stack asks for and the lineup's system can't do."""
 
@@ -110,8 +142,18 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     asleep: tuple[Unit, ...] = ()
     """Functions that have no process until a message waits."""
     seasons: tuple[dict[str, Any], ...] = ()
+    budgets: tuple[Budget, ...] = ()
+    """Limits and time-outs: the default first, then those of the paths that have others."""
     losses: tuple[Loss, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def speaks_tls(self, target: Upstream) -> bool:
+        """Whether TLS ends at the endpoint of a target."""
+        return any(
+            each.protocol == "https"
+            for each in self.roles[target.role].endpoints
+            if each.name == target.endpoint
+        )
 
     @property
     def roles(self) -> dict[str, Role]:

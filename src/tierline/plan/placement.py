@@ -29,6 +29,8 @@ _DRAIN = 10.0
 """Seconds for journeys that are being answered when their process has a successor; more where one may take longer."""
 PATH = ("cdn", "lb", "cache", "gateway")
 """Tiers that a request passes in this order, each at most once."""
+PLACES = "places"
+"""The endpoint for places of the line's CDN, where a system has one for them."""
 
 
 class Line:
@@ -167,6 +169,9 @@ def _role(
     if part == "origin" and plays.origin:
         chosen, plays = plays.origin, system(slot, plays.origin)
     place = zone if place is None else place
+    listens = dict(plays.listens(settings))
+    if plays.listens_for_places and line.path[:2] == ("cdn", name):
+        listens[PLACES] = "https" if "https" in listens else "http"
     id = f"{name}.{place}" if place else name
     return Role(
         id=id,
@@ -181,7 +186,7 @@ def _role(
         settings=settings,
         endpoints=tuple(
             Endpoint(id, label, protocol)
-            for label, protocol in plays.listens(settings).items()
+            for label, protocol in listens.items()
             if (part != "origin" or label == "http")  # an origin of files is only reached from within
             and (label != "mtls" or settings.get("mtls"))
         ),
@@ -251,9 +256,9 @@ def _uses(stack: Stack, role: Role) -> list[Resource]:
 
 
 def _endpoint(role: Role) -> str:
-    """The endpoint that the tier before uses: TLS where there is."""
+    """The endpoint that the tier before uses: one for places of a CDN, else TLS where there is."""
     names = [endpoint.name for endpoint in role.endpoints]
-    return "https" if "https" in names else names[0]
+    return next((name for name in (PLACES, "https") if name in names), names[0])
 
 
 def _distance(role: Role, other: Role) -> int:

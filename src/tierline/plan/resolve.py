@@ -5,6 +5,7 @@ connect    each role to the roles that follow it       here
 wire       what services receive in the environment    wiring.py
 fuse       neighbours on one engine share a unit       fusion.py
 bypass     what goes past the HTTP cache               bypass.py
+budget     limits and time-outs of each path           budgets.py
 scale      as many instances as each needs at least    scaling.py
 report     what the lineup's systems can't do          parity.py
 """
@@ -17,6 +18,7 @@ from typing import Any
 import msgspec
 
 from tierline.errors import PlanError
+from tierline.plan.budgets import worked_out
 from tierline.plan.bypass import bypassed
 from tierline.plan.fusion import fuse
 from tierline.plan.model import Plan, Role
@@ -55,6 +57,7 @@ def resolve(stack: Stack, lineup: Mapping[str, str], *, fusion: bool = True) -> 
         notes=_notes(stack, line, roles),
     )
     plan = bypassed(stack, plan)
+    plan = msgspec.structs.replace(plan, budgets=worked_out(plan))
     plan = scaled(plan, {key: each.min for key, each in scales(plan).items()})
     return _described(stack, plan)
 

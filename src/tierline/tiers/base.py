@@ -58,10 +58,18 @@ class System:
     around: ClassVar[bool] = False
     """Whether its role shares a process with a role of its engine beyond another engine's: it starts before what it
     sends requests to, and uses that as soon as it listens."""
+    listens_for_places: ClassVar[bool] = False
+    """Whether it takes requests of the line's own CDN at an endpoint of their own, `places`: for engines that decide
+    by listener, and not by request, whom they believe about the client (engines/forwarded.py)."""
 
     def listens(self, settings: Mapping[str, Any]) -> Mapping[str, Protocol]:
         """What a role with these settings listens on, by name."""
         return self.endpoints
+
+    def believes_line(self, settings: Mapping[str, Any]) -> bool:
+        """Whether a role with these settings knows the line's secret, by which it believes what the tier in front says
+        of the client, and keeps it to itself (engines/forwarded.py)."""
+        return False
 
     def contribute(self, role: Role, context: Context) -> Any:
         """This role's fragment of its engine's configuration."""

@@ -21,12 +21,17 @@ _DETAILS = (
     ("client_not_allowed", "refused: key"),
     ("request_rate_limited", "refused: rate limit"),
     ("local_rate_limited", "refused: rate limit"),
+    ("rbac_access_denied_matched_policy[timeout]", "upstream too slow"),
     ("rbac_access_denied", "refused: access"),
     ("route_not_found", "no route"),
     ("request_payload_too_large", "refused: too large"),
     ("no_healthy_upstream", "nobody behind"),
     ("upstream_reset", "upstream failed"),
     ("response_timeout", "upstream too slow"),
+    ("upstream_per_try_timeout", "upstream too slow"),
+    ("upstream_response_timeout", "upstream too slow"),
+    ("stream_idle_timeout", "silent too long"),
+    ("request_headers_too_large", "refused: too large"),
     ("http1.codec_error", "refused: malformed"),
     ("http2.", "refused: malformed"),
     ("low_version", "refused: malformed"),
@@ -38,6 +43,18 @@ _DETAILS = (
     ("oauth.missing_credentials", "sent to log in"),
 )
 """Envoy's response code details, by their beginning, in the words of a trip."""
+
+_LIMITS = (
+    ("direct_response", "max_body"),
+    ("request_payload_too_large", "max_body"),
+    ("request_headers_too_large", "max_headers"),
+    ("upstream_per_try_timeout", "timeout"),
+    ("rbac_access_denied_matched_policy[timeout]", "timeout"),
+    ("upstream_response_timeout", "max_duration"),
+    ("response_timeout", "max_duration"),
+    ("stream_idle_timeout", "idle_timeout"),
+)
+"""The setting of the budget (plan/budgets.py) that stopped a request, by the same details."""
 
 _SCRIPTS = {401: "refused: certificate", 403: "refused: certificate", 429: "refused: rate limit"}
 """What a script of Envoy's has refused, by the status."""
@@ -105,12 +122,16 @@ def _hop(raw: dict[str, Any]) -> Hop:
     raw["details"] = details
     if raw.get("y") == "envoy":
         verdict = next((word for begin, word in _DETAILS if verdict.startswith(begin)), verdict)
+        if details == "direct_response" and raw["s"] == 413:
+            verdict = "refused: too large"
         if verdict == "lua_response":
             verdict = _SCRIPTS.get(raw["s"], "refused: body")
     elif raw.get("y") == "nginx":
         verdict = _CACHE.get(verdict, verdict)
     elif raw.get("y") == "haproxy":
         verdict = _SPACES.sub(" ", verdict).strip() or "http"
+        if str((raw.get("a") or {}).get("haproxy.termination_state", "")).startswith("sH"):
+            verdict = "upstream too slow"
     raw["v"] = verdict
     attributes = dict(raw.get("a") or {})
     attributes["http.route"] = attributes.get("http.route") or raw.get("r")
@@ -122,8 +143,14 @@ def _hop(raw: dict[str, Any]) -> Hop:
 
 def _policy(raw: dict[str, Any]) -> str:
     """Envoy's details of a refusal name the policy that spoke, or say what was wrong."""
-    if raw.get("y") != "envoy" or not str(raw["v"]).startswith("refused"):
-        return ""
     details = str(raw["details"])
+    if raw.get("y") == "haproxy" and raw["v"] == "upstream too slow":
+        return "timeout"
+    if raw.get("y") != "envoy":
+        return ""
+    if raw["v"] == "refused: too large" or raw["v"] in ("upstream too slow", "silent too long"):
+        return next((setting for begin, setting in _LIMITS if details.startswith(begin)), details)
+    if not str(raw["v"]).startswith("refused"):
+        return ""
     named = _BRACKETS.search(details)
     return named[1] if named else details

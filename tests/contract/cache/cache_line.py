@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from tierline.tiers.dns.tier import DNS
 from tierline.tiers.feature.tier import Service
 from tierline.trips.hop import Hop
 from tierline.trips.normalise import hop
+from waiting import eventually
 
 ORIGIN = Role(
     id="origin", name="origin", tier="feature", slot="feature.service", system="process", engine="", region="eu-west-1",
@@ -121,14 +122,12 @@ class Line:
             stderr=log.open("ab"), env={**os.environ, **process.env}, cwd=process.cwd, start_new_session=True,
         )  # fmt: skip
         self.running.append((process, popen))
-        import asyncio
 
-        deadline = time.monotonic() + process.ready_timeout
-        while not asyncio.run(probe.answers(process.ready)):
-            assert popen.poll() is None and time.monotonic() < deadline, log.read_text(errors="replace")[
-                -4000:
-            ]
-            time.sleep(0.02)
+        def ready() -> bool:
+            assert popen.poll() is None, log.read_text(errors="replace")[-4000:]
+            return asyncio.run(probe.answers(process.ready))
+
+        assert eventually(ready), log.read_text(errors="replace")[-4000:]
         for step in process.after_ready:
             subprocess.run(self._argv(step.argv, step.unprivileged), check=True, env={**os.environ, **process.env},
                            cwd=process.cwd)  # fmt: skip

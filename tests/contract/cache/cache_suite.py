@@ -41,9 +41,6 @@ class CacheSuite:
     timing: ClassVar[dict[str, str]] = {}
     """Behaviours that hold or don't by how fast a request's parts arrive, with the reason."""
 
-    settle: ClassVar[float] = 0
-    """Seconds after an answer until its copy is there, of a cache that writes it beside."""
-
     @pytest.fixture(scope="class")
     def results(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         """What went wrong by behaviour, tried all at once on one running line."""
@@ -58,12 +55,10 @@ class CacheSuite:
             line = Line("cache", self.system, origin.port, root, client_control=True)
             try:
                 await asyncio.to_thread(line.start)
-                found = await try_all(origin, line.address, settle=self.settle)
+                found = await try_all(origin, line.address)
                 for name, (feature, trying) in TRYINGS.items():
                     if not feature or feature in system("cache", self.system).supports:
-                        found[name] = await _tried(
-                            trying(Trial(origin, line.address, name, self.settle), line)
-                        )
+                        found[name] = await _tried(trying(Trial(origin, line.address, name), line))
                 return found
             finally:
                 await asyncio.to_thread(line.stop)

@@ -12,6 +12,7 @@ from cache_line import Line
 
 from tierline.tiers.base import system
 from tierline.tiers.cache.tier import Purge
+from waiting import becomes
 
 
 def purge(line: Line, **order: Any) -> float:
@@ -66,12 +67,13 @@ async def by_tag(t: Trial, line: Line) -> None:
 
 async def on_its_way(t: Trial, line: Line) -> None:
     """What was fetched before the purge and arrives after it is not kept."""
-    slow = cc("max-age=60")
-    slow.delay = 0.5
+    slow, purged = cc("max-age=60"), asyncio.Event()
+    slow.once = purged.is_set
     t.script(slow, cc("max-age=60"))
     fetching = asyncio.create_task(t.get())
-    await asyncio.sleep(0.2)
+    assert await becomes(lambda: t.asked == 1)
     await asyncio.to_thread(purge, line, paths=(f"/{t.key}",))
+    purged.set()
     old = await fetching
     assert (await t.get()).body != old.body
 

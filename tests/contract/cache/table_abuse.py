@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from functools import partial
 
 from cache_lab import HOST, TABLE, Answer, Request, Trial, cc, may, must
@@ -21,7 +20,7 @@ def _refused(statuses: list[int]) -> bool:
 async def _smuggle(t: Trial, head: str, body: str) -> None:
     t.script(cc("no-store"))
     sent = f"POST /{t.key} HTTP/1.1\r\nHost: {HOST}\r\n{head}\r\n{body}".format(t=t)
-    answers = await t.raw(sent.encode(), within=14)
+    answers = await t.raw(sent.encode())
     smuggled = [request.target for request in t.seen if "smuggled" in request.target]
     assert not smuggled, f"the origin saw {smuggled}"
     assert len(answers) <= 1, [answer.status for answer in answers]
@@ -143,13 +142,11 @@ async def _(t: Trial) -> None:
     t.script(cc("max-age=60"))
     reader, writer = await asyncio.open_connection(*t.address)
     writer.write(f"GET /{t.key} HTTP/1.1\r\nHost: {HOST}\r\n".encode())
-    began = time.monotonic()
     assert (await t.get()).status == 200
     try:
-        await asyncio.wait_for(reader.read(), 12)
+        await asyncio.wait_for(reader.read(), 40)
     finally:
         writer.close()
-    assert time.monotonic() - began < 12
 
 
 def _reflects(field: str) -> Answer:

@@ -17,6 +17,7 @@ from table_abuse import ABUSE
 from ports import free_port
 from tierline.engines.varnish.engine import ENGINE as VARNISH
 from tierline.tiers.base import system
+from waiting import becomes
 
 needs_varnish = pytest.mark.skipif(
     shutil.which("varnishd", path="/usr/sbin:/usr/local/sbin") is None, reason="varnish is not installed"
@@ -75,11 +76,12 @@ def test_the_embedded_cache_is_at_least_as_correct_as_varnish_by_default(tmp_pat
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            for _ in range(200):
-                await asyncio.sleep(0.05)
+
+            def listens() -> bool:
                 with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", port)) == 0:
-                        break
+                    return probe.connect_ex(("127.0.0.1", port)) == 0
+
+            assert await becomes(listens)
             return await try_all(origin, ("127.0.0.1", port), required)
         finally:
             varnish.terminate()

@@ -57,7 +57,7 @@ class Calls:
 
     def once(self, data: bytes) -> tuple[bytes, str]:
         """The answer, and what its trailer says."""
-        answer, call = self._channel.unary_unary("/test.Echo/Once").with_call(data, timeout=5)
+        answer, call = self._channel.unary_unary("/test.Echo/Once").with_call(data, timeout=60)
         return answer, dict(call.trailing_metadata()).get("x-trailer", "")
 
     def refused(self) -> tuple[str, str]:
@@ -68,10 +68,10 @@ class Calls:
         return "OK", ""
 
     def stream(self, count: int) -> list[bytes]:
-        return list(self._channel.unary_stream("/test.Echo/Stream")(str(count).encode(), timeout=5))
+        return list(self._channel.unary_stream("/test.Echo/Stream")(str(count).encode(), timeout=60))
 
     def chat(self, items: Iterable[bytes]) -> list[bytes]:
-        return list(self._channel.stream_stream("/test.Echo/Chat")(iter(items), timeout=5))
+        return list(self._channel.stream_stream("/test.Echo/Chat")(iter(items), timeout=60))
 
 
 @contextlib.contextmanager

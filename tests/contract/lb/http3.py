@@ -57,7 +57,7 @@ def get(host: str, port: int, name: str, paths: list[str], authority: Path) -> l
     """Status and body of each path."""
 
     async def ask() -> list[tuple[int, bytes]]:
-        async with asyncio.timeout(10), session(host, port, name, authority) as client:
+        async with asyncio.timeout(60), session(host, port, name, authority) as client:
             return list(await asyncio.gather(*(client.get(name, path) for path in paths)))
 
     return asyncio.run(ask())

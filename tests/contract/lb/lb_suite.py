@@ -38,6 +38,7 @@ from tierline import ACME, JWT, Gateway, HTTPCache, LoadBalancer, Service, Stack
 from tierline.engines.target import Target
 from tierline.tiers.base import system
 from tierline.trips.normalise import hop
+from waiting import PATIENCE, eventually, never
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 NEAR = {"web.a", "web.a-2"}
@@ -47,14 +48,18 @@ LINES: dict[str, dict[str, Any]] = {
     "main": {
         "health": "/health", "health_interval": "200ms", "hsts": "1d", "redirect_http": True,
         "hosts": ["edge.localhost", "*.edge.localhost", "localhost"], "header_timeout": "1s",
+        "body_timeout": "5s",
     },
     "least": {"balance": "least_request", "zone_aware": False},
     "weighted": {"zone_aware": False, "weights": {"a": 75, "b": 25}},
     "hashed": {"balance": "consistent_hash", "zone_aware": False},
-    "sticky": {"sticky": "where", "zone_aware": False, "http3": True},
+    "sticky": {
+        "sticky": "where", "zone_aware": False, "http3": True, "health": "/health", "health_interval": "200ms",
+    },
     "proxied": {"proxy_protocol": True},
-    "queued": {"per_instance": 2, "max_connections": 60, "queue": "1s"},
-    "slow": {"slow_start": "4s", "health": "/health", "health_interval": "200ms"},
+    "queued": {"per_instance": 2, "max_connections": 60, "queue": "60s"},
+    "impatient": {"per_instance": 2, "queue": "1s"},
+    "slow": {"slow_start": "9s", "health": "/health", "health_interval": "200ms"},
     "grpc": {"h2c": True, "zone_aware": False},
     "mail": {"mail": "post", "health_interval": "200ms"},
     "acme": {"redirect_http": True, "hosts": ["edge.localhost"]},
@@ -108,7 +113,8 @@ class LoadBalancerContract:
                 self.acme = ACMEServer(Path(tempfile.mkdtemp(prefix="tierline-acme-")), {})
                 issuer = ACME(self.acme.url + "/directory", authority=str(self.acme.web_trust))
                 settings = {**settings, "certificate": issuer}
-            line = Line(stack(settings), "lb", {"lb": self.system, "cache": "varnish"})
+            gateway = "haproxy" if self.system == "envoy" else "envoy"
+            line = Line(stack(settings), "lb", {"lb": self.system, "cache": "varnish", "gateway": gateway})
             if name == "owned":
                 chain, key = line.context.certificate("owned.test", "localhost", line.address()[0])
                 (line.root / "own.pem").write_text(chain.read_text() + key.read_text())
@@ -130,7 +136,7 @@ class LoadBalancerContract:
         line = self.line(name)
         host = "edge.localhost" if name == "main" else "localhost"
         return httpx.Client(
-            base_url=line.url(endpoint="https"), verify=self.trust(line), http2=http2, trust_env=False, timeout=10,
+            base_url=line.url(endpoint="https"), verify=self.trust(line), http2=http2, trust_env=False, timeout=PATIENCE,
             headers={"host": host},
         )  # fmt: skip
 
@@ -146,10 +152,15 @@ class LoadBalancerContract:
 
     def settle(self, name: str, wanted: set[str]) -> None:
         """Wait until exactly these answer."""
-        until = time.monotonic() + 8
-        while set(self.roles(name, 12)) != wanted:
-            assert time.monotonic() < until, f"it never comes to {wanted}: {self.roles(name, 12)}"
-            time.sleep(0.1)
+        self.settle_on(name, "/x", wanted)
+
+    def settle_on(self, name: str, path: str, wanted: set[str]) -> None:
+        def answering() -> bool:
+            with self.client(name) as client:
+                answers = [client.get(path) for _ in range(12)]
+            return {each.json()["role"] if each.status_code == 200 else "" for each in answers} == wanted
+
+        assert eventually(answering), f"it never comes to {wanted}"
 
     # TLS
 
@@ -162,7 +173,7 @@ class LoadBalancerContract:
             context.set_ciphers(ciphers or "ALL:@SECLEVEL=0")
             context.minimum_version = context.maximum_version = version
             with (
-                socket.create_connection(line.address(endpoint="https"), timeout=3) as sock,
+                socket.create_connection(line.address(endpoint="https"), timeout=PATIENCE) as sock,
                 context.wrap_socket(sock, server_hostname="edge.localhost") as secure,
             ):
                 return str(secure.version()), str((secure.cipher() or ("",))[0])
@@ -172,7 +183,7 @@ class LoadBalancerContract:
         self.asks("tls")
         assert (self.handshake(ssl.TLSVersion.TLSv1_3) or ("",))[0] == "TLSv1.3"
         assert (self.handshake(ssl.TLSVersion.TLSv1_2) or ("",))[0] == "TLSv1.2"
-        with socket.create_connection(self.line().address(endpoint="https"), timeout=3) as sock:
+        with socket.create_connection(self.line().address(endpoint="https"), timeout=PATIENCE) as sock:
             secure = self.trust(self.line()).wrap_socket(sock, server_hostname="x.edge.localhost")
             names = {value for _, value in secure.getpeercert()["subjectAltName"]}  # type: ignore[index]
             secure.close()
@@ -206,7 +217,7 @@ class LoadBalancerContract:
             assert client.get("/").headers["alt-svc"].startswith(f'h3=":{port}"')
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             # A QUIC packet of a version that nobody has is answered with the versions that there are.
-            sock.settimeout(3)
+            sock.settimeout(PATIENCE)
             packet = b"\xc0\x0a\x0a\x0a\x0a\x08" + b"12345678" + b"\x08" + b"87654321" + bytes(1200)
             sock.sendto(packet, self.line("sticky").address(endpoint="https"))
             answer = sock.recv(1500)
@@ -227,7 +238,7 @@ class LoadBalancerContract:
 
     def test_a_certificate_of_ones_own(self) -> None:
         self.asks("tls")
-        with socket.create_connection(self.line("owned").address(endpoint="https"), timeout=3) as sock:
+        with socket.create_connection(self.line("owned").address(endpoint="https"), timeout=PATIENCE) as sock:
             secure = self.trust(self.line("owned")).wrap_socket(sock, server_hostname="owned.test")
             secure.close()
 
@@ -242,8 +253,18 @@ class LoadBalancerContract:
             each for each in line.processes.values() if each.engine == system("lb", self.system).engine
         )
         live = importlib.import_module(f"tierline.engines.{process.engine}.live")
-        found = []
-        for _ in range(2):
+
+        def shown() -> int:
+            """The serial number; 0 of one that isn't the issuer's."""
+            with (
+                contextlib.suppress(ssl.SSLCertVerificationError),
+                socket.create_connection(line.address(endpoint="https"), timeout=PATIENCE) as sock,
+            ):
+                secure = trust.wrap_socket(sock, server_hostname="edge.localhost")
+                return int(secure.getpeercert()["serialNumber"], 16)  # type: ignore[index, arg-type]
+            return 0
+
+        for number in range(2):
             answering = [
                 at for (role, name), at in line.addresses.items() if (role, name) == ("lb.a", "challenge")
             ]
@@ -251,12 +272,8 @@ class LoadBalancerContract:
             line.rewrite(process.name)
             for path in process.certificates:
                 live.certificate(Path(path))
-            time.sleep(1.2)
-            with socket.create_connection(line.address(endpoint="https"), timeout=3) as sock:
-                secure = trust.wrap_socket(sock, server_hostname="edge.localhost")
-                found.append(int(secure.getpeercert()["serialNumber"], 16))  # type: ignore[index, arg-type]
-                secure.close()
-        assert found == self.acme.issued
+            assert len(self.acme.issued) == number + 1
+            assert eventually(lambda: shown() == self.acme.issued[-1])
         self.acme.close()
 
     def test_sends_plain_http_to_https(self) -> None:
@@ -285,10 +302,11 @@ class LoadBalancerContract:
         self.asks("least_request")
         line = self.line("least")
         with ThreadPoolExecutor(12) as pool, self.client("least") as client:
-            slow = [pool.submit(client.get, "/slow", headers={"x-test-sleep": "1"}) for _ in range(2)]
-            time.sleep(0.2)
+            slow = [pool.submit(client.get, "/slow", headers={"x-test-hold": "slow"}) for _ in range(2)]
+            assert eventually(lambda: line.upstreams.waiting() == 2)
             busy = {seen.role for seen in line.upstreams.seen if seen.path == "/slow"}
             answers = list(pool.map(lambda _: client.get("/quick").json()["role"], range(60)))
+            line.upstreams.release("slow")
             assert all(each.result().status_code == 200 for each in slow)
         share = sum(role in busy for role in answers) / len(answers)
         assert share < 0.45
@@ -317,12 +335,19 @@ class LoadBalancerContract:
         with self.client("hashed") as client:
             before = {path: client.get(path).json()["role"] for path in paths}
             line.upstreams.kill("web.b-2")
+            after: dict[str, str] = {}
+
+            def left_out() -> bool:
+                answers = [client.get(path) for path in paths]
+                after.update(
+                    {path: each.headers.get("x-role", "") for path, each in zip(paths, answers, strict=True)}
+                )
+                return not {"web.b-2", ""} & set(after.values())
+
             try:
-                time.sleep(1.2)  # by now nobody tries it
-                after = {path: client.get(path).json()["role"] for path in paths}
+                assert eventually(left_out), after
             finally:
                 line.upstreams.heal("web.b-2")
-        assert "web.b-2" not in after.values()
         stayed = [before[path] == after[path] for path in paths if before[path] != "web.b-2"]
         # Envoy's ring has as many points for three as for four, so a sixth of the others move; elsewhere none does.
         assert sum(stayed) >= 0.7 * len(stayed)
@@ -348,9 +373,10 @@ class LoadBalancerContract:
         self.asks("zone_aware")
         line = self.line()
         self.settle("main", NEAR)
+        before = len(line.upstreams.seen)
         with ThreadPoolExecutor(6) as pool, self.client() as client:
             asked = pool.map(lambda _: client.get("/x").status_code, range(400))
-            time.sleep(0.05)
+            assert eventually(lambda: len(line.upstreams.seen) > before + 50, every=0.001)
             for role in NEAR:
                 line.upstreams.kill(role)
             failed = [status for status in asked if status != 200]
@@ -361,11 +387,13 @@ class LoadBalancerContract:
         if "seamless" in system("lb", self.system).supports:
             assert failed == []
         else:
-            assert len(failed) < 12
+            assert set(failed) <= {502}, "until a check has seen it"
 
     def test_what_no_copy_can_answer_bypasses_the_cache(self) -> None:
         self.asks("bypass")
         gateway, cache = {"gateway.a"}, {"cache.a"}
+        with self.client("bypass") as client:
+            assert eventually(lambda: {client.get(path).status_code for path in ("/cart", "/films")} == {200})
         for path in ("/cart", "/cart/1?x=/films", "/me", "/me/orders", "/my", "/my/x"):
             assert set(self.roles("bypass", 3, path)) == gateway, path
         for path in ("/", "/carts", "/x/cart", "/x?/cart", "/meter", "/my/films", "/my/films/1", "/mystery"):
@@ -390,20 +418,14 @@ class LoadBalancerContract:
     def test_another_zones_gateway_takes_over_what_bypasses_the_cache(self) -> None:
         self.asks("bypass")
         line = self.line("bypass")
-        self.settle_on("/cart", {"gateway.a"})
+        self.settle_on("bypass", "/cart", {"gateway.a"})
         line.upstreams.kill("gateway.a")
         try:
-            self.settle_on("/cart", {"gateway.b"})
+            self.settle_on("bypass", "/cart", {"gateway.b"})
             assert set(self.roles("bypass", 3, "/films")) == {"cache.a"}
         finally:
             line.upstreams.heal("gateway.a")
-        self.settle_on("/cart", {"gateway.a"})
-
-    def settle_on(self, path: str, wanted: set[str]) -> None:
-        until = time.monotonic() + 8
-        while set(self.roles("bypass", 4, path)) != wanted:
-            assert time.monotonic() < until
-            time.sleep(0.1)
+        self.settle_on("bypass", "/cart", {"gateway.a"})
 
     def test_who_fails_a_health_check_is_left_out(self) -> None:
         self.asks("active_health")
@@ -420,18 +442,14 @@ class LoadBalancerContract:
         self.asks("slow_start")
         line = self.line("slow")
         self.settle("slow", NEAR)
-        line.upstreams.kill("web.a-2")
+        time.sleep(9)  # until both have their whole share, as they are new, too
+        line.upstreams.sick.add("web.a-2")
         self.settle("slow", {"web.a"})
-        time.sleep(1)
-        line.upstreams.heal("web.a-2")
-        until = time.monotonic() + 6
-        while "web.a-2" not in self.roles("slow", 6):
-            assert time.monotonic() < until, "it never comes back"
-        early = self.roles("slow", 100)
-        time.sleep(4)
-        late = self.roles("slow", 100)
-        assert early["web.a-2"] < 35, early
-        assert 40 <= late["web.a-2"] <= 60, late
+        line.upstreams.sick.clear()
+        assert eventually(lambda: "web.a-2" in self.roles("slow", 6))
+        early = self.roles("slow", 30)
+        assert early["web.a-2"] < 13, early
+        assert eventually(lambda: 40 <= self.roles("slow", 100)["web.a-2"] <= 60)
 
     def test_who_fails_a_request_is_left_out(self) -> None:
         self.asks("passive_health")
@@ -477,13 +495,14 @@ class LoadBalancerContract:
                     [*first[:-1], msgspec.structs.replace(first[-1], draining=True), new],
                     first,
                 ):
+                    before = len(line.upstreams.seen), len(line.upstreams.of("web.new"))
                     live.instances(line.folder(), backend, wanted)
-                    time.sleep(0.25)
+                    assert eventually(lambda: len(line.upstreams.seen) > before[0] + 60)  # noqa: B023
+                    if wanted[-1] is new and len(wanted) > len(first):
+                        assert eventually(lambda: len(line.upstreams.of("web.new")) > before[1])  # noqa: B023
             stop.set()
             statuses = Counter(status for each in asked for status in each.result())
         assert set(statuses) == {200}, statuses
-        assert sum(statuses.values()) > 100
-        assert [seen for seen in line.upstreams.of("web.new") if seen.path == "/live"]
 
     def test_a_drained_instance_gets_nothing_new(self) -> None:
         self.asks("draining")
@@ -497,14 +516,14 @@ class LoadBalancerContract:
         ]
         with ThreadPoolExecutor(1) as pool, self.client("least") as client:
             before = len(line.upstreams.seen)
-            slow = pool.submit(client.get, "/drain", headers={"x-test-sleep": "1"})
-            while len(line.upstreams.seen) == before:
-                time.sleep(0.01)
+            slow = pool.submit(client.get, "/drain", headers={"x-test-hold": "drain"})
+            assert eventually(lambda: len(line.upstreams.seen) > before)
             gone = line.upstreams.seen[-1].role
             live.instances(line.folder(), backend, [msgspec.structs.replace(each, draining=each.name == gone)
                                                     for each in every])  # fmt: skip
-            time.sleep(0.3)
+            assert eventually(lambda: gone not in self.roles("least", 30))
             assert gone not in self.roles("least", 30)
+            line.upstreams.release("drain")
             assert slow.result().status_code == 200
         live.instances(line.folder(), backend, every)
 
@@ -514,23 +533,25 @@ class LoadBalancerContract:
         self.asks("queueing")
         line = self.line("queued")
         with ThreadPoolExecutor(12) as pool, self.client("queued") as client:
-            began = time.monotonic()
-            asked = [pool.submit(client.get, "/q", headers={"x-test-sleep": "0.2"}) for _ in range(12)]
+            held = {"x-test-hold": "all", "x-test-sleep": "0.1"}
+            asked = [pool.submit(client.get, "/q", headers=held) for _ in range(12)]
+            # Two instances of the own zone, two at once each.
+            assert eventually(lambda: line.upstreams.waiting() == 4)
+            line.upstreams.release("all")
             assert {each.result().status_code for each in asked} == {200}
-            took = time.monotonic() - began
-        # Two instances of the own zone, two at once each: three rounds.
-        assert took > 0.5, took
         assert {seen.role for seen in line.upstreams.seen} <= NEAR
         assert set(line.upstreams.peak.values()) == {2}
 
     def test_who_waits_too_long_is_refused(self) -> None:
         self.asks("queue_timeout")
-        with ThreadPoolExecutor(8) as pool, self.client("queued") as client:
-            began = time.monotonic()
-            asked = [pool.submit(client.post, "/q", headers={"x-test-sleep": "2"}) for _ in range(8)]
+        line = self.line("impatient")
+        with ThreadPoolExecutor(8) as pool, self.client("impatient") as client:
+            asked = [pool.submit(client.post, "/q", headers={"x-test-hold": "q"}) for _ in range(8)]
+            # As long as the service answers nothing.
+            assert eventually(lambda: sum(each.done() for each in asked) == 4)
+            line.upstreams.release("q")
             done = Counter(each.result().status_code for each in asked)
         assert done == {200: 4, 503: 4}
-        assert time.monotonic() - began < 3.5
 
     def test_a_bound_on_connections(self) -> None:
         self.asks("connection_limit")
@@ -542,16 +563,13 @@ class LoadBalancerContract:
                     held.append(socket.create_connection(address, timeout=0.5))
                 except OSError:
                     break  # it no longer accepts
-            served = 0
             for sock in held:
                 sock.settimeout(0.02)
                 with contextlib.suppress(OSError):
                     sock.sendall(b"GET /c HTTP/1.1\r\nhost: localhost\r\n\r\n")
-            time.sleep(0.5)
-            for sock in held:
-                with contextlib.suppress(OSError):
-                    served += sock.recv(20).startswith(b"HTTP/1.1 200")
-            assert 40 <= served <= 60
+            served = lambda: len([seen for seen in self.line("queued").upstreams.seen if seen.path == "/c"])  # noqa: E731
+            assert eventually(lambda: served() >= 40), served()
+            assert never(lambda: served() > 60), served()
         finally:
             for sock in held:
                 sock.close()
@@ -608,7 +626,7 @@ class LoadBalancerContract:
             b"GET /ws HTTP/1.1\r\nhost: edge.localhost\r\nconnection: Upgrade\r\nupgrade: websocket\r\n"
             b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         )
-        with socket.create_connection(line.address(endpoint="https"), timeout=3) as sock:
+        with socket.create_connection(line.address(endpoint="https"), timeout=PATIENCE) as sock:
             secure = self.trust(line).wrap_socket(sock, server_hostname="edge.localhost")
             secure.sendall(ask)
             head = secure.recv(4096)
@@ -636,14 +654,13 @@ class LoadBalancerContract:
         with Servers({role: line.addresses[(role, "http")] for role in NEAR | FAR}):
             host, port = line.address(endpoint="https")
             with calls(f"{host}:{port}", "localhost", line.context.authority.read_bytes()) as call:
-                every, answers, until = (
-                    {f"x from {role}".encode() for role in NEAR | FAR},
-                    set(),
-                    time.monotonic() + 6,
-                )
-                while {role for role, _ in answers} != every:  # until all are known to be back
-                    assert time.monotonic() < until, answers
-                    answers |= {call.once(b"x") for _ in range(8)}
+                every, answers = {f"x from {role}".encode() for role in NEAR | FAR}, set()
+
+                def back() -> bool:
+                    answers.update(call.once(b"x") for _ in range(8))
+                    return {role for role, _ in answers} == every
+
+                assert eventually(back), answers
                 assert {status for _, status in answers} == {"told"}
                 assert call.refused() == ("NOT_FOUND", "nothing of that name")
                 assert call.stream(5) == [b"0", b"1", b"2", b"3", b"4"]
@@ -662,7 +679,7 @@ class LoadBalancerContract:
 
     def sent(self, subject: str) -> None:
         address = self.line("mail").address(endpoint="smtps")
-        with smtplib.SMTP_SSL(*address, timeout=5, context=self.trust(self.line("mail"))) as smtp:
+        with smtplib.SMTP_SSL(*address, timeout=PATIENCE, context=self.trust(self.line("mail"))) as smtp:
             assert (smtp.sock.version() or "") >= "TLSv1.2"
             smtp.login("tierline", self.password())
             assert smtp.send_message(self.letter(subject)) == {}
@@ -679,7 +696,7 @@ class LoadBalancerContract:
         assert mails[0]["subject"] == "Over TLS"
         assert mails[0]["recipients"] == ["ada@example.com"]
         address = line.address(endpoint="smtps")
-        smtp = smtplib.SMTP_SSL(*address, timeout=5, context=self.trust(line))
+        smtp = smtplib.SMTP_SSL(*address, timeout=PATIENCE, context=self.trust(line))
         # Refused, or hung up on: smtplib tries a second way of logging in.
         with pytest.raises((smtplib.SMTPAuthenticationError, smtplib.SMTPServerDisconnected)):
             smtp.login("tierline", "wrong")
@@ -691,7 +708,7 @@ class LoadBalancerContract:
         self.asks("mail_pop3")
         line = self.line("mail")
         self.sent("Read me")
-        pop = poplib.POP3_SSL(*line.address(endpoint="pop3s"), timeout=5, context=self.trust(line))
+        pop = poplib.POP3_SSL(*line.address(endpoint="pop3s"), timeout=PATIENCE, context=self.trust(line))
         pop.user("ada@example.com")
         pop.pass_(self.password())
         count, _ = pop.stat()
@@ -700,12 +717,12 @@ class LoadBalancerContract:
         assert b".one dot" in lines
         pop.dele(count)
         pop.quit()
-        pop = poplib.POP3_SSL(*line.address(endpoint="pop3s"), timeout=5, context=self.trust(line))
+        pop = poplib.POP3_SSL(*line.address(endpoint="pop3s"), timeout=PATIENCE, context=self.trust(line))
         pop.user("tierline")
         with pytest.raises(poplib.error_proto):
             pop.pass_("wrong")
         pop.close()
-        pop = poplib.POP3_SSL(*line.address(endpoint="pop3s"), timeout=5, context=self.trust(line))
+        pop = poplib.POP3_SSL(*line.address(endpoint="pop3s"), timeout=PATIENCE, context=self.trust(line))
         pop.user("tierline")
         pop.pass_(self.password())
         assert pop.stat()[0] == count - 1
@@ -715,7 +732,9 @@ class LoadBalancerContract:
         self.asks("mail_imap")
         line = self.line("mail")
         self.sent("Over IMAP")
-        imap = imaplib.IMAP4_SSL(*line.address(endpoint="imaps"), ssl_context=self.trust(line), timeout=5)
+        imap = imaplib.IMAP4_SSL(
+            *line.address(endpoint="imaps"), ssl_context=self.trust(line), timeout=PATIENCE
+        )
         imap.login("ada@example.com", self.password())
         status, (count,) = imap.select("INBOX")
         assert status == "OK"
@@ -725,20 +744,22 @@ class LoadBalancerContract:
         imap.expunge()
         assert imap.select("INBOX")[1] == [str(int(count or b"0") - 1).encode()]
         imap.logout()
-        imap = imaplib.IMAP4_SSL(*line.address(endpoint="imaps"), ssl_context=self.trust(line), timeout=5)
+        imap = imaplib.IMAP4_SSL(
+            *line.address(endpoint="imaps"), ssl_context=self.trust(line), timeout=PATIENCE
+        )
         with pytest.raises(imaplib.IMAP4.error):
             imap.login("tierline", "wrong")
 
     def test_mail_that_changes_to_tls_midway(self) -> None:
         self.asks("mail_starttls")
         line = self.line("mail")
-        with smtplib.SMTP(*line.address(endpoint="smtp"), timeout=5) as smtp:
+        with smtplib.SMTP(*line.address(endpoint="smtp"), timeout=PATIENCE) as smtp:
             with pytest.raises(smtplib.SMTPException):
                 smtp.login("tierline", self.password())
             smtp.starttls(context=self.trust(line))
             smtp.login("tierline", self.password())
             assert smtp.send_message(self.letter("Midway")) == {}
-        pop = poplib.POP3(*line.address(endpoint="pop3"), timeout=5)
+        pop = poplib.POP3(*line.address(endpoint="pop3"), timeout=PATIENCE)
         with pytest.raises(poplib.error_proto):
             pop.user("tierline")
         pop.stls(context=self.trust(line))
@@ -746,7 +767,7 @@ class LoadBalancerContract:
         pop.pass_(self.password())
         assert b"Subject: Midway" in pop.retr(pop.stat()[0])[1]
         pop.quit()
-        imap = imaplib.IMAP4(*line.address(endpoint="imap"), timeout=5)
+        imap = imaplib.IMAP4(*line.address(endpoint="imap"), timeout=PATIENCE)
         assert "LOGINDISABLED" in imap.capabilities
         imap.starttls(ssl_context=self.trust(line))
         imap.login("tierline", self.password())
@@ -758,19 +779,17 @@ class LoadBalancerContract:
         line = self.line("mail")
         self.sent("Before")
         line.kill("mailbox")
-        time.sleep(1.5)
-        began = time.monotonic()
-        with pytest.raises((smtplib.SMTPException, OSError)):
-            self.sent("Meanwhile")
-        assert time.monotonic() - began < 1
+
+        def taken(subject: str) -> bool:
+            try:
+                self.sent(subject)
+            except (smtplib.SMTPException, OSError):
+                return False
+            return True
+
+        assert eventually(lambda: not taken("Meanwhile"))
         line.again("mailbox")
-        until = time.monotonic() + 5
-        while True:
-            with contextlib.suppress(smtplib.SMTPException, OSError):
-                self.sent("After")
-                break
-            assert time.monotonic() < until
-            time.sleep(0.1)
+        assert eventually(lambda: taken("After"))
 
     # what bad input gets
 
@@ -817,7 +836,7 @@ class LoadBalancerContract:
             assert not seen
 
     def test_a_flood_of_headers_is_refused(self) -> None:
-        many = b"".join(b"x-%d: y\r\n" % number for number in range(3000))
+        many = b"".join(b"x-%d: y\r\n" % number for number in range(10_000))
         line = self.line("least")
         answer = raw(line.address(), b"GET /flood HTTP/1.1\r\nhost: localhost\r\n" + many + b"\r\n", 2)
         assert not [seen for seen in line.upstreams.seen if seen.path == "/flood"]
@@ -825,27 +844,27 @@ class LoadBalancerContract:
 
     def test_slow_headers_are_given_up(self) -> None:
         self.asks("slow_clients")
-        began = time.monotonic()
-        with socket.create_connection(self.line().address(), timeout=5) as sock:
+        with socket.create_connection(self.line().address(), timeout=PATIENCE) as sock:
             sock.sendall(b"GET /slow HTTP/1.1\r\nhost: edge.localhost\r\nx-")
             answer = sock.recv(4096)
-        assert time.monotonic() - began < 3
         assert not answer or answer.split()[1] in (b"400", b"408")
 
     def test_slow_bodies_are_given_up(self) -> None:
         self.asks("slow_bodies")
-        line, began = self.line(), time.monotonic()
+        line = self.line()
         host, port = line.address(endpoint="https")
-        with socket.create_connection((host, port), timeout=5) as plain:
+        with socket.create_connection((host, port), timeout=PATIENCE) as plain:
             sock = self.trust(line).wrap_socket(plain, server_hostname="localhost")
             sock.sendall(b"POST /trickles HTTP/1.1\r\nhost: edge.localhost\r\ncontent-length: 100\r\n\r\n")
             sock.settimeout(0.2)
-            answer = None
-            while answer is None and time.monotonic() - began < 9:
+
+            def given_up() -> list[bytes]:
                 with contextlib.suppress(TimeoutError):
                     sock.sendall(b"x")
-                    answer = sock.recv(4096)
-        assert answer is not None, "who sends a byte now and then is waited for"
+                    return [sock.recv(4096)]
+                return []
+
+            (answer,) = eventually(given_up, 60)  # who sends a byte now and then isn't waited for
         assert not answer or answer.split()[1] in (b"400", b"408"), answer
         assert not [
             seen for seen in line.upstreams.seen if seen.path == "/trickles" and len(seen.body) == 100
@@ -869,10 +888,7 @@ class LoadBalancerContract:
         before = told()
         for sent in (b"GET /x HTTP/1.1\r\nhost : edge\r\n\r\n", b"NO REQUEST\r\n\r\n"):
             assert b" 400 " in raw(line.address(), sent)[:16]
-        until = time.monotonic() + 4
-        while told() - before < 2:
-            assert time.monotonic() < until, "nobody says that there was something"
-            time.sleep(0.1)
+        assert eventually(lambda: told() - before >= 2), "nobody says that there was something"
 
     def test_a_trace_goes_on_and_a_hop_is_told(self) -> None:
         self.asks("trace_context")

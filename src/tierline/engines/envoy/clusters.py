@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tierline.engines.context import Context
+from tierline.engines.forwarded import LINE
 from tierline.engines.target import Target
 from tierline.plan.model import Upstream
 
@@ -50,7 +51,8 @@ def cluster(
 ) -> dict[str, Any]:
     """A cluster. Its endpoints are a file of their own, so that they can change without touching it.
 
-    Outlier detection ejects on the first failure of its own to connect; a zone that dies costs nothing then.
+    Outlier detection ejects after three failures in a row to connect or to get an answer; what is answered never
+    counts. A zone that dies costs nothing: each such request is tried elsewhere.
     """
     found = {
         "name": name,
@@ -64,7 +66,7 @@ def cluster(
         "circuit_breakers": {"thresholds": [thresholds()]},
         "outlier_detection": {
             "split_external_local_origin_errors": True,
-            "consecutive_local_origin_failure": 1,
+            "consecutive_local_origin_failure": 3,
             "consecutive_gateway_failure": 0,
             "enforcing_consecutive_5xx": 0,
             "interval": "0.5s",
@@ -79,6 +81,33 @@ def cluster(
         **more,
     }
     return {key: value for key, value in found.items() if value is not None}
+
+
+def proven(cluster: dict[str, Any], proof: str) -> dict[str, Any]:
+    """The cluster, whose requests show what its instances want to see of who is of the line (engines/forwarded.py)."""
+    if not proof:
+        return cluster
+    kind = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+    plain = {"@type": f"type.googleapis.com/{kind}", "explicit_http_config": {"http_protocol_options": {}}}
+    given = cluster.get("typed_extension_protocol_options", {})
+    put = {"header": {"key": LINE.lower(), "value": proof}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    filters = [
+        {
+            "name": "envoy.filters.http.header_mutation",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.header_mutation.v3.HeaderMutation",
+                "mutations": {"request_mutations": [{"append": put}]},
+            },
+        },
+        {
+            "name": "envoy.filters.http.upstream_codec",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec"
+            },
+        },
+    ]
+    options = {kind: {**given.get(kind, plain), "http_filters": filters}}
+    return {**cluster, "typed_extension_protocol_options": {**given, **options}}
 
 
 def thresholds(concurrency: int | None = None, retry_budget: int | None = None) -> dict[str, Any]:

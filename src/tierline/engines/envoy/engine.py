@@ -4,7 +4,6 @@ watched files, so that each of them changes by an atomic rename (live.py)."""
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,13 @@ from tierline.engines import binaries
 from tierline.engines.base import Binary, Probe, Process
 from tierline.engines.context import Context
 from tierline.engines.envoy import check, drain
+from tierline.engines.envoy.clusters import proven
 from tierline.engines.envoy.filters import live
 from tierline.engines.envoy.listeners import Fragment, listeners, policy_file, watched
 from tierline.engines.envoy.merging import merged
+from tierline.engines.forwarded import HOST, PLACE, proof
 from tierline.plan.model import Unit
+from tierline.plan.placement import PLACES
 from tierline.tiers.base import system
 
 _TYPE = "type.googleapis.com/envoy.extensions."
@@ -55,7 +57,7 @@ class Envoy:
         last = unit.roles[-1]
         host, port = context.address(last.id, last.endpoints[-1].name)
         live = {
-            **watched_files(fragments, folder, context.plan.entry),
+            **watched_files(fragments, folder, context),
             # A filter more is a new listener on the same socket: nobody is refused, the old one drains.
             str(folder / "listeners.json"): resources(
                 "config.listener.v3.Listener",
@@ -99,20 +101,30 @@ TWO_HOSTS = {
 }
 """Envoy joins two Host headers with a comma; whoever is behind would choose one of them."""
 
-ENTRY = {
-    # Envoy's own way would name this machine's address for a client on loopback.
-    "request_headers_to_add": [
-        {
-            "header": {"key": "x-forwarded-for", "value": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"},
-            "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-        }
-    ],
-    "request_headers_to_remove": ["x-envoy-external-address", "x-envoy-internal"],
+NO_HOST = {
+    "name": "no host",
+    "match": {
+        "prefix": "/",
+        "headers": [
+            {
+                "name": ":authority",
+                "string_match": {"safe_regex": {"regex": HOST}},
+                "invert_match": True,
+                "treat_missing_header_as_empty": True,
+            }
+        ],
+    },
+    "direct_response": {"status": 400, "body": {"inline_string": "Host names no host"}},
 }
-"""Of the role that clients connect to: where they come from is what the socket, or its PROXY header, says."""
+"""What else could be in Host would be repeated in Forwarded."""
+
+ENTRY = {
+    "request_headers_to_remove": ["x-envoy-external-address", "x-envoy-internal", PLACE.lower()],
+}
+"""Of a role that clients connect to."""
 
 
-def watched_files(fragments: list[Fragment], folder: Path, entry: Sequence[str]) -> dict[str, str]:
+def watched_files(fragments: list[Fragment], folder: Path, context: Context) -> dict[str, str]:
     """Everything that may change while Envoy runs: path → text."""
     files: dict[str, str] = {}
     clusters = []
@@ -125,12 +137,18 @@ def watched_files(fragments: list[Fragment], folder: Path, entry: Sequence[str])
                 {
                     "name": name,
                     "virtual_hosts": [
-                        {**host, "routes": [TWO_HOSTS, *host["routes"]]} for host in fragment.virtual_hosts
+                        {**host, "routes": [TWO_HOSTS, NO_HOST, *host["routes"]]}
+                        for host in fragment.virtual_hosts
                     ],
                     "validate_clusters": False,
                     "ignore_port_in_host_matching": True,
                     **fragment.routing,
-                    **(ENTRY if name in entry else {}),
+                    **(
+                        ENTRY
+                        if name in context.plan.entry
+                        or any(e.name == PLACES for e in fragment.role.endpoints)
+                        else {}
+                    ),
                 }
             ],
         )
@@ -142,6 +160,7 @@ def watched_files(fragments: list[Fragment], folder: Path, entry: Sequence[str])
         for path, found in fragment.secrets.items():
             files[path] = resources("extensions.transport_sockets.tls.v3.Secret", found)
         for cluster in fragment.clusters:
+            cluster = proven(cluster, proof(fragment.role.upstreams.get(cluster["name"], ()), context))
             if cluster.get("type") == "EDS":
                 there = endpoints_file(folder, cluster["name"])
                 files[str(there)] = endpoints(cluster["load_assignment"])

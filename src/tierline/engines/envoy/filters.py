@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 ORDER = (
+    # Who isn't a place of the CDN has nothing to do at their endpoint.
+    "tierline.places",
     # A request that comes without a trace begins one before anything can refuse it.
     "tierline.trace",
     # A certificate authority's question carries no token either, and knows no host.

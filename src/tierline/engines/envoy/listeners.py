@@ -8,18 +8,37 @@ from typing import Any
 import msgspec
 
 from tierline.engines.context import Context
+from tierline.engines.envoy import budget
 from tierline.engines.envoy.filters import live, ordered
 from tierline.engines.envoy.hops import access_logs
+from tierline.engines.forwarded import FIELDS, PLACE, first
+from tierline.engines.unkeyed import UNKEYED
+from tierline.plan.budgets import held
 from tierline.plan.model import Role
+from tierline.plan.placement import PLACES
 
 _TYPE = "type.googleapis.com/envoy.extensions."
+
+_DESCRIBED = """\
+-- Who asks, and where, is what this listener sees, and not what anybody says (RFC 7239).
+local function described(handle, headers)
+  local node = handle:streamInfo():downstreamRemoteAddress():match("^(.*):%d+$") or "unknown"
+  local scheme, host = headers:get("x-forwarded-proto") or "http", headers:get(":authority") or ""
+  headers:replace("x-forwarded-for", (node:gsub("[%[%]]", "")))
+  headers:replace("x-forwarded-host", host)
+  headers:replace("x-forwarded-port", host:match(":(%d+)$") or (scheme == "https" and "443" or "80"))
+  if node:find(":", 1, true) then node = '"' .. node .. '"' end
+  headers:replace("forwarded", 'for=' .. node .. ';host="' .. host .. '";proto=' .. scheme)
+end
+"""
 
 TRACE = {
     "name": "tierline.trace",
     "typed_config": {
         "@type": _TYPE + "filters.http.lua.v3.Lua",
         "default_source_code": {
-            "inline_string": """\
+            "inline_string": _DESCRIBED
+            + """\
 -- W3C trace context: a request that comes without one begins a trace here. One in a hundred of those is kept
 -- in detail; all are counted. The request id is Envoy's own random UUID.
 function envoy_on_request(handle)
@@ -30,6 +49,7 @@ function envoy_on_request(handle)
     local kept = tonumber(id:sub(1, 4), 16) < 656 and "01" or "00"
     headers:replace("traceparent", "00-" .. id .. "-" .. id:sub(17) .. "-" .. kept)
   end
+  described(handle, headers)
 end
 """
         },
@@ -50,6 +70,8 @@ class Bind(msgspec.Struct, kw_only=True):
     """Network filters before the HTTP manager."""
     entry: bool = False
     """Clients come here directly, whatever stands before the role's other endpoints."""
+    places: str = ""
+    """Only who shows this secret comes in here: places of the line's CDN, which say who their client is."""
     quic: dict[str, Any] | None = None
     """The QUIC transport socket: HTTP/3 on the same port over UDP."""
 
@@ -97,10 +119,10 @@ def policy_file(folder: Path, role: str, name: str) -> Path:
 def listeners(fragment: Fragment, context: Context, folder: Path) -> list[dict[str, Any]]:
     """The listeners of one role."""
     found = []
-    for bind in fragment.binds:
+    for bind in binds(fragment, context):
         host, port = context.address(fragment.role.id, bind.endpoint)
         chain: dict[str, Any] = {
-            "filters": [*bind.network, _manager(fragment, context, folder, direct=bind.entry)],
+            "filters": [*bind.network, _manager(fragment, context, folder, bind)],
         }
         if bind.tls is not None:
             chain["transport_socket"] = bind.tls
@@ -124,7 +146,7 @@ def listeners(fragment: Fragment, context: Context, folder: Path) -> list[dict[s
                     "udp_listener_config": {"quic_options": {}, "downstream_socket_config": {}},
                     "filter_chains": [
                         {
-                            "filters": [_manager(fragment, context, folder, quic=True)],
+                            "filters": [_manager(fragment, context, folder, bind, quic=True)],
                             "transport_socket": bind.quic,
                         }
                     ],
@@ -134,13 +156,15 @@ def listeners(fragment: Fragment, context: Context, folder: Path) -> list[dict[s
 
 
 def _manager(
-    fragment: Fragment, context: Context, folder: Path, quic: bool = False, direct: bool = False
+    fragment: Fragment, context: Context, folder: Path, bind: Bind, quic: bool = False
 ) -> dict[str, Any]:
     role = fragment.role
-    entry = direct or role.id in context.plan.entry
+    own = held(context.plan, role)
+    entry = bind.entry or first(role, context.plan)
     owners = {each["name"]: owner for owner, each in fragment.borrowed}
     filters = ordered(
         [*fragment.filters, *(each for _, each in fragment.borrowed), *([TRACE] if entry else [])]
+        + ([_only(bind.places)] if bind.places else [])
     )
     # What only this line may say is taken from strangers before any filter reads it; at the entry, where
     # the request comes from is what the socket says, not what the client says.
@@ -149,7 +173,7 @@ def _manager(
     ]
     stripped += [{"remove": name} for name in fragment.stripped]
     if entry:
-        stripped += [{"remove": "x-forwarded-for"}, {"remove": "x-request-id"}]
+        stripped += [{"remove": name.lower()} for name in (*FIELDS, *UNKEYED, PLACE, "x-request-id")]
     manager: dict[str, Any] = {
         "@type": _TYPE + "filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": role.id,
@@ -157,22 +181,17 @@ def _manager(
         "server_header_transformation": "PASS_THROUGH",
         # Behind the entry, the tiers in front have said who the client is; only they reach this port.
         "use_remote_address": entry,
-        # At the entry the routes say where a client comes from; a door beside it leaves it to Envoy.
-        "skip_xff_append": not direct,
+        # Envoy's own way would name this machine's address for a client on loopback.
+        "skip_xff_append": True,
         "generate_request_id": entry,
         "normalize_path": True,
         "merge_slashes": True,
         "path_with_escaped_slashes_action": "REJECT_REQUEST",
-        # Of a WebSocket, too: silence for longer than this ends it, in every tier.
-        "stream_idle_timeout": "60s",
         "upgrade_configs": [{"upgrade_type": "websocket"}],
-        "request_headers_timeout": "10s",
-        # A body that trickles in for longer than this is an attack, not an upload.
-        "request_timeout": "60s",
-        "max_request_headers_kb": 60,
+        **budget.manager(own),
         "common_http_protocol_options": {
             "idle_timeout": "75s",
-            "max_headers_count": 100,
+            "max_headers_count": own.field_count,
             "headers_with_underscores_action": "REJECT_REQUEST",
         },
         "http_protocol_options": {"allow_chunked_length": False},
@@ -201,6 +220,25 @@ def _manager(
         **fragment.manager,
     }
     return {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
+
+
+def binds(fragment: Fragment, context: Context) -> list[Bind]:
+    """What a role listens on. Where places of a CDN have an endpoint of their own, clients have the others."""
+    if all(each.name != PLACES for each in fragment.role.endpoints):
+        return fragment.binds
+    clients = [msgspec.structs.replace(each, entry=True) for each in fragment.binds]
+    like = next((each for each in fragment.binds if each.endpoint == "https"), fragment.binds[0])
+    secret = context.secret("cdn.place")
+    return [*clients, msgspec.structs.replace(like, endpoint=PLACES, quic=None, places=secret)]
+
+
+def _only(secret: str) -> dict[str, Any]:
+    shown = {"header": {"name": PLACE.lower(), "string_match": {"exact": secret}}}
+    rules = {"policies": {"places": {"permissions": [{"any": True}], "principals": [shown]}}}
+    return {
+        "name": "tierline.places",
+        "typed_config": {"@type": _TYPE + "filters.http.rbac.v3.RBAC", "rules": rules},
+    }
 
 
 def _filter(each: dict[str, Any], role: str, folder: Path, owners: dict[str, str]) -> dict[str, Any]:

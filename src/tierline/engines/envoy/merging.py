@@ -18,8 +18,10 @@ from tierline.engines.envoy.listeners import Fragment
 _SWITCH = "type.googleapis.com/envoy.config.route.v3.FilterConfig"
 _KNOWN = {
     "name", "domains", "routes", "typed_per_filter_config", "request_headers_to_add", "request_headers_to_remove",
-    "response_headers_to_add", "response_headers_to_remove",
+    "response_headers_to_add", "response_headers_to_remove", "include_is_timeout_retry_header",
 }  # fmt: skip
+_RETRIES = {"include_is_timeout_retry_header": True}
+"""Another try after a time-out is known by a header, which the clusters refuse (budget.py)."""
 _NO_UPGRADE = {"name": "upgrade", "present_match": True, "invert_match": True}
 _CHANGES = sorted(key for key in _KNOWN if "headers" in key)
 
@@ -69,7 +71,9 @@ def _host(host: dict[str, Any], short: list[dict[str, Any]]) -> dict[str, Any]:
     """The gateway's routes before the first route that goes on; what the role answers itself stays before them."""
     routes = host["routes"]
     onward = next((number for number, route in enumerate(routes) if "route" in route), None)
-    return host if onward is None else {**host, "routes": [*routes[:onward], *short, *routes[onward:]]}
+    if onward is None:
+        return host
+    return {**host, **_RETRIES, "routes": [*routes[:onward], *short, *routes[onward:]]}
 
 
 def _route(route: dict[str, Any], host: dict[str, Any], switched: dict[str, Any]) -> dict[str, Any]:

@@ -30,11 +30,12 @@ RETRY = {
 }
 
 
-def retry(times: int, safe: bool) -> dict[str, Any]:
+def retry(times: int, safe: bool, statuses: bool = False) -> dict[str, Any]:
     """The retry policy of a route: never for what an instance may have seen, unless the method is safe, when a
-    broken connection or a 503 may be tried elsewhere."""
+    broken connection may be tried elsewhere. statuses: and a 503, where services stand behind."""
     unseen = "connect-failure,refused-stream,reset-before-request"
-    return {**RETRY, "num_retries": times, "retry_on": unseen + ",reset,retriable-status-codes" * safe}
+    more = (",reset" + ",retriable-status-codes" * statuses) * safe
+    return {**RETRY, "num_retries": times, "retry_on": unseen + more}
 
 
 def matching(

@@ -17,13 +17,15 @@ The order of a gateway's rules, and why:
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tierline.engines.keysets import number, usable
 from tierline.engines.lua import library
 from tierline.engines.lua.templates import text
+from tierline.plan.budgets import beyond
+from tierline.plan.model import Budget
 
 _AUDIENCE = Path(__file__).with_name("audience.lua")
 _CERTIFICATE = Path(__file__).with_name("certificate.lua")
@@ -31,6 +33,7 @@ _CERTIFICATE = Path(__file__).with_name("certificate.lua")
 TITLES = {
     400: "Bad request", 401: "Valid credentials are needed", 403: "Forbidden", 404: "No such route",
     405: "Method not allowed", 408: "Request timeout", 411: "A length is needed", 413: "The request is too large",
+    414: "The address is too long",
     421: "Misdirected", 429: "Too many requests", 500: "Internal error", 502: "The service broke off",
     503: "Nobody behind answers", 504: "The service took too long",
 }  # fmt: skip
@@ -43,22 +46,51 @@ def problem(status: int, detail: str = "") -> str:
     return f"'{{{body}}}'"
 
 
-def errors() -> str:
-    """HAProxy's own refusals as problem documents."""
+def errors(told: Mapping[int, str] = {}) -> str:
+    """HAProxy's own refusals as problem documents. told: more about some, by status."""
     return "".join(
-        f"    http-error status {status} content-type application/problem+json lf-string {problem(status)}\n"
+        "    http-error status "
+        f"{status} content-type application/problem+json lf-string {problem(status, told.get(status, ''))}\n"
         for status in (400, 408, 500, 502, 503, 504)
     )
 
 
-def refuse(status: int, why: str, condition: str, headers: str = "", policy: str = "") -> str:
-    """Answer with a problem document when the condition holds, and say so, and which policy it was, in the hop."""
+def refuse(
+    status: int, why: str, condition: str, headers: str = "", policy: str = "", detail: str = ""
+) -> str:
+    """Answer with a problem document when the condition holds, and say so, and which policy it was, in the hop.
+
+    detail: what the client is told; default: why.
+    """
     return (
         f"    http-request set-var(txn.policy) str({policy or why.replace(' ', '-')}) if {condition}\n"
         f'    http-request set-var(txn.verdict) str("refused: {why}") if {condition}\n'
         f"    http-request return status {status} content-type application/problem+json "
-        f"lf-string {problem(status, why)}{headers} if {condition}\n"
+        f"lf-string {problem(status, detail or why)}{headers} if {condition}\n"
     )
+
+
+def too_large(budget: Budget, condition: str = "") -> str:
+    """Refuse a body whose length is beyond the budget; see `refusal`."""
+    if budget.body is None:
+        return ""
+    larger = f"{{ req.hdr_val(content-length) gt {budget.body} }} {condition}".rstrip()
+    return (
+        f"    http-request set-var(txn.policy) str(max_body) if {larger}\n"
+        f'    http-request set-var(txn.verdict) str("refused: too large") if {larger}\n'
+        f"    http-request set-var-fmt(txn.problem) {problem(413, beyond(budget, 'body'))} if {larger}\n"
+        f"    http-request use-service lua.too_large if {larger}\n"
+    )
+
+
+def refusal(budget: Budget, folder: Path) -> dict[str, str]:
+    """The program that refuses what is too large, as a file. budget: the widest of the role."""
+    if budget.body is None:
+        return {}
+    # What the tiers in front let through at most; at the entry, what is sent before a client looks.
+    limit = budget.body + (8 << 20)
+    text = f"local LIMIT = {limit}\n" + Path(__file__).with_name("too_large.lua").read_text()
+    return {str(folder / "too_large.lua"): text}
 
 
 UNBOUNDED = refuse(411, "no length", "{ req.hdr(transfer-encoding) -m found }")

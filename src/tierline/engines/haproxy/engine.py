@@ -7,7 +7,8 @@ import msgspec
 from tierline.engines import binaries
 from tierline.engines.base import Binary, Probe, Process
 from tierline.engines.context import Context
-from tierline.plan.model import Role, Unit
+from tierline.engines.haproxy import budget
+from tierline.plan.model import Budget, Role, Unit
 from tierline.tiers.base import system
 
 
@@ -15,6 +16,8 @@ class Fragment(msgspec.Struct, kw_only=True):
     """What a role adds: whole frontend and backend sections."""
 
     sections: str
+    budget: Budget
+    """What its buffers have to hold."""
     files: dict[str, str] = {}
     """Files that the sections name: keys, maps. Those that end in `.lua` are programs, read at the start."""
     certificates: tuple[str, ...] = ()
@@ -92,8 +95,7 @@ global
     maxconn 8192
     # Hops go to standard output, which is the unit's hop file.
     log fd@1 format raw local0
-    tune.bufsize {32768 + headroom}
-{f"    tune.maxrewrite {headroom}{chr(10)}" if headroom else ""}\
+{budget.sizes((fragment.budget for fragment in fragments), headroom)}\
 {"".join(f"    lua-load {path}{chr(10)}" for each in fragments for path in each.files if path.endswith(".lua"))}\
     tune.stick-counters {max(3, sum(fragment.counters for fragment in fragments))}
 {"".join(f"    localpeer {fragment.peer}{chr(10)}" for fragment in fragments if fragment.peer)}\
@@ -119,11 +121,10 @@ defaults
     option redispatch 1
     retries 4
     retry-on conn-failure empty-response 0rtt-rejected
+    # Each role has its own, which are longer: these are for the sections that say nothing.
     timeout connect 1s
     timeout client 30s
     timeout server 30s
-    # Silence for longer than this ends a WebSocket, in every tier.
-    timeout tunnel 60s
     timeout http-request 10s
     timeout http-keep-alive 75s
     timeout queue 2s

@@ -32,9 +32,13 @@ import msgspec
 from tierline.engines.base import Probe, Process
 from tierline.engines.certificates import CHALLENGE
 from tierline.engines.context import Context
-from tierline.engines.haproxy.callers import errors, refuse
+from tierline.engines.forwarded import PLACE
+from tierline.engines.haproxy import budget
+from tierline.engines.haproxy.callers import errors, refusal, refuse, too_large
 from tierline.engines.haproxy.engine import ENGINE, Fragment, document, trace
+from tierline.engines.haproxy.forwarded import fields, proven, requests
 from tierline.engines.haproxy.parts import hosts, server_options
+from tierline.plan.budgets import held
 from tierline.plan.model import Role, Unit, Upstream
 
 ENDPOINTS: dict[str, Literal["http", "https"]] = {
@@ -74,7 +78,9 @@ class Front(msgspec.Struct, kw_only=True):
     """Whether files come in the codings that their origin made beforehand."""
     signing: str
     badge: str
-    """What places show to each other; empty without a shield."""
+    """What places show to each other and to the next tier."""
+    shield: bool
+    """Whether other places pull through this one."""
     secured: str | None
     """The port to which plain HTTP is sent, with its colon; empty: 443; None: it isn't sent anywhere."""
 
@@ -130,6 +136,9 @@ def fragment_of(role: Role, front: Front, folder: Path, context: Context) -> Fra
     chain, key = context.certificate(domain, f"*.{domain}", "localhost", host)
     certificate = folder / "front.pem"
     files = {str(certificate): chain.read_text() + key.read_text()}
+    own = held(context.plan, role)
+    if "body" in own.settings:
+        files |= refusal(own, folder)
     countries = ""
     if front.blocked:
         files[str(folder / "countries.map")] = front.blocked
@@ -140,23 +149,21 @@ frontend {name}
     bind {host}:{tls_port} ssl crt {certificate} alpn h2,http/1.1
     # What trickles in reaches nobody: a body, or the first 32 kB of it, has as long as the headers.
     option http-buffer-request
-{errors()}\
-{_badge(front)}\
+{budget.frontend(own)}{errors(budget.told(own))}\
     acl a_place var(txn.place) -m bool
-    # How the client came; places speak TLS among themselves.
-    http-request set-header X-Forwarded-Proto https if {{ ssl_fc }} !a_place
-    http-request set-header X-Forwarded-Proto http if !{{ ssl_fc }} !a_place
-    http-request set-var(txn.plain) bool(true) if {{ req.hdr(x-forwarded-proto) http }}
-    http-request set-var(txn.client) src
-    http-request set-var(txn.client) req.hdr_ip(x-forwarded-for,-1) if a_place
-    http-request set-header X-Forwarded-For %[var(txn.client)]
 {trace(role, role.system)}\
+{_badge(front)}\
+{requests("")}\
+{fields("!a_place" if front.shield else "")}\
+    http-request set-var(txn.plain) bool(true) if {{ req.hdr(x-forwarded-proto) http }}
+    http-request set-var(txn.client) req.hdr_ip(x-forwarded-for,-1)
     http-request del-header x-tl- -m beg
     http-request del-header x-device
     http-request del-header x-language
     http-request set-var(txn.verdict) str(pass)
 {refuse(400, "version", "!{ req.ver 1.0 1.1 2.0 }")}\
 {refuse(421, "not our name", f"!{{ {hosts(ours)} }}")}\
+{too_large(own) if "body" in own.settings else ""}\
 {refuse(405, "method", "{ method PURGE BAN PURGEKEY CONNECT TRACE }")}\
     # Rules are for what a path means, however it is written.
     http-request set-var(txn.uri) path,url_dec,regsub(//+,/,g)
@@ -181,21 +188,22 @@ frontend {name}
     default_backend {name}-store
 
 backend {name}-store
+{budget.backend(own)}\
     # The store is beside us, or nobody is.
     retries 0
     no option redispatch
     server store {store[0]}:{store[1]}
 
 {_behind(role, front, context, name, behind)}"""
-    return Fragment(sections=frontend, files=files)
+    return Fragment(sections=frontend, files=files, budget=own)
 
 
 def _badge(front: Front) -> str:
-    if not front.badge:
+    if not front.shield:
         return ""
     return f"""\
     # At the shield, another place shows that it is of the line: it has judged, and says who its client is.
-    http-request set-var(txn.place) bool(true) if {{ req.hdr(x-tierline-place) -m str -- {front.badge} }}
+    http-request set-var(txn.place) bool(true) if {{ req.hdr(x-tl-place) -m str -- {front.badge} }}
 """
 
 
@@ -336,26 +344,29 @@ def _behind(role: Role, front: Front, context: Context, name: str, at: tuple[str
     following = next(targets for key, targets in role.upstreams.items() if key != "assets")
     assets = role.upstreams.get("assets", ())
     use = f"    use_backend {name}-assets if {{ req.hdr(x-tl-to) -m str assets }}\n" if assets else ""
-    badge = f"    http-request set-header X-Tierline-Place {front.badge}\n" if front.shielded else ""
+    own = held(context.plan, role)
     found = f"""\
 frontend {name}-behind
     bind {at[0]}:{at[1]}
     no log
-    http-request del-header x-tierline-place
+{budget.frontend(own)}\
+    http-request del-header x-tl-place
 {use}\
     default_backend {name}-next
 
 backend {name}-next
     balance roundrobin
+{budget.backend(own)}\
     http-request disable-l7-retry unless {{ method GET HEAD OPTIONS }}
     http-request del-header x-tl- -m beg
-{badge}\
+    http-request set-header {PLACE} {front.badge}
 {_servers((*front.shielded, *following), context)}
 """
     if assets:
         found += f"""\
 backend {name}-assets
     balance roundrobin
+{budget.backend(own)}\
     http-request set-header Accept-Encoding %[req.hdr(x-tl-coding)]
     http-request del-header x-tl- -m beg
 {_servers(assets, context)}
@@ -365,13 +376,13 @@ backend {name}-assets
 
 def _servers(targets: tuple[Upstream, ...], context: Context) -> str:
     nearest = min(target.distance for target in targets)
-    found = f"    option allbackups\n    default-server {server_options({})}\n"
+    found = f"{proven(targets, context)}    option allbackups\n    default-server {server_options({})}\n"
     for target in targets:
         host, port = context.address(target.role, target.endpoint)
         secure = (
             f" ssl ca-file {context.authority} verify required sni str({context.plan.domain}) "
             f"verifyhost {context.plan.domain} check-sni {context.plan.domain} alpn http/1.1"
-            if target.endpoint == "https"
+            if context.plan.speaks_tls(target)
             else ""
         )
         backup = " backup" if target.distance > nearest else ""

@@ -56,19 +56,17 @@ def secrets(folder: Path, token: str, hmac: str) -> dict[str, str]:
 
 
 def known(
-    login: Mapping[str, Any], keys: Sequence[tuple[str, str, str]], match: str, folder: Path, entry: bool
+    login: Mapping[str, Any], keys: Sequence[tuple[str, str, str]], match: str, folder: Path
 ) -> tuple[str, dict[str, str]]:
     """Rules that find out who is logged in, below the paths that `match` says, and answer on the paths of the login
-    itself; and files of keys. Before the tokens' rules. entry: whether clients come here first, and not a tier in front
-    that says how they came."""
+    itself; and files of keys. Before the tokens' rules."""
     checked, found = signatures(keys, folder, "login", "id_token", "{ var(txn.id_token) -m found }")
     own = "    http-after-response add-header set-cookie %[var(txn.cookie{0})] if {{ var(txn.cookie{0}) -m found }}\n"
     lines = f"""\
     acl needs_login path -m reg '^{match}$'
     acl login_step path {login["callback"]} {login["logout"]}
     acl has_bearer req.hdr(authorization) -m beg -i "bearer "
-    http-request set-var(txn.scheme) {"str(http)" if entry else "req.hdr(x-forwarded-proto)"}
-    http-request set-var(txn.scheme) str(https) if {{ ssl_fc }}
+    http-request set-var(txn.scheme) req.hdr(x-forwarded-proto)
     http-request lua.login_begin if login_step or needs_login !has_bearer
 {checked}\
     http-request lua.login_finish if {{ var(txn.id_token) -m found }}

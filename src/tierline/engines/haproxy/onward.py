@@ -5,15 +5,20 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from tierline.engines.haproxy import budget
 from tierline.engines.haproxy.callers import errors, refuse
 from tierline.engines.lua import library
 from tierline.engines.lua.templates import shape
+from tierline.plan.model import Budget
+
+LARGEST = 4 << 20
+"""Bytes of the largest body that the program reads whole."""
 
 
 class Detour(msgspec.Struct, kw_only=True):
@@ -93,13 +98,13 @@ def rules(routes: Sequence[Detour]) -> str:
     return lines
 
 
-def behind(name: str) -> str:
+def behind(name: str, own: Budget, told: Mapping[int, str]) -> str:
     """The second frontend, for the program alone: it knows already where a request goes."""
     return f"""\
 frontend {name}-onward
     bind unix@onward.sock mode 600
     no log
-{errors()}\
+{budget.frontend(own)}{errors(told)}\
     http-request set-var(txn.trace) req.hdr(traceparent),field(2,-)
     http-request set-var(txn.up) req.hdr(x-tierline-to)
     http-request set-var(txn.route) req.hdr(x-tierline-route)

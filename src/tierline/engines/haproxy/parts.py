@@ -8,7 +8,7 @@ from typing import Any
 
 from tierline.engines.certificates import CHALLENGE, shown
 from tierline.engines.context import Context
-from tierline.engines.unkeyed import UNKEYED
+from tierline.engines.haproxy.forwarded import proven
 from tierline.plan.bypass import rules
 from tierline.plan.model import Role, Upstream
 
@@ -50,14 +50,12 @@ def challenge(thumbprint: str) -> str:
 
 
 def strip(role: Role, context: Context) -> str:
-    """Of a balancer that sends requests past the cache: what would end at the cache ends here, whichever way."""
+    """Of a balancer that sends requests past the cache: what would end at the cache ends here, whichever way. Of requests
+    it has ended already (forwarded.py)."""
     if not rules(role):
         return ""
-    names = "|".join(name.lower() for name in UNKEYED)
-    found = f"    http-request del-header ^({names})$ -m reg\n"
-    if not any(other.tier == "cdn" for other in context.plan.roles.values()):
-        found += "    http-after-response del-header surrogate-key\n"
-    return found
+    inner = any(other.tier == "cdn" for other in context.plan.roles.values())
+    return "" if inner else "    http-after-response del-header surrogate-key\n"
 
 
 def hosts(names: Sequence[str]) -> str:
@@ -67,13 +65,13 @@ def hosts(names: Sequence[str]) -> str:
         name.replace(".", "\\.")
         for name in names
     )  # fmt: skip
-    return f"req.hdr(host),host_only,lower -m reg ^({patterns})$"
+    return f"req.hdr(host),host_only,lower -m reg ^({patterns})\\.?$"
 
 
 def servers(targets: Sequence[Upstream], context: Context, settings: Mapping[str, Any]) -> str:
     """Server lines: the nearest first, the others as backup where the zone matters; weight out of 100, as a
     part of a default weight of 1 would be 0."""
-    lines = [f"    default-server {server_options(settings)}\n"]
+    lines = [proven(targets, context), f"    default-server {server_options(settings)}\n"]
     nearest = min(target.distance for target in targets)
     if settings.get("zone_aware", True):
         lines.append("    option allbackups\n")
@@ -88,9 +86,11 @@ def servers(targets: Sequence[Upstream], context: Context, settings: Mapping[str
 
 
 def server_options(settings: Mapping[str, Any]) -> str:
-    """What every server of a backend has: an instance that fails one request is out until a check succeeds."""
+    """What every server of a backend has. An instance that took no connection three times in a row, or in two checks,
+    is out until a check succeeds; what it answers never counts."""
     interval = int(settings.get("health_interval", 0.5) * 1000)
-    found = f"check inter {interval}ms fall 2 rise 1 observe layer4 error-limit 1 on-error mark-down"
+    found = f"check inter {interval}ms fastinter {min(100, interval)}ms fall 2 rise 1 \
+observe layer4 error-limit 3 on-error mark-down"
     if settings.get("slow_start"):
         found += f" slowstart {int(settings['slow_start'] * 1000)}ms"
     if settings.get("per_instance"):

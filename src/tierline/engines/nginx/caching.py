@@ -22,6 +22,7 @@ from pathlib import Path
 
 import msgspec
 
+from tierline.engines.forwarded import LINE
 from tierline.engines.nginx.config import pass_on
 from tierline.engines.sockets import short
 from tierline.errors import RunError
@@ -50,10 +51,14 @@ class Store(msgspec.Struct, kw_only=True):
     """`1` where clients come, and what is for caches is taken out; else `0`, or a variable."""
     headers: str
     """Lines of every request that goes on."""
+    limits: str
+    """Lines of its servers: what they accept, and how long they wait."""
     obey: bool = False
     """Whether a request's own Cache-Control counts."""
     stale_while_revalidate: float = 0
     stale_if_error: float = 0
+    host: str = "$http_host"
+    """The authority that the client asked for, as it wrote it."""
     skips: bool = False
     """Whether it has `@NAME_plain`; `entry` is no variable then."""
 
@@ -110,13 +115,23 @@ def zone(name: str, folder: str, memory: int, disk: int, kept: str) -> str:
 """
 
 
-def variables(store: Store) -> str:
-    """What cache.js asks about its server."""
+def ports(store: Store) -> str:
+    """Of the http block: the port in a copy's key, none where it is the scheme's own (RFC 9110, 4.2.3)."""
+    return f"""\
+    map {store.key}|{store.host} ${store.name}_port {{
+        "~^https[|].*:443$" ""; "~^http[|].*:80$" ""; "~(?<tl_{store.name}>:[0-9]+)$" $tl_{store.name}; default "";
+    }}
+"""
+
+
+def variables(store: Store, fetching: bool = False) -> str:
+    """What cache.js asks about its server. fetching: the one behind the cache."""
+    port = "$tl_port_kept" if fetching else f"${store.name}_port"
     return f"""\
         set $tl_entry {store.entry};
         set $tl_obey {int(store.obey)};
         set $tl_skips {int(store.skips)};
-        set $tl_url "$host$request_uri";
+        set $tl_url "$host{port}$request_uri";
         set $tl_ttl $http_x_tierline_ttl;
         set $tl_stale_while_revalidate {store.stale_while_revalidate:g};
         set $tl_stale_if_error {store.stale_if_error:g};
@@ -136,7 +151,7 @@ def cached(
             error_page 419 = @{store.name}_plain;
             if ($tl_skip) {{ return 419; }}
 """
-    target_url = f'            set $tl_url "$host{target}";\n' if target else ""
+    target_url = f'            set $tl_url "$host${store.name}_port{target}";\n' if target else ""
     return f"""\
 {target_url}\
             # Statuses that nobody sends, to go to the location that is named: nginx has no other way from an `if`.
@@ -147,7 +162,7 @@ def cached(
             if ($tl_way = direct) {{ return 418; }}
             if ($tl_way = never) {{ return 504; }}
             if ($tl_way = refused) {{ return 405; }}
-{pass_on()}{store.headers}\
+{pass_on(store.host)}{store.headers}\
             proxy_pass_request_body off;
             proxy_set_header Content-Length "";
             proxy_set_header X-Tierline-TTL "{"" if ttl is None else int(ttl)}";
@@ -174,16 +189,13 @@ def cached(
 def direct(store: Store, more: str = "") -> str:
     """The named locations for what has nothing to do with copies."""
     upgraded = (
-        pass_on()
+        pass_on(store.host)
         .replace('Connection "";', "Connection upgrade;")
         .replace('Upgrade "";', "Upgrade websocket;")
-        # Silence for longer than this ends a WebSocket, in every tier.
-        .replace("proxy_read_timeout 30s;", "proxy_read_timeout 60s;")
-        .replace("proxy_send_timeout 10s;", "proxy_send_timeout 60s;")
     )
     plain = f"""\
         location @{store.name}_plain {{
-{pass_on()}{store.headers}\
+{pass_on(store.host)}{store.headers}\
             # What nobody keeps goes on as it comes: an event of a stream doesn't wait for the next one.
             proxy_buffering off;
             proxy_pass_header Date;
@@ -198,7 +210,7 @@ def direct(store: Store, more: str = "") -> str:
     return f"""\
 {plain if store.skips else ""}\
         location @{store.name}_direct {{
-{pass_on()}{store.headers}\
+{pass_on(store.host)}{store.headers}\
             # What nobody keeps goes on as it comes: an event of a stream doesn't wait for the next one.
             proxy_buffering off;
             proxy_pass_header Date;
@@ -225,11 +237,10 @@ def fetching(store: Store, more: str = "") -> str:
     """The server behind the cache: asks the next tier, and judges."""
     ask = f"""\
             proxy_set_header Connection "";
-            proxy_set_header Host $host;
+            proxy_set_header Host $http_host;
+            proxy_set_header {LINE} $tl_line;
             proxy_set_header X-Tierline-TTL "";
-            proxy_connect_timeout 1s;
-            proxy_read_timeout 30s;
-            proxy_next_upstream error timeout http_502 http_503;
+            proxy_next_upstream error timeout;
             proxy_next_upstream_tries 2;
             proxy_next_upstream_timeout 5s;
             # The cache in front reads it at once, and buffers what it keeps.
@@ -248,7 +259,7 @@ def fetching(store: Store, more: str = "") -> str:
     server {{
         listen unix:{store.name}.fetch.sock;
         recursive_error_pages on;
-{variables(store)}\
+{store.limits}{variables(store, fetching=True)}\
         location / {{
             if ($http_cache_control ~* only-if-cached) {{ return 504; }}
             error_page 418 = @standby;

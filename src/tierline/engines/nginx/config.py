@@ -16,6 +16,7 @@ import msgspec
 from tierline.engines.base import Step
 from tierline.engines.certificates import Shown
 from tierline.engines.context import Context
+from tierline.engines.forwarded import LINE
 from tierline.engines.unkeyed import UNKEYED
 from tierline.plan.model import Role, Upstream
 
@@ -88,13 +89,15 @@ class Fragment(msgspec.Struct, kw_only=True):
     """Files beside nginx.conf, by name."""
     sockets: tuple[str, ...] = ()
     """Unix sockets that it listens on, in the unit's folder."""
+    proofs: dict[str, str] = {}
+    """What requests to an upstream block show there (engines/forwarded.py)."""
     before: tuple[Step, ...] = ()
     """What is done before it starts."""
 
 
 def document(fragments: list[Fragment], context: Context, unit: str) -> str:
     """nginx.conf, whole. Paths are absolute; nothing is written outside the unit's folders."""
-    from tierline.engines.nginx import caching
+    from tierline.engines.nginx import caching, forwarded
 
     folder = context.folder(unit)
     memory = max(fragment.memory for fragment in fragments)
@@ -114,15 +117,13 @@ http {{
     }}
     server_tokens off;
     server_names_hash_bucket_size 128;
+    map_hash_bucket_size 256;
     sendfile on;
     tcp_nodelay on;
     keepalive_timeout 75s;
     keepalive_requests 100000;
-    # A slow or oversized request is refused, not waited for.
+    # Other limits and time-outs are each server's own (engines/nginx/limits.py).
     client_header_timeout 10s;
-    client_body_timeout 10s;
-    client_max_body_size 16m;
-    large_client_header_buffers 4 16k;
     ignore_invalid_headers on;
     underscores_in_headers off;
     client_body_temp_path {folder}/temp/body;
@@ -134,9 +135,8 @@ http {{
     # What is no request meets none of the `set`s that its hop names.
     uninitialized_variable_warn off;
     proxy_http_version 1.1;
-    proxy_buffer_size 16k;
-    proxy_buffers 8 16k;
 {TRACE}
+{forwarded.http({name: proof for fragment in fragments for name, proof in fragment.proofs.items() if proof})}
 {shared}{"".join(fragment.http for fragment in fragments)}
 {"".join(fragment.servers for fragment in fragments)}
 }}
@@ -186,8 +186,15 @@ def upstream(name: str, targets: tuple[Upstream, ...], context: Context, options
     for target in targets:
         host, port = context.address(target.role, target.endpoint)
         backup = " backup" if target.distance > nearest else ""
-        lines.append(f"        server {host}:{port} max_fails=1 fail_timeout=1s{backup};  # {target.role}\n")
+        fails = left_out(last=target is targets[-1])
+        lines.append(f"        server {host}:{port}{fails}{backup};  # {target.role}\n")
     return f"    upstream {name} {{\n{''.join(lines)}{options}        keepalive 64;\n    }}\n"
+
+
+def left_out(last: bool) -> str:
+    """When a server of an upstream gets no requests for a second: after three that it didn't take or answer at all
+    (`proxy_next_upstream error timeout`; no status counts). The last one is always tried."""
+    return " max_fails=0" if last else " max_fails=3 fail_timeout=1s"
 
 
 def ident(role: Role) -> str:
@@ -198,11 +205,12 @@ def ident(role: Role) -> str:
 _STRIPPED = "".join(f'            proxy_set_header {name} "";\n' for name in UNKEYED)
 
 
-def pass_on() -> str:
-    """Headers of every proxied request."""
+def pass_on(host: str = "$http_host") -> str:
+    """Headers of every proxied request. host: what the next tier is asked for, as the client wrote it."""
     return f"""\
             proxy_set_header Connection "";
-            proxy_set_header Host $host;
+            proxy_set_header Host {host};
+            proxy_set_header {LINE} $tl_line;
             proxy_set_header traceparent 00-$tl_trace-$tl_span-$tl_flags;
             proxy_set_header x-tierline-claims "";
             proxy_set_header Via $tl_via;
@@ -212,11 +220,8 @@ def pass_on() -> str:
             proxy_set_header Keep-Alive "";
             proxy_set_header Proxy-Connection "";
 {_STRIPPED}\
-            proxy_connect_timeout 1s;
-            proxy_read_timeout 30s;
-            proxy_send_timeout 10s;
-            # Only what the next tier never saw, or a safe method, is tried again.
-            proxy_next_upstream error timeout http_502 http_503;
+            # Only what the next tier never saw, or a safe method that it didn't answer, is tried again.
+            proxy_next_upstream error timeout;
             proxy_next_upstream_tries 2;
             proxy_next_upstream_timeout 5s;
 """

@@ -15,6 +15,9 @@ import re
 from collections.abc import Sequence
 from importlib import resources
 
+from tierline.engines.nginx import limits
+from tierline.plan.model import Budget
+
 METRICS_SOCKET = "metrics.sock"
 """In the unit's folder, which only its own user can enter."""
 
@@ -88,11 +91,11 @@ def http(shapes: bool) -> str:
 """
 
 
-def own(max_body: int, jwks: str, skew: int) -> str:
+def own(budget: Budget, jwks: str, skew: int) -> str:
     """Lines of the server: the decision, refusals, and what nginx refuses by itself, as problem documents.
 
-    max_body: bytes. jwks: the file of keys (RFC 7517) in the unit's folder; empty: there are none, and no token is good
-    (nginx takes no file without keys). skew: seconds.
+    budget: of the server. jwks: the file of keys (RFC 7517) in the unit's folder; empty: there are none, and no token is
+    good (nginx takes no file without keys). skew: seconds.
     """
     problem = (
         "            default_type application/problem+json;\n            js_header_filter gateway.answer;\n"
@@ -117,9 +120,7 @@ def own(max_body: int, jwks: str, skew: int) -> str:
     return f"""\
         # One piece instead of many: the wheel's allocator asks the kernel for each, and gives it back (15 % of a request).
         request_pool_size 16k;
-        # A flood of headers is refused before anything looks at it.
-        max_headers 100;
-        client_max_body_size {max_body};
+{limits.server(budget)}\
         client_body_buffer_size 64k;
         recursive_error_pages on;
         error_page 418 = @$gw_next;

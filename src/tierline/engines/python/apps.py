@@ -71,7 +71,7 @@ def load(told: App, config: Config, before: Sequence[Loaded]) -> Loaded:
     """Import one application. Its module is imported with its own environment in place."""
     if told.kind == "journeys":
         inner = _journeys(told, config, before)
-        return Loaded(told, inner, Traced(inner, told.name, None, health=told.health))
+        return Loaded(told, inner, Traced(inner, told.name, None, told.health, config.proof))
     if told.kind == "function":
         from tierline.engines.python.function import Worker
 
@@ -84,7 +84,7 @@ def load(told: App, config: Config, before: Sequence[Loaded]) -> Loaded:
         inner = WSGIMiddleware(inner)
     else:
         _asgi(inner, told)
-    return Loaded(told, inner, Traced(inner, told.name, "process"))
+    return Loaded(told, inner, Traced(inner, told.name, "process", proof=config.proof))
 
 
 def _attribute(target: str) -> Any:

@@ -41,6 +41,8 @@ class Config(msgspec.Struct, kw_only=True, frozen=True):
     services: str = ""
     """File with a Services document, whom the applications of this process call: the one thing that can change while
     it runs (SIGHUP)."""
+    proof: str = ""
+    """What the line's tiers show, and nobody else knows (engines/forwarded.py)."""
     events_key: str = ""
     """With which sessions are made pseudonyms in events."""
     resources: dict[str, tuple[str, str]] = {}

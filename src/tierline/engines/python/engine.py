@@ -10,6 +10,7 @@ import msgspec
 
 from tierline.engines.base import Binary, Probe, Process
 from tierline.engines.context import Context
+from tierline.engines.forwarded import PROOF
 from tierline.engines.postgresql.engine import attributes
 from tierline.engines.python.config import App, Config, Journeys, Services
 from tierline.engines.telemetry.engine import EVENTS_KEY
@@ -58,6 +59,7 @@ class Python:
         told = Config(
             unit=unit.id, region=unit.region, zone=unit.zone, project=str(context.project), stack=str(context.stack),
             hops=str(context.hops(unit.id)), apps=tuple(apps), services=str(calls), resources=resources,
+            proof=context.secret(PROOF),
             events_key=context.secret(EVENTS_KEY) if any(app.kind == "journeys" for app in apps) else "",
         )  # fmt: skip
         return [

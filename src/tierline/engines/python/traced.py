@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tierline.engines.python import flying
+from tierline.engines.python.forwarded import described
 from tierline.engines.python.lasting import Lasting
 from tierline.engines.python.meter import Meter
 from tierline.journeys.frame import Frame, frame
@@ -25,7 +26,7 @@ _clock = time.perf_counter_ns
 
 class Traced:
     """Wraps an ASGI application. `system` None: the application records its own hops (the journeys).
-    `health`: a path answered here, for applications that have none of their own."""
+    `health`: a path answered here, for applications that have none of their own. `proof`: what tiers of the line show."""
 
     closing: ClassVar[bool] = False
     """This process has a successor: each answer asks its client to connect anew (RFC 9112, section 9.6), and
@@ -34,11 +35,12 @@ class Traced:
     watch: ClassVar[Watch | None] = None
     """Who blocked the event loop of this process."""
 
-    def __init__(self, app: Any, name: str, system: str | None, health: str = "") -> None:
+    def __init__(self, app: Any, name: str, system: str | None, health: str = "", proof: str = "") -> None:
         self._app = app
         self.name = name
         self._system = system
         self._health = health
+        self._proof = proof.encode()
         self._zone = os.environ.get("TIERLINE_ZONE", "")
         self.running = 0
         """Requests being answered now."""
@@ -48,6 +50,7 @@ class Traced:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             if scope["type"] == "websocket":
+                described(scope, self._proof)
                 await self.lasting.websocket(self._app, scope, receive, send)
             else:
                 await self._app(scope, receive, send)
@@ -57,6 +60,7 @@ class Traced:
             await send({"type": "http.response.start", "status": 200, "headers": head})
             await send({"type": "http.response.body", "body": b"ok\n"})
             return
+        described(scope, self._proof)
         if Traced.closing:
             send = _closing(send)
         if neighbours.used:

@@ -1,10 +1,11 @@
 -- What Traffic Server's own settings don't say: what ends here, what is never kept, purges, and hops of trips.
 --   arguments   `entry` where clients come, or `inner` behind another cache; then the name in Cache-Status, the file
---               of purges, the file of sampled hops, and the zone
+--               of purges; who says who the client is (`first`: this tier itself; `kept`: the one in front; else a
+--               secret that shows who may), `=` and what workers want to see; the file of sampled hops, and the zone
 --   UNKEYED     is replaced by engines/unkeyed.py
 local poison = {UNKEYED, 'x-tierline-claims', 'X-Tl-T', 'X-Tl-P', 'X-Tl-F', 'X-Tl-S', 'X-Tl-V'}
-local own = {'X-Tl-T', 'X-Tl-P', 'X-Tl-F', 'X-Tl-S', 'X-Tl-V'}
-local mode, label, orders, hops, place = 'entry', 'tierline-cache', '', '', ''
+local own = {'X-Tl-At', 'X-Tl-T', 'X-Tl-P', 'X-Tl-F', 'X-Tl-S', 'X-Tl-V'}
+local mode, label, orders, hops, place, who, proof = 'entry', 'tierline-cache', '', '', '', 'kept', ''
 
 local function hex(digits)
     local text = ''
@@ -21,6 +22,24 @@ local function trace(asked)
     local span = hex(16)
     asked['traceparent'] = '00-' .. id .. '-' .. span .. '-' .. flags
     asked['X-Tl-T'], asked['X-Tl-P'], asked['X-Tl-F'], asked['X-Tl-S'] = id, parent, flags, span
+end
+
+-- Who asks, and where, is what this tier sees, and not what anybody says, unless a tier in front has said it.
+local function described(asked)
+    if who == 'kept' or (who ~= 'first' and asked['X-Tl-Place'] == who) then return end
+    local ip, host = ts.client_request.client_addr.get_addr(), asked['Host']
+    asked['X-Forwarded-For'], asked['X-Forwarded-Proto'], asked['X-Forwarded-Host'] = ip, 'http', host
+    asked['X-Forwarded-Port'] = string.match(host, ':(%d+)$') or '80'
+    local node = string.find(ip, ':', 1, true) and '"[' .. ip .. ']"' or ip
+    asked['Forwarded'] = 'for=' .. node .. ';host="' .. host .. '";proto=http'
+end
+
+-- The authority of a copy's key (RFC 9110, 4.2.3).
+local function normalised(asked)
+    local host = string.lower(asked['Host'])
+    local usual = asked['X-Forwarded-Proto'] == 'https' and ':443$' or ':80$'
+    host = string.gsub(string.gsub(host, usual, ''), ':$', '')
+    return (string.gsub(string.gsub(host, '%.$', ''), '%.(:%d+)$', '%1'))
 end
 
 local function has(control, word) return string.find(',' .. control .. ',', '[,%s]' .. word .. '[%s,=]') ~= nil end
@@ -83,6 +102,7 @@ end
 local function send_request()
     local asked = ts.server_request.header
     for _, name in ipairs(own) do asked[name] = nil end
+    if proof ~= '' then asked['X-Tl-Line'] = proof end
     ts.ctx['born'] = ts.now()
 end
 
@@ -157,11 +177,12 @@ function do_remap()
         ts.http.set_resp(405, 'no\n')
         return 0
     end
-    if not host or not string.match(host, '^[%w%.%-_:%[%]]+$') then
+    if not host or not string.match(host, '^[%w%.~_:%[%]-]+$') then
         ts.http.set_resp(400, 'no host\n')
         return 0
     end
-    asked['Host'] = string.lower(host)
+    described(asked)
+    asked['X-Tl-Place'], asked['X-Tl-At'] = nil, normalised(asked)
     if asked['Range'] and not string.match(asked['Range'], '^bytes=') then asked['Range'] = nil end
     local body = asked['Transfer-Encoding'] or (tonumber(asked['Content-Length'] or '0') or 0) > 0
     if asked['Authorization'] or asked['If-Match'] or asked['If-Unmodified-Since'] or (body and method == 'GET') then
@@ -182,7 +203,8 @@ function do_remap()
 end
 
 function __init__(arguments)
-    mode, label, orders, hops, place = arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]
+    mode, label, orders, who, proof = arguments[1], arguments[2], arguments[3], arguments[4], string.sub(arguments[5], 2)
+    hops, place = arguments[6], arguments[7]
     local file = io.open(hops, 'a')
     if file then file:close() end
     math.randomseed(os.time() + (tonumber(string.match(tostring({}), '0x(%x+)'), 16) or 0))

@@ -7,6 +7,9 @@ from typing import Any
 import msgspec
 
 from tierline.engines.context import Context
+from tierline.engines.forwarded import behind_places, proof
+from tierline.engines.forwarded import first as clients_first
+from tierline.plan.budgets import held
 from tierline.plan.model import Role, Upstream
 
 SAMPLED = "sampled.jsonl"
@@ -33,6 +36,7 @@ class Cache(msgspec.Struct, kw_only=True):
 def files(cache: Cache, role: Role, targets: tuple[Upstream, ...], context: Context) -> dict[str, str]:
     """The files of its configuration folder, by name."""
     host, port = context.address(role.id, "http")
+    own = held(context.plan, role)
     records: dict[str, Any] = {
         "http.server_ports": f"STRING {port}:ip-in={host}",
         "admin.user_id": "STRING #-1",
@@ -64,9 +68,17 @@ def files(cache: Cache, role: Role, targets: tuple[Upstream, ...], context: Cont
         "http.negative_caching_enabled": "INT 0",
         "http.negative_revalidating_enabled": "INT 0",
         "http.negative_revalidating_lifetime": "INT 1",
-        "http.transaction_no_activity_timeout_in": "INT 10",
-        "http.request_header_max_size": "INT 32768",
-        "http.connect_attempts_timeout": "INT 30",
+        # Silence of a client, and of the next tier within an answer.
+        "http.transaction_no_activity_timeout_in": f"INT {max(1, round(own.idle))}",
+        "http.transaction_no_activity_timeout_out": f"INT {max(1, round(own.idle))}",
+        "http.transaction_active_timeout_in": "INT 0",
+        "http.transaction_active_timeout_out": "INT 0",
+        "net.default_inactivity_timeout": f"INT {max(86400, round(own.idle))}",
+        "http.request_header_max_size": f"INT {own.request_line + own.request_fields}",
+        "http.response_header_max_size": f"INT {own.answer_fields}",
+        "http.request_line_max_size": f"INT {max(65535, own.request_line)}",
+        # For the next tier's answer to begin.
+        "http.connect_attempts_timeout": f"INT {max(1, round(own.first_byte))}",
         "http.connect_attempts_max_retries": "INT 1",
         "http.connect_attempts_rr_retries": "INT 1",
         # Nobody is left out for long: on this machine who is dead says so at once. They are on the same address as
@@ -95,7 +107,10 @@ def files(cache: Cache, role: Role, targets: tuple[Upstream, ...], context: Cont
         first, strategy = "127.0.0.2", "@strategy=next "
     place = role.zone or role.region
     same = f'"T":"{role.tier}","y":"trafficserver","z":"{place}"'
-    given = [cache.mode, cache.label, f"/proc/self/cwd/{PURGES}", f"/proc/self/cwd/logs/{SAMPLED}", place]
+    who = "first" if clients_first(role, context.plan) else "kept"
+    who = context.secret("cdn.place") if behind_places(role, context.plan) else who
+    given = [cache.mode, cache.label, f"/proc/self/cwd/{PURGES}", who, f"={proof(targets, context)}"]
+    given += [f"/proc/self/cwd/logs/{SAMPLED}", place]
     script = "".join(f" @pparam={each}" for each in ("/proc/self/cwd/etc/cache.lua", *given))
     return {
         "records.config": "".join(f"CONFIG proxy.config.{name} {value}\n" for name, value in records.items())
@@ -109,8 +124,8 @@ def files(cache: Cache, role: Role, targets: tuple[Upstream, ...], context: Cont
 
 
 def strategies(targets: tuple[Upstream, ...], context: Context) -> str:
-    """Next hops: the paths are shared out among the nearest; then come the others. One that doesn't connect, or
-    answers 502 or 503 to what may be asked twice, is left for the next one, and only for this request."""
+    """Next hops: the paths are shared out among the nearest; then come the others. One that doesn't connect
+    is left for the next one, and only for this request; what one answers never counts."""
     groups: dict[int, list[str]] = {}
     lines = ["hosts:"]
     for number, target in enumerate(targets):
@@ -126,8 +141,7 @@ def strategies(targets: tuple[Upstream, ...], context: Context) -> str:
         "strategies:", "  - strategy: next", "    policy: consistent_hash", "    scheme: http", "    go_direct: false",
         "    parent_is_proxy: false", "    ignore_self_detect: true", "    groups:",
         *(f"      - *distance{distance}" for distance in sorted(groups)),
-        "    failover:", "      ring_mode: alternate_ring", f"      max_simple_retries: {min(2, len(targets))}",
-        "      response_codes: [502, 503]", "      health_check: [passive]",
+        "    failover:", "      ring_mode: alternate_ring", "      health_check: [passive]",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 

@@ -10,6 +10,7 @@ import msgspec
 from tierline.engines import binaries
 from tierline.engines.base import Binary, Probe, Process, Step
 from tierline.engines.context import Context
+from tierline.engines.forwarded import UNDERSCORED
 from tierline.engines.trafficserver.config import SAMPLED
 from tierline.engines.unkeyed import UNKEYED
 from tierline.plan.model import Unit
@@ -64,7 +65,7 @@ class TrafficServer:
         etc = folder / "etc"
         host, port = context.address(role.id, "http")
         script = (resources.files(__package__) / "cache.lua").read_text()
-        script = script.replace("{UNKEYED", "{" + ", ".join(f"'{name}'" for name in UNKEYED))
+        script = script.replace("{UNKEYED", "{" + ", ".join(f"'{name}'" for name in (*UNKEYED, *UNDERSCORED)))
         root = folder / "runroot.yaml"
         logs = folder / "logs"
         pairs = (str(logs / hops.name), str(hops), str(logs / SAMPLED), str(context.hops(f"{role.id}.now")))

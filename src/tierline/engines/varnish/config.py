@@ -11,25 +11,29 @@ import msgspec
 
 from tierline.engines import percaller
 from tierline.engines.context import Context
+from tierline.engines.forwarded import HOST, LINE, UNDERSCORED, proof
 from tierline.engines.haproxy.front import LEAST, TYPES
 from tierline.engines.unkeyed import UNKEYED
-from tierline.plan.model import Role, Upstream
+from tierline.engines.varnish.forwarded import authority
+from tierline.plan.model import Budget, Role, Upstream
 
-POISON = (*UNKEYED, "Proxy-Connection", "Keep-Alive", "TE", "x-tierline-claims")
+POISON = (*UNKEYED, *UNDERSCORED, "Proxy-Connection", "Keep-Alive", "TE", "x-tierline-claims")
 """What ends here, and what no key holds: a stranger could have others get what it makes of an answer."""
 
 
 class Cache(msgspec.Struct, kw_only=True):
     """What one cache does."""
 
+    budget: Budget
+    """Its limits and time-outs."""
     tier: str
     label: str
     entry: bool
     obey: bool
     stale_while_revalidate: float
     stale_if_error: float
-    forwarded: str
-    """Who the client is: a VCL expression."""
+    described: str
+    """Lines of vcl_recv that say who the client is (forwarded.py)."""
     raw: str
     behind_front: bool = False
     """Whether engines/haproxy/front.py stands on both sides: it traces, names copies and tells the hop."""
@@ -37,18 +41,46 @@ class Cache(msgspec.Struct, kw_only=True):
     """Whether text is kept compressed."""
 
 
+def parameters(budget: Budget) -> tuple[str, ...]:
+    """Parameters of varnishd: sizes of fields, the memory that they need, and silence of clients."""
+    request, answer = budget.request_line + budget.request_fields, budget.answer_fields
+    found = {
+        "http_req_size": request,
+        "http_req_hdr_len": request,
+        "http_resp_size": answer,
+        "http_resp_hdr_len": answer,
+        # The request line counts as some, too.
+        "http_max_hdr": max(128, budget.field_count + 8),
+        # Fields are read into it, and written anew by the VCL.
+        "workspace_client": 131072 + 2 * request + answer,
+        "workspace_backend": 131072 + request + 2 * answer,
+        # A reader that pauses is left after the silence of the budget; one that reads, never.
+        "idle_send_timeout": f"{budget.idle:g}",
+        "send_timeout": _NEVER,
+        "pipe_timeout": f"{budget.idle:g}",
+    }
+    return tuple(word for name, value in found.items() for word in ("-p", f"{name}={value}"))
+
+
+_NEVER = "2592000"
+"""Seconds: thirty days."""
+
+
 def vcl(cache: Cache, targets: tuple[Upstream, ...], context: Context) -> str:
     """The whole VCL. targets: nearest first; the next one is asked when one fails."""
-    backends, choice = "", ""
+    backends, choice, own = "", "", cache.budget
     for number, target in enumerate(targets[:4]):
         host, port = context.address(target.role, target.endpoint)
         backends += f"""\
 backend next{number} {{  # {target.role}
-    .host = "{host}"; .port = "{port}"; .connect_timeout = 1s; .first_byte_timeout = 30s; .between_bytes_timeout = 30s;
+    .host = "{host}"; .port = "{port}"; .connect_timeout = {own.connect:g}s; .first_byte_timeout = {own.first_byte:g}s;
+    .between_bytes_timeout = {own.idle:g}s;
 }}
 """
         if number:
             choice += f"    if (bereq.retries == {number}) {{ set bereq.backend = next{number}; }}\n"
+    secret = proof([each for each in targets if each.endpoint != "behind"], context)
+    shown = f'    set bereq.http.{LINE} = "{secret}";\n' if secret else ""
     strip = "".join(f"        unset req.http.{name};\n" for name in POISON)
     obey = _OBEY if cache.obey else ""
     hide = "    unset resp.http.Surrogate-Key;\n" if cache.entry else ""
@@ -65,11 +97,11 @@ sub vcl_recv {{
         unset req.http.X-Tl-Sie;
         unset req.http.X-Tl-Verdict;
 {strip}\
-        set req.http.X-Forwarded-For = {cache.forwarded};
-        if (req.http.Host) {{ set req.http.Host = std.tolower(req.http.Host); }}
+{cache.described}\
+        set req.http.X-Tl-At = {authority("req")};
     }}
 {_TRACED if not cache.behind_front else ""}\
-    if ((!req.http.Host && req.proto == "HTTP/1.1") || (req.http.Host && req.http.Host !~ "^[a-z0-9._:\\[\\]-]+$")) {{
+    if ((!req.http.Host && req.proto == "HTTP/1.1") || (req.http.Host && req.http.Host !~ "^{HOST}$")) {{
         return (synth(400));
     }}
     if (req.http.Range && req.http.Range !~ "^bytes=") {{ unset req.http.Range; }}
@@ -93,6 +125,8 @@ sub vcl_pipe {{
     std.log("tlv:pass");
     unset bereq.http.X-Tl-Span;
     unset bereq.http.X-Tl-From;
+    unset bereq.http.X-Tl-At;
+{shown}\
     set bereq.http.Upgrade = "websocket";
     set bereq.http.Connection = "Upgrade";
     return (pipe);
@@ -100,9 +134,9 @@ sub vcl_pipe {{
 
 sub vcl_hash {{
     hash_data(req.url);
-    hash_data(req.http.Host);
-    # A redirect to HTTPS is not for who came by HTTPS; answers to credentials have copies of their own.
-    hash_data(req.http.{"X-Tl-Key" if cache.behind_front else "X-Forwarded-Proto"});
+    # A redirect is only for who asked by the same scheme, host and port.
+    hash_data(req.http.X-Tl-At);
+    {"hash_data(req.http.X-Tl-Key);" if cache.behind_front else "# Answers to credentials have copies of their own."}
     if (req.http.Authorization) {{ hash_data("authorized"); }}
     return (lookup);
 }}
@@ -142,6 +176,8 @@ sub vcl_backend_fetch {{
     unset bereq.http.X-Tl-Grace;
     unset bereq.http.X-Tl-Always;
     unset bereq.http.X-Tl-From;
+    unset bereq.http.X-Tl-At;
+{shown}\
     if (bereq.http.Via) {{ set bereq.http.Via = bereq.http.Via + ", 1.1 tierline"; }}
     else {{ set bereq.http.Via = "1.1 tierline"; }}
     return (fetch);
@@ -154,7 +190,7 @@ sub vcl_backend_response {{
     unset beresp.http.X-Tl-Sie;
     unset beresp.http.X-Tl-Older;
     set beresp.http.X-Tl-Path = regsub(bereq.url, "\\?.*", "");
-    set beresp.http.X-Tl-Host = bereq.http.Host;
+    set beresp.http.X-Tl-Host = {authority("bereq")};
     if (beresp.http.Surrogate-Control ~ "ESI/1.0") {{
         set beresp.do_esi = true;
         unset beresp.http.Surrogate-Control;
@@ -164,7 +200,6 @@ sub vcl_backend_response {{
         set beresp.ttl = 0s;
         return (deliver);
     }}
-    if ((beresp.status == 502 || beresp.status == 503) && bereq.retries < {min(1, len(targets) - 1)}) {{ return (retry); }}
     # An error takes no copy's place while that may stand in.
     if (beresp.status >= 500 && (bereq.is_bgfetch || bereq.http.X-Tl-Sie == "may")) {{ return (abandon); }}
     std.collect(beresp.http.Cache-Control);
@@ -294,7 +329,7 @@ sub unsay {{
 
 # An unsafe method changed something: its target, and what the answer points to on the same host.
 sub invalidate {{
-    std.ban("obj.http.X-Tl-Path == " + regsub(req.url, "\\?.*", "") + " && obj.http.X-Tl-Host == " + req.http.Host);
+    std.ban("obj.http.X-Tl-Path == " + regsub(req.url, "\\?.*", "") + " && obj.http.X-Tl-Host == " + req.http.X-Tl-At);
     call invalidate_location;
     set resp.http.X-Tl-Say = resp.http.Location;
     set resp.http.Location = resp.http.Content-Location;
@@ -305,9 +340,9 @@ sub invalidate {{
 
 sub invalidate_location {{
     if (resp.http.Location ~ "^/[^/]"
-        || regsub(std.tolower(resp.http.Location), "^https?://([^/]*)/.*$", "\\1") == req.http.Host) {{
+        || regsub(std.tolower(resp.http.Location), "^(https?)://([^/]*)/.*$", "\\1|\\2") == req.http.X-Tl-At) {{
         std.ban("obj.http.X-Tl-Path == " + regsub(regsub(resp.http.Location, "^https?://[^/]*", ""), "\\?.*", "")
-            + " && obj.http.X-Tl-Host == " + req.http.Host);
+            + " && obj.http.X-Tl-Host == " + req.http.X-Tl-At);
     }}
 }}
 

@@ -9,7 +9,8 @@ from tierline.engines.base import Binary, Probe, Process
 from tierline.engines.context import Context
 from tierline.engines.haproxy import front
 from tierline.engines.haproxy.front import Front
-from tierline.plan.model import Unit
+from tierline.engines.varnish.config import parameters
+from tierline.plan.model import Budget, Unit
 from tierline.tiers.base import system
 
 _INSTALL = "apt-get install varnish"
@@ -19,6 +20,7 @@ class Fragment(msgspec.Struct, kw_only=True):
     """What a role adds: the whole VCL, bounds, and how its hops are told."""
 
     vcl: str
+    budget: Budget
     memory: int
     hop: str = ""
     """A format of varnishncsa that writes a line of trips/hop.py; empty when the front tells the hop."""
@@ -53,8 +55,8 @@ class Varnish:
                 "-T", f"{admin}:{admin_port}", "-S", str(secret), "-s", f"malloc,{fragment.memory}",
                 # Nothing is fresh that the origin didn't call so; the VCL does the rest.
                 "-p", "default_ttl=0", "-p", "default_grace=0", "-p", "default_keep=0",
-                "-p", "http_max_hdr=128", "-p", "vsl_space=16m", "-p", "vsl_reclen=4084",
-                "-p", "thread_pool_min=20", "-p", "workspace_client=128k", "-p", "workspace_backend=128k",
+                *parameters(fragment.budget), "-p", "vsl_space=16m", "-p", "vsl_reclen=4084",
+                "-p", "thread_pool_min=20",
                 "-p", "feature=+esi_disable_xml_check",
             ),
             cwd=str(folder),

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from tierline.engines.context import Context
-from tierline.engines.nginx import caching
+from tierline.engines.forwarded import proof
+from tierline.engines.nginx import caching, limits
 from tierline.engines.nginx.config import Fragment, hop_format, hop_log, ident, upstream
+from tierline.engines.nginx.forwarded import REFUSED, said, setting
+from tierline.engines.unkeyed import UNKEYED
+from tierline.plan.budgets import held
 from tierline.plan.model import Role
 from tierline.tiers.base import System
 from tierline.tiers.cache.tier import Purge
@@ -36,18 +40,18 @@ class NginxCache(System):
         settings = role.settings
         host, port = context.address(role.id, "http")
         (targets,) = list(role.upstreams.values())[:1]
-        entry = role.id in context.plan.entry
-        # Behind another tier the client's address is what that tier says.
-        forwarded = "$remote_addr" if entry else "$http_x_forwarded_for"
+        maps, fields = said(role, context, ident(role))
         store = caching.Store(
             name=ident(role),
             zone=ident(role),
-            # A redirect to HTTPS is not for who came by HTTPS.
-            key="$http_x_forwarded_proto",
+            # A redirect is only for who asked by the same scheme, host and port.
+            key=fields.get("X-Forwarded-Proto", "$http_x_forwarded_proto"),
+            host="$tl_authority" if fields else "$http_host",
             target=f"http://{ident(role)}_next",
             # A CDN in front purges by these, too.
             entry=str(int(all(other.tier != "cdn" for other in context.plan.roles.values()))),
-            headers=f"            proxy_set_header X-Forwarded-For {forwarded};\n",
+            headers=setting({name: value for name, value in fields.items() if name not in UNKEYED}),
+            limits=limits.server(held(context.plan, role)),
             obey=settings["client_control"],
             skips=True,
             stale_while_revalidate=settings["stale_while_revalidate"],
@@ -57,6 +61,8 @@ class NginxCache(System):
         folder = str(context.folder(context.unit_of(role.id)))
         http = (
             hop_format(role, "$tl_verdict", "cache")
+            + maps
+            + caching.ports(store)
             + caching.zone(store.zone, folder, settings["memory"], settings["disk"], "1d")
             + upstream(f"{store.name}_next", targets, context)
         )
@@ -67,14 +73,20 @@ class NginxCache(System):
         # body leave together: a second packet wakes who waits for them once more.
         open_file_cache max=512 inactive=10s;
         tcp_nopush on;
-{hop_log(role, context, "$tl_verdict")}{caching.variables(store)}\
+{store.limits}{limits.problems(context.plan, held(context.plan, role), store.name)}\
+{hop_log(role, context, "$tl_verdict")}{REFUSED if fields else ""}{caching.variables(store)}\
         location / {{
 {caching.cached(store, status + (settings["raw"] or ""))}\
         }}
 {caching.direct(store, status)}\
     }}
 {caching.fetching(store)}"""
-        return Fragment(http=http, servers=servers, memory=settings["memory"])
+        return Fragment(
+            http=http,
+            servers=servers,
+            memory=settings["memory"],
+            proofs={f"{store.name}_next": proof(targets, context)},
+        )
 
     def purge(self, role: Role, context: Context, order: Purge) -> None:
         caching.purge(context.folder(context.unit_of(role.id)), order)

@@ -4,14 +4,47 @@ from __future__ import annotations
 
 from tierline.engines import percaller
 from tierline.engines.context import Context
+from tierline.engines.forwarded import LINE, PLACE, UNDERSCORED, behind_places, first, proof
 from tierline.engines.squid.engine import Fragment
 from tierline.engines.unkeyed import UNKEYED
+from tierline.plan.budgets import held
 from tierline.plan.model import Role
 from tierline.tiers.base import System
 
-_POISON = (*UNKEYED, "Proxy-Connection", "x-tierline-claims")
+_POISON = (*UNKEYED, *UNDERSCORED, "Proxy-Connection", "x-tierline-claims")
+
+_SEEN = {
+    "X-Forwarded-For": "%>a",
+    "X-Forwarded-Proto": "http",
+    "X-Forwarded-Host": "%'{Host}>h",
+    "X-Forwarded-Port": "%>rP",
+    "Forwarded": 'for=%>a;host=\\"%\'{Host}>h\\";proto=http',
+}
+
+
+def _described(role: Role, context: Context) -> str:
+    """Who asks, and where: what Squid sees, or what a tier in front says (engines/forwarded.py)."""
+    when, lines = "", ""
+    if behind_places(role, context.plan):
+        when = " !place"
+        lines = f"acl place req_header {PLACE} ^{context.secret('cdn.place')}$\nrequest_header_access {PLACE} deny all\n"
+    elif not first(role, context.plan):
+        # Squid's keys hold no scheme, and a redirect is only for who asked by the same scheme, host and port.
+        return (
+            "acl plain req_header X-Forwarded-Proto ^http$\nacl eighty req_header X-Forwarded-Host :80$\n"
+            "cache deny plain\ncache deny eighty\n"
+        )
+    for name, value in _SEEN.items():
+        lines += f"request_header_access {name} deny all{when}\n"
+        lines += f'request_header_add {name} "{value}" all{when}\n'
+    return lines
+
 
 _ERRORS = (400, 403, 404, 405, 414, 500, 501, 503)
+
+
+_FAILS = 3
+"""Connections that a peer may refuse in a row before Squid leaves it out until one succeeds."""
 
 
 class SquidCache(System):
@@ -35,6 +68,7 @@ class SquidCache(System):
         "max-age-quoted": "Squid ignores a quoted max-age",
         "directive-case": "Squid's directives are lower-case",
         "must-understand": "Squid doesn't know must-understand",
+        "host_spelling": "Squid writes Host in lower case and without :80; X-Forwarded-Host has what the client sent",
         "status-204": "Squid doesn't store 204 with max-age",
         **{f"status-{n}": "Squid keeps errors for negative_ttl, which is 0" for n in _ERRORS},
         "vary-several": "Squid forgets one variant for the other",
@@ -58,9 +92,12 @@ class SquidCache(System):
             address, at = context.address(target.role, target.endpoint)
             peers += (
                 f"cache_peer {address} parent {at} 0 no-query no-digest no-netdb-exchange originserver "
-                f"name=next{number} connect-timeout=1 connect-fail-limit=1\n"
+                # The last one is always tried.
+                f"name=next{number} connect-timeout=1 connect-fail-limit={_FAILS if number + 1 < len(targets) else 1_000_000}\n"
             )
-        entry = role.id in context.plan.entry
+        own = held(context.plan, role)
+        said = _described(role, context)
+        shown = proof(targets, context)
         inner = any(other.tier == "cdn" for other in context.plan.roles.values())
         hop = f'"T":"cache","y":"squid","z":"{role.zone or role.region}","v":"%Ss"'
         stripped = "".join(f"request_header_access {name} deny all\n" for name in _POISON)
@@ -98,16 +135,24 @@ http_upgrade_request_protocols websocket allow all
 # Nothing is fresh that the origin didn't call so; a tenth of its age when it is long unmodified.
 refresh_pattern . 0 10% 1440{obey}
 collapsed_forwarding on
-request_header_max_size 64 KB
+request_header_max_size {-(-(own.request_line + own.request_fields) >> 10)} KB
+reply_header_max_size {-(-own.answer_fields >> 10)} KB
+request_body_max_size 0
 request_timeout 10 seconds
-read_timeout 30 seconds
-connect_timeout 1 second
+# One time for an answer to begin and for silence within it; a tier that has another behind it waits for the longer.
+read_timeout {max(1, round(max(own.first_byte, own.idle)))} seconds
+write_timeout {max(1, round(own.idle))} seconds
+client_lifetime 30 days
+connect_timeout {max(1, round(own.connect))} seconds
 forward_max_tries 2
 max_stale 0 seconds
 refresh_all_ims off
 vary_ignore_expire off
 via on
-forwarded_for {"truncate" if entry else "transparent"}
+forwarded_for transparent
+{said}\
+request_header_access {LINE} deny all
+{f"request_header_add {LINE} {shown} all{chr(10)}" if shown else ""}\
 httpd_suppress_version_string on
 range_offset_limit none
 quick_abort_min -1 KB

@@ -54,7 +54,7 @@ class TrafficServerCache(System):
         cache = Cache(
             label="tierline-cache",
             mode="entry" if entry else "inner",
-            key="Host,X-Forwarded-Proto",
+            key="X-Tl-At,X-Forwarded-Proto",
             memory=settings["memory"],
             obey=settings["client_control"],
             raw=settings["raw"] or "",

@@ -6,6 +6,8 @@ from tierline.engines.context import Context
 from tierline.engines.varnish import admin
 from tierline.engines.varnish.config import Cache, hop, vcl
 from tierline.engines.varnish.engine import Fragment
+from tierline.engines.varnish.forwarded import described
+from tierline.plan.budgets import held
 from tierline.plan.model import Role
 from tierline.tiers.base import System
 from tierline.tiers.cache.tier import Purge
@@ -32,22 +34,21 @@ class VarnishCache(System):
     def contribute(self, role: Role, context: Context) -> Fragment:
         settings = role.settings
         (targets,) = list(role.upstreams.values())[:1]
+        own = held(context.plan, role)
         cache = Cache(
+            budget=own,
             tier="cache",
             label="tierline-cache",
             entry=all(other.tier != "cdn" for other in context.plan.roles.values()),
             obey=settings["client_control"],
             stale_while_revalidate=settings["stale_while_revalidate"],
             stale_if_error=settings["stale_if_error"],
-            # Behind another tier the client's address is what that tier says; Varnish adds its own peer's.
-            forwarded="client.ip"
-            if role.id in context.plan.entry
-            else 'regsub(req.http.X-Forwarded-For, ",[^,]*$", "")',
+            described=described(role, context),
             raw=settings["raw"] or "",
         )
         # Varnish keeps copies in memory: what others have of it and of disk together, it has of memory alone.
         memory = max(settings["memory"], settings["disk"])
-        return Fragment(vcl=vcl(cache, targets, context), memory=memory, hop=hop(role))
+        return Fragment(vcl=vcl(cache, targets, context), budget=own, memory=memory, hop=hop(role))
 
     def purge(self, role: Role, context: Context, order: Purge) -> None:
         admin.purge(context.address(role.id, "admin"), context.secret("varnish.admin"), order)

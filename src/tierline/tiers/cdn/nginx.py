@@ -6,9 +6,12 @@ from typing import Any
 
 from tierline.engines.certificates import CHALLENGE
 from tierline.engines.context import Context
+from tierline.engines.forwarded import PLACE, proof
 from tierline.engines.haproxy.front import LEAST, TYPES
-from tierline.engines.nginx import caching
+from tierline.engines.nginx import caching, limits
 from tierline.engines.nginx.config import TLS, Fragment, hop_format, hop_log, ident, upstream
+from tierline.engines.nginx.forwarded import REFUSED, SEEN, either, setting
+from tierline.plan.budgets import held
 from tierline.plan.model import Role, Upstream
 from tierline.tiers.base import System
 from tierline.tiers.cache.tier import Purge
@@ -39,11 +42,11 @@ class NginxCDN(System):
         _, tls_port = context.address(role.id, "https")
         chain, key = context.certificate(plan.domain, f"*.{plan.domain}", "localhost", host)
         targets = _behind(role, context)
-        secure = targets[0].endpoint == "https"
+        secure = plan.speaks_tls(targets[0])
         store = _store(role, context, name, f"{'https' if secure else 'http'}://{name}_next")
         stores = [store]
         if "assets" in role.upstreams:
-            stores.append(_store(role, context, f"{name}_assets", f"http://{name}_assets_next"))
+            stores.append(_store(role, context, f"{name}_assets", f"http://{name}_assets_next", onward=False))
         told = f"""\
             add_header X-Cache "$tl_verdict from {role.region}" always;
             add_header Cache-Status "{role.region}; $tl_status" always;
@@ -62,6 +65,7 @@ class NginxCDN(System):
                 "br" if settings["compress"] else '""', "gzip" if settings["compress"] else '""'
             )
             + _guests(role, context)
+            + "".join(caching.ports(each) for each in stores)
             + _geography(role, context)
             + upstream(f"{name}_next", targets, context)
             + (upstream(f"{name}_assets_next", role.upstreams["assets"], context) if len(stores) > 1 else "")
@@ -82,7 +86,9 @@ class NginxCDN(System):
     }}
     server {{
 {listen.replace("%s", "")}        server_name {plan.domain} *.{plan.domain} localhost {host};
+{store.limits}{limits.problems(plan, held(plan, role), name)}\
 {hop_log(role, context, f"${name}_verdict")}{caching.variables(store)}\
+{REFUSED}\
         set $tl_why "";
         error_page 403 @{name}_refused;
 {f"        if (${name}_refused) {{ set $tl_why country; return 403; }}{chr(10)}" if settings["countries"] else ""}\
@@ -103,14 +109,16 @@ class NginxCDN(System):
 {settings["raw"] or ""}
     }}
 {"".join(caching.fetching(each, tls if each is store else "") for each in stores)}"""
-        return Fragment(http=http, servers=servers, memory=_MEMORY)
+        return Fragment(
+            http=http, servers=servers, memory=_MEMORY, proofs={f"{name}_next": proof(targets, context)}
+        )
 
 
 def _secured(name: str, port: str | None) -> str:
     return (
         ""
         if port is None
-        else f"        if (${name}_plain) {{ return 308 https://$host{port}$request_uri; }}\n"
+        else f"        if (${name}_plain) {{ return 308 https://$tl_name{port}$request_uri; }}\n"
     )
 
 
@@ -134,17 +142,19 @@ def _guests(role: Role, context: Context) -> str:
     badge = f'"{context.secret("cdn.place")}" 0;' if shielded else ""
     name = ident(role)
     return f"""\
-    map $http_x_tierline_place ${name}_entry {{ default 1; {badge} }}
-    map ${name}_entry ${name}_client {{ default $remote_addr; 0 $http_x_forwarded_for; }}
+    map $http_x_tl_place ${name}_entry {{ default 1; {badge} }}
+    map ${name}_entry ${name}_place {{ 0 1; default ""; }}
+{either(f"${name}_place", name, SEEN)[0]}\
+    map $http_x_forwarded_for|${name}_place ${name}_client {{ "~^(?<tl_c>.+)[|]1$" $tl_c; default $remote_addr; }}
     # What is no request comes to no server's rules: its status alone tells.
     map "$tl_why|$status|$upstream_addr|$tl_verdict" ${name}_verdict {{
         "~^(?<tl_w>[^|]+)" "refused: $tl_w"; "~^.40[08]..pass$" "refused: malformed"; "~^.405..pass$" "refused: method";
         "~^.(413|414|431)..pass$" "refused: too large"; default $tl_verdict;
     }}
-    # How the client came; places speak TLS among themselves.
-    map ${name}_entry ${name}_scheme {{ default $scheme; 0 $http_x_forwarded_proto; }}
-    map ${name}_scheme:$upstream_http_strict_transport_security ${name}_hsts {{ default ""; "~^https:(?<tl_h>.+)" $tl_h; }}
-    map ${name}_scheme$uri ${name}_plain {{ default ""; "~^http{CHALLENGE}" ""; "~^http/" 1; }}
+    map ${name}_x_forwarded_proto:$upstream_http_strict_transport_security ${name}_hsts {{
+        default ""; "~^https:(?<tl_h>.+)" $tl_h;
+    }}
+    map ${name}_x_forwarded_proto$uri ${name}_plain {{ default ""; "~^http{CHALLENGE}" ""; "~^http/" 1; }}
 """
 
 
@@ -169,23 +179,23 @@ def _geography(role: Role, context: Context) -> str:
     return found
 
 
-def _store(role: Role, context: Context, name: str, target: str) -> caching.Store:
+def _store(role: Role, context: Context, name: str, target: str, onward: bool = True) -> caching.Store:
     settings, place = role.settings, ident(role)
-    shielded = settings["shield"] not in (None, role.region)
     return caching.Store(
         name=name,
         zone=place,
-        # A redirect to HTTPS is not for who came by HTTPS.
-        key=f"${place}_scheme",
+        # A redirect is only for who asked by the same scheme, host and port.
+        key=f"${place}_x_forwarded_proto",
+        host="$tl_authority",
         target=target,
         entry=f"${place}_entry",
         headers=f"""\
-            proxy_set_header X-Forwarded-For ${place}_client;
-            proxy_set_header X-Forwarded-Proto ${place}_scheme;
-            proxy_set_header X-Tierline-Place "{context.secret("cdn.place") if shielded else ""}";
+{setting(either("", place, SEEN)[1])}\
+            proxy_set_header {PLACE} "{context.secret("cdn.place") if onward else ""}";
             proxy_set_header X-Device "";
             proxy_set_header X-Language "";
 """,
+        limits=limits.server(held(context.plan, role)),
         stale_while_revalidate=settings["stale_while_revalidate"],
         stale_if_error=settings["stale_if_error"],
     )

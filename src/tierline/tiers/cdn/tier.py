@@ -111,6 +111,13 @@ class CDN(Intent):
     stale_if_error: Duration = setting(
         "Serve stale this long when the origin fails, where it doesn't say.", default="1d"
     )
+    max_body: Size | None = setting("Largest request body; default: left to the gateway.", default=None)
+    timeout: Duration | None = setting(
+        "Time until an answer begins; default: left to the gateway.", default=None, above=0.1
+    )
+    idle_timeout: Duration | None = setting(
+        "Silence after which an answer ends; default: left to the gateway.", default=None, above=0.1
+    )
     size: Size = setting("Disk that one place may use for copies.", default="256MiB")
     raw: str | None = setting(
         "Engine configuration added as it is (nginx: into the server block; Varnish: into the frontend of the HAProxy "

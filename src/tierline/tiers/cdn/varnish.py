@@ -7,6 +7,8 @@ from tierline.engines.haproxy.front import ENDPOINTS
 from tierline.engines.varnish import admin
 from tierline.engines.varnish.config import Cache, vcl
 from tierline.engines.varnish.engine import Fragment
+from tierline.engines.varnish.forwarded import described
+from tierline.plan.budgets import held
 from tierline.plan.model import Role, Upstream
 from tierline.tiers.base import System
 from tierline.tiers.cache.tier import Purge
@@ -27,20 +29,24 @@ class VarnishCDN(System):
 
     def contribute(self, role: Role, context: Context) -> Fragment:
         settings = role.settings
+        own = held(context.plan, role)
         cache = Cache(
+            budget=own,
             tier="cdn",
             label=role.region,
             entry=False,  # the front takes out what is for caches
             obey=False,
             stale_while_revalidate=settings["stale_while_revalidate"],
             stale_if_error=settings["stale_if_error"],
-            forwarded='regsub(req.http.X-Forwarded-For, ",[^,]*$", "")',
+            described=described(role, context, front=True),
             raw="",
             behind_front=True,
             gzip=settings["compress"],
         )
         behind = (Upstream(role.id, "behind", 0),)
-        return Fragment(vcl=vcl(cache, behind, context), memory=settings["size"], front=front(role, context))
+        return Fragment(
+            vcl=vcl(cache, behind, context), budget=own, memory=settings["size"], front=front(role, context)
+        )
 
     def purge(self, role: Role, context: Context, order: Purge) -> None:
         admin.purge(context.address(role.id, "admin"), context.secret("varnish.admin"), order)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from tierline.engines.context import Context
 from tierline.engines.python.config import App, Journeys
 from tierline.plan.model import Role, Upstream
@@ -13,6 +16,9 @@ class JourneysExperience(System):
     engine = "python"
     levels = frozenset({"runs"})
     endpoints = {"http": "http"}
+
+    def believes_line(self, settings: Mapping[str, Any]) -> bool:
+        return True
 
     def contribute(self, role: Role, context: Context) -> Journeys:
         host, port = context.address(role.id, "http")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from tierline.engines.context import Context
 from tierline.engines.python.config import App
 from tierline.plan.model import Role
@@ -13,6 +16,9 @@ class ProcessService(System):
     engine = "python"
     levels = frozenset({"runs"})
     endpoints = {"http": "http"}
+
+    def believes_line(self, settings: Mapping[str, Any]) -> bool:
+        return not settings.get("command")
 
     def contribute(self, role: Role, context: Context) -> App:
         host, port = context.address(role.id, "http")
@@ -27,5 +33,6 @@ class ProcessService(System):
             port=port,
             health=settings["health"],
             drain=settings["drain"],
-            env={**environment, "PORT": str(port), "HOST": host},
+            # The tier in front comes from there: uvicorn, gunicorn and hypercorn believe its X-Forwarded fields.
+            env={"FORWARDED_ALLOW_IPS": "127.0.0.1", **environment, "PORT": str(port), "HOST": host},
         )

@@ -84,6 +84,16 @@ class Service(Intent):
         above=0.1,
         below=600,
     )
+    timeout: Duration | None = setting(
+        "Time until its answer begins; default: the gateway's.", default=None, above=0.001
+    )
+    idle_timeout: Duration | None = setting(
+        "Silence after which its answer ends; default: the gateway's.", default=None, above=0.1
+    )
+    max_duration: Duration | None = setting(
+        "Time for a request and its whole answer; default: the gateway's.", default=None, above=0.1
+    )
+    max_body: Size | None = setting("Largest request body; default: the gateway's.", default=None)
     env: dict[str, str] = setting("More environment variables.", factory=dict)
     private: bool = setting(
         "Its answers are each caller's own: requests for it bypass the HTTP cache.", default=False

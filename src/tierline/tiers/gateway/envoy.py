@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from tierline.engines.context import Context
-from tierline.engines.envoy import bodies, callers, limits, raw, shared_limits
+from tierline.engines.envoy import bodies, budget, callers, limits, raw, shared_limits
 from tierline.engines.envoy.clusters import cluster, targets, thresholds
 from tierline.engines.envoy.listeners import Fragment
-from tierline.engines.envoy.replies import PROBLEMS
+from tierline.engines.envoy.replies import problems
 from tierline.engines.envoy.routing import changes, document, matching, retry
 from tierline.engines.unkeyed import OVERRIDES
-from tierline.plan.model import Role
+from tierline.plan.budgets import held
+from tierline.plan.model import Budget, Role
 from tierline.tiers.base import System
 from tierline.tiers.gateway.common import envoy_who as who
 from tierline.tiers.gateway.common.routes import Routed, every_version, limit_name, routes, under
@@ -28,11 +29,13 @@ class EnvoyGateway(System):
     around = True
     levels = frozenset({"runs"})
     supports = frozenset(FEATURES)
+    listens_for_places = True
     endpoints = {"http": "http", "mtls": "https"}
     counter = "feature.limits"
 
     def contribute(self, role: Role, context: Context) -> Fragment:
         settings, told = role.settings, role.settings.get("document")
+        own = held(context.plan, role)
         breaker = thresholds(settings["concurrency"], settings["retry_budget"])
         return Fragment(
             role=role,
@@ -40,26 +43,35 @@ class EnvoyGateway(System):
             virtual_hosts=[_host(role, context)],
             routing={"max_direct_response_body_size_bytes": len(told) * 4} if told else {},
             clusters=[
-                cluster(name, targets(upstreams, context), circuit_breakers={"thresholds": [breaker]})
+                cluster(
+                    name,
+                    targets(upstreams, context),
+                    circuit_breakers={"thresholds": [breaker]},
+                    connect_timeout=budget.time(own.connect),
+                    **budget.upstream(own, {"http_protocol_options": {}}),
+                )
                 for name, upstreams in role.upstreams.items()
             ]
             + who.clusters(role, context)
             + [shared_limits.cluster(context.address(each, "http")) for each in _counter(role, context)],
             secrets=who.secrets(role, context),
             binds=who.binds(role, context),
-            local_reply=PROBLEMS,
+            local_reply=problems(own),
             stripped=tuple(name.lower() for name in OVERRIDES),
         )
 
 
 def _host(role: Role, context: Context) -> dict[str, Any]:
     settings = role.settings
+    own = held(context.plan, role)
     found: dict[str, Any] = {
         "name": "all",
         "domains": ["*"],
+        "include_is_timeout_retry_header": True,
         "routes": [
+            *budget.too_large(own, {"prefix": "/"}),
             *([document(settings["openapi"], settings["document"])] if settings.get("document") else []),
-            *(made for each in routes(role, context.plan) for made in _routes(each, settings)),
+            *(made for each in routes(role, context.plan) for made in _routes(each, settings, own)),
         ],
         **changes(settings["request"], settings["response"]),
     }
@@ -74,11 +86,16 @@ def _host(role: Role, context: Context) -> dict[str, Any]:
 SAFE = ("GET", "HEAD", "OPTIONS")
 
 
-def _routes(route: Routed, settings: dict[str, Any]) -> list[dict[str, Any]]:
+def _routes(route: Routed, settings: dict[str, Any], whole: Budget) -> list[dict[str, Any]]:
     """The route twice, as Envoy's retry policy can't look at the method: first for methods that change nothing.
-    Before each, one for those who ask for its canary by header."""
+    Before each, one for those who ask for its canary by header; before all, one for bodies that are too large for the
+    route alone."""
     canary = route.canary or {}
-    made = []
+    made = (
+        budget.too_large(route.budget, _match(route, route.methods))
+        if route.budget.body != whole.body
+        else []
+    )
     for safe in (True, False):
         methods = [method for method in route.methods or SAFE if method in SAFE] if safe else route.methods
         if safe and route.methods and settings["cors"]:
@@ -107,24 +124,17 @@ def _balanced(route: Routed) -> dict[str, Any]:
 def _route(
     route: Routed, settings: dict[str, Any], to: dict[str, Any], methods: Sequence[str], safe: bool
 ) -> dict[str, Any]:
-    action = {**to, "timeout": f"{route.timeout:g}s", "retry_policy": retry(route.retries, safe)}
+    action = {**to, **budget.route(route.budget, retry(route.retries, safe, statuses=True))}
     if route.rewrite is not None:
         action |= _rewrite(route)
     if route.mirror:
         share = {"default_value": {"numerator": route.mirror["percent"]}}
         action["request_mirror_policies"] = [{"cluster": route.mirror["to"], "runtime_fraction": share}]
-    match = matching(
-        route.path,
-        route.match,
-        route.pattern,
-        methods=methods,
-        hosts=route.hosts,
-        headers=route.headers,
-    )
     made = {
         "name": route.name,
-        "match": match,
+        "match": _match(route, methods),
         "route": action,
+        **budget.said(route.budget),
         **changes(route.request, route.response),
     }
     if _shapes(route):
@@ -136,6 +146,12 @@ def _route(
         gone = made.get("request_headers_to_remove", [])
         made["request_headers_to_remove"] = [*gone, "accept-encoding", "range"]
     return made
+
+
+def _match(route: Routed, methods: Sequence[str]) -> dict[str, Any]:
+    return matching(
+        route.path, route.match, route.pattern, methods=methods, hosts=route.hosts, headers=route.headers
+    )
 
 
 def _shapes(route: Routed) -> bool:
@@ -152,7 +168,9 @@ def _rewrite(route: Routed) -> dict[str, Any]:
 
 
 def _filters(settings: dict[str, Any], role: Role, context: Context) -> list[dict[str, Any]]:
-    filters = [_buffer(settings["max_body"])]
+    shaped = any(_shapes(route) for route in routes(role, context.plan))
+    largest = held(context.plan, role).body
+    filters = [] if largest is None else [_buffer(largest, shaped)]
     if settings["cors"]:
         filters.append(
             {"name": "envoy.filters.http.cors", "typed_config": {"@type": _FILTER + "cors.v3.Cors"}}
@@ -173,29 +191,24 @@ def _filters(settings: dict[str, Any], role: Role, context: Context) -> list[dic
         filters += limits.limit_filters(late, role.id, "tierline.quotas")
         if counted or late:
             filters.append(limits.header_filter(any(each["match"] is None for each in early)))
-    if any(_shapes(route) for route in routes(role, context.plan)):
+    if shaped:
         filters.append(bodies.filter())
     return filters + raw.filters(role)
 
 
-def _buffer(most: int) -> dict[str, Any]:
-    """Bodies are read to their end first, but for a WebSocket, which has none."""
-    upgrade = {
-        "input": {
-            "name": "upgrade",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.type.matcher.v3.HttpRequestHeaderMatchInput",
-                "header_name": "upgrade",
-            },
-        },
-        "value_match": {"exact": "websocket", "ignore_case": True},
-    }
+def _buffer(most: int, shaped: bool) -> dict[str, Any]:
+    """Bodies that don't say how long they are are read to their end first, but for a WebSocket, which has none. shaped:
+    so are all others, for templates."""
     skip = {"@type": "type.googleapis.com/envoy.extensions.filters.common.matcher.action.v3.SkipFilter"}
     matchers = [
         {
-            "predicate": {"single_predicate": upgrade},
+            "predicate": {"single_predicate": {"input": _input(header), "value_match": value}},
             "on_match": {"action": {"name": "skip", "typed_config": skip}},
         }
+        for header, value in (
+            ("upgrade", {"exact": "websocket", "ignore_case": True}),
+            *([] if shaped else [("content-length", {"safe_regex": {"google_re2": {}, "regex": "[0-9]+"}})]),
+        )
     ]
     name = "envoy.filters.http.buffer"
     config = {"@type": _FILTER + "buffer.v3.Buffer", "max_request_bytes": most}
@@ -207,6 +220,11 @@ def _buffer(most: int) -> dict[str, Any]:
             "xds_matcher": {"matcher_list": {"matchers": matchers}},
         },
     }
+
+
+def _input(header: str) -> dict[str, Any]:
+    kind = "type.googleapis.com/envoy.type.matcher.v3.HttpRequestHeaderMatchInput"
+    return {"name": header, "typed_config": {"@type": kind, "header_name": header}}
 
 
 def _access(settings: dict[str, Any]) -> list[dict[str, Any]]:

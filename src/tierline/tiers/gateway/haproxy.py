@@ -6,11 +6,13 @@ import os
 from typing import Any
 
 from tierline.engines.context import Context
-from tierline.engines.haproxy import callers, limits, login, onward
+from tierline.engines.haproxy import budget, callers, limits, login, onward
 from tierline.engines.haproxy.engine import Fragment, trace
+from tierline.engines.haproxy.forwarded import described
 from tierline.engines.haproxy.parts import door, servers
 from tierline.engines.haproxy.serving import document
 from tierline.engines.unkeyed import OVERRIDES
+from tierline.plan.budgets import beyond, held
 from tierline.plan.model import Role
 from tierline.plan.scaling import measuring
 from tierline.tiers.base import System
@@ -37,38 +39,44 @@ class HAProxyGateway(System):
     def contribute(self, role: Role, context: Context) -> Fragment:
         settings, name = role.settings, role.id.replace(".", "-")
         host, port = context.address(role.id, "http")
-        entry = role.id in context.plan.entry
-        forwarded = "http-request set-header X-Forwarded-For %[src]" if entry else "option forwardfor if-none"
+        own = held(context.plan, role)
         rules, tables, files, counters = _policies(role, context)
         table = routes(role, context.plan)
         detours = detours_of(table)
-        served = ""
+        files |= callers.refusal(own, context.folder(context.unit_of(role.id)))
+        wait, texts = budget.waited(own, (route.budget for route in table))
+        served, long = "", beyond(own, "request_line")
         if settings.get("document"):
             folder = context.folder(context.unit_of(role.id))
             served, more = document(name, settings["openapi"], settings["document"], folder)
             files |= more
         if detours:
-            files |= onward.program(detours, settings["max_body"], context.folder(context.unit_of(role.id)))
+            files |= onward.program(
+                detours,
+                min(own.body or onward.LARGEST, onward.LARGEST),
+                context.folder(context.unit_of(role.id)),
+            )
         # fmt: off
         frontend = f"""\
 frontend {name}
     bind {host}:{port}
 {_door(role, context)}\
-{callers.errors()}\
-    {forwarded}
+{budget.frontend(own)}{callers.errors(texts)}\
 {trace(role, measured=measuring(role, context.plan))}\
+{described(role, context)}\
     http-request set-var(txn.verdict) str(allowed)
+{wait}\
     # With one of these a service would see another request than the rules here.
     http-request del-header ^({"|".join(name.lower() for name in OVERRIDES)})$ -m reg
-    http-request set-header X-Forwarded-For %[src] if {{ ssl_fc }}
-    http-request set-var(txn.client) {"src" if entry else "req.hdr_ip(x-forwarded-for,-1)"}
+    http-request set-var(txn.client) req.hdr_ip(x-forwarded-for,-1)
     # One spelling of each path, so that a rule holds for all of them: %61 is an a (RFC 3986, 6.2.2.2).
     http-request normalize-uri percent-decode-unreserved
 {onward.ASKED if detours else ""}\
 {callers.refuse(400, "path", _ODD)}\
 {rules}\
 {served}\
-{"".join(rules_of(number, route) for number, route in enumerate(table))}\
+{"".join(rules_of(number, route, own) for number, route in enumerate(table))}\
+{callers.refuse(414, "too long", f"{{ pathq,length gt {own.request_line} }}", policy="max_url", detail=long)}\
 {callers.refuse(404, "no route", "!{ var(txn.up) -m found }")}\
 {changes(settings["request"], settings["response"], "")}\
 {"".join(breaker(name, up, settings["concurrency"]) for up in role.upstreams)}\
@@ -76,20 +84,21 @@ frontend {name}
 {onward.rules(detours) if detours else callers.UNBOUNDED}\
     use_backend {name}-%[var(txn.up)]
 
-{onward.behind(name) if detours else ""}"""
+{onward.behind(name, own, texts) if detours else ""}"""
         # fmt: on
         for up, targets in role.upstreams.items():
             frontend += (
                 f"backend {name}-{up}\n    balance leastconn\n    retries {settings['retries'] + 2}\n"
-                f"    timeout server {int(settings['timeout'] * 1000)}ms\n"
+                f"{budget.backend(own)}"
                 "    retry-on conn-failure empty-response 0rtt-rejected 503\n"
-                + "".join(deadline(number, route, settings) for number, route in enumerate(table))
+                + "".join(deadline(number, route, own) for number, route in enumerate(table))
                 + servers(targets, context, {})
                 + "\n"
             )
         shared = limits.peers(role.id, _others(role, context)) if counters else ""
         return Fragment(
             sections=shared + frontend + tables + logins.sections(role, context),
+            budget=own,
             headroom=login.HEADROOM if settings["login"] else 0,
             files=files,
             counters=counters,
@@ -134,8 +143,7 @@ def _policies(role: Role, context: Context) -> tuple[str, str, dict[str, str], i
     for each in before:
         more, table = limits.limit(counters, f"limit-{counters}", gateways, each)
         rules, tables, counters = rules + more, tables + table, counters + 1
-    most = settings["max_body"]
-    rules += callers.refuse(413, "too large", f"{{ req.hdr_val(content-length) gt {most} }}")
+    rules += callers.too_large(held(context.plan, role))
     if settings["mtls"]:
         mtls = settings["mtls"]
         made, found = callers.certificates(mtls["consumers"], under(mtls["paths"], settings), folder)

@@ -8,9 +8,12 @@ from typing import Any
 
 from tierline.engines.context import Context
 from tierline.engines.counter.engine import CREDENTIAL, ROLE
+from tierline.engines.forwarded import proof
 from tierline.engines.keysets import usable
 from tierline.engines.nginx import asking, logins, policies
 from tierline.engines.nginx.config import ANSWERED, TLS, Fragment, hop_format, hop_log, ident, upstream
+from tierline.engines.nginx.forwarded import said
+from tierline.plan.budgets import held
 from tierline.plan.model import Role
 from tierline.plan.scaling import measuring
 from tierline.tiers.base import System
@@ -43,6 +46,7 @@ class NginxGateway(System):
         settings, auth = role.settings, role.settings["auth"]
         host, port = context.address(role.id, "http")
         folder = str(context.folder(context.unit_of(role.id)))
+        maps, fields = said(role, context, "gw")
         table = routes(role, context.plan)
         keys: list[dict[str, Any]] = []
         secrets, login = nginx_login.given(role, context)
@@ -62,15 +66,16 @@ class NginxGateway(System):
         if counters:
             address = context.address(counters[0], "http")
             files[asking.SECRETS] = asking.secrets(address, context.secret(CREDENTIAL))
-        passing = Passing(role)
+        passing = Passing(role, fields)
         skew = math.ceil(auth["clock_skew"]) if auth else 0
         servers = f"""\
     server {{
         listen {host}:{port};
 {_door(role, context)}\
 {hop_log(role, context, "$gw_final")}\
+{_REFUSED if fields else ""}\
         access_log /dev/null tl_{ident(role)}_count if=$gw_tell;
-{policies.own(settings["max_body"], _KEYS if keys else "", skew)}\
+{policies.own(held(context.plan, role), _KEYS if keys else "", skew)}\
 {policies.PREFLIGHT if settings["cors"] else ""}\
 {logins.LOCATIONS if login else ""}\
 {asking.LOCATIONS if counters else ""}\
@@ -85,13 +90,23 @@ class NginxGateway(System):
         )
         more = _MORE + answered * measuring(role, context.plan)
         http = hop_format(role, "$gw_final", "gateway", more, "$gw_consumer", "$gw_server")
-        http += policies.http(shapes) + login + (asking.HTTP if counters else "") + _client(role, context)
+        http += (
+            policies.http(shapes) + login + (asking.HTTP if counters else "") + maps + _client(role, fields)
+        )
         for name, targets in role.upstreams.items():
             http += upstream(up(role, name), targets, context)
         if settings["concurrency"]:
             http += "    limit_conn_zone $gw_up zone=gateway_concurrency:1m;\n    limit_conn_status 503;\n"
+        proofs = {up(role, name): proof(targets, context) for name, targets in role.upstreams.items()}
         sockets = (policies.METRICS_SOCKET, *((logins.SOCKET,) if login else ()))
-        return Fragment(http=http, servers=servers, beside=files, sockets=sockets)
+        return Fragment(http=http, servers=servers, beside=files, sockets=sockets, proofs=proofs)
+
+
+# The answer's own location comes through here, too.
+_REFUSED = """\
+        set $gw_no_host "$tl_no_host$uri";
+        if ($gw_no_host ~ "^1/(?!-/malformed)") { return 400; }
+"""
 
 
 def _door(role: Role, context: Context) -> str:
@@ -120,13 +135,11 @@ def _door(role: Role, context: Context) -> str:
 """
 
 
-def _client(role: Role, context: Context) -> str:
-    """Who asks: at the entry, and with a certificate, what the socket says; behind another tier what that tier says."""
-    found = '    map "" $gw_forwarded { default $remote_addr; }\n'
-    if role.id not in context.plan.entry:
-        found = "    map $https $gw_forwarded { on $remote_addr; default $http_x_forwarded_for; }\n"
-    found += (
-        "    map $gw_forwarded $gw_client {\n"
+def _client(role: Role, fields: dict[str, str]) -> str:
+    """Who asks."""
+    forwarded = fields.get("X-Forwarded-For", "$http_x_forwarded_for")
+    found = (
+        f"    map {forwarded} $gw_client {{\n"
         '        "~(?<gw_last>[^,\\s]+)\\s*$" $gw_last; default $remote_addr;\n    }\n'
     )
     for number, rule in enumerate(role.settings["access"]):

@@ -82,7 +82,17 @@ class Gateway(Intent):
         "Where a request says its version: `/v1/…`, or a header.", default="path"
     )
     version_header: str = setting("The header, with `version_by='header'`.", default="api-version")
-    timeout: Duration = setting("A request's deadline behind the gateway.", default="15s")
+    timeout: Duration = setting(
+        "Time until an answer begins, once the request was sent; then 504.", default="60s", above=0.001
+    )
+    idle_timeout: Duration = setting(
+        "Silence in both directions after which an answer, an event stream or a WebSocket ends.",
+        default="1h",
+        above=0.1,
+    )
+    max_duration: Duration | None = setting(
+        "Time for a request and its whole answer; default: no limit.", default=None, above=0.1
+    )
     retries: int = setting(
         "Tries again on a connection failure, safe methods on 503 too.", default=2, above=0, below=5
     )
@@ -95,7 +105,19 @@ class Gateway(Intent):
     concurrency: int | None = setting(
         "Requests at once per service; more are refused with 503.", default=None, above=1
     )
-    max_body: Size = setting("Largest request body.", default="4MiB")
+    max_body: Size = setting("Largest request body; then 413.", default="32MiB")
+    max_url: Size = setting(
+        "Longest request line: method, path with query, and version; then 414.",
+        default="8KiB",
+        above=256,
+        below=64 << 10,
+    )
+    max_headers: Size = setting(
+        "Request fields in all; then 431.", default="32KiB", above=1024, below=64 << 10
+    )
+    max_response_headers: Size = setting(
+        "An answer's fields in all; then 502.", default="32KiB", above=1024, below=64 << 10
+    )
     cors: tuple[str, ...] = setting("Origins that browsers may call from.", default=())
     mtls: MTLS | None = setting(
         "Consumers with a client certificate, on a listener of their own.", default=None

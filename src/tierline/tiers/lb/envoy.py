@@ -7,16 +7,18 @@ from typing import Any
 
 from tierline.engines.certificates import shown
 from tierline.engines.context import Context
-from tierline.engines.envoy import extras, raw, tls
+from tierline.engines.envoy import budget, extras, raw, tls
 from tierline.engines.envoy.clusters import cluster, targets, thresholds
 from tierline.engines.envoy.listeners import Bind, Fragment
 from tierline.engines.envoy.mail import mail
+from tierline.engines.envoy.replies import problems
 from tierline.engines.envoy.routing import matching, retry
 from tierline.engines.unkeyed import UNKEYED
+from tierline.plan.budgets import held
 from tierline.plan.bypass import rules
 from tierline.plan.model import Role, Upstream
 from tierline.tiers.base import Protocol, System
-from tierline.tiers.lb.tier import FEATURES, MAIL, NO_STARTTLS
+from tierline.tiers.lb.tier import FEATURES, MAIL, NO_STARTTLS, health
 
 _TYPE = "type.googleapis.com/envoy.extensions."
 _POLICY = {"round_robin": "ROUND_ROBIN", "least_request": "LEAST_REQUEST", "consistent_hash": "RING_HASH"}
@@ -33,6 +35,7 @@ class EnvoyLB(System):
         "mail_starttls": NO_STARTTLS,
         "queue_timeout": "Envoy bounds how many requests wait, not for how long; use lb=haproxy",
     }
+    listens_for_places = True
     endpoints = {"http": "http", "https": "https"}
 
     def listens(self, settings: Mapping[str, Any]) -> Mapping[str, Protocol]:
@@ -44,6 +47,7 @@ class EnvoyLB(System):
         cert = shown(role, context)
         secret = extras.secret_file(role, context) if cert.thumbprint else None
         mails, inboxes = mail(role, context, cert.chain, cert.key, secret) if settings["mail"] else ([], [])
+        own = held(context.plan, role)
         return Fragment(
             role=role,
             filters=[*extras.challenge(cert.thumbprint), *_filters(settings, role)],
@@ -51,6 +55,7 @@ class EnvoyLB(System):
             clusters=[_cluster(name, role.upstreams[name], role, context), *_bypass(role, context), *inboxes],
             manager=_manager(settings),
             binds=_binds(role, context),
+            local_reply=problems(own) if own.settings else {},
             sections=mails,
             certificates={str(secret): tls.secret(cert.pem)} if secret else {},
             # What would end at the cache ends here, whichever way a request goes.
@@ -98,8 +103,8 @@ def _binds(role: Role, context: Context) -> list[Bind]:
 def _manager(settings: dict[str, Any]) -> dict[str, Any]:
     return {
         "request_headers_timeout": f"{settings['header_timeout']:g}s",
-        # A whole request, however large. Streams of gRPC have no end to wait for.
-        "request_timeout": "0s" if settings["h2c"] else f"{6 * settings['header_timeout']:g}s",
+        # Streams of gRPC have no end to wait for.
+        **({"request_timeout": "0s"} if settings["h2c"] else {}),
         "http_protocol_options": {
             "allow_chunked_length": False,
             # gRPC's status comes in a trailer; behind, HTTP/1.1 has them too.
@@ -110,11 +115,8 @@ def _manager(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _hosts(role: Role, context: Context, name: str) -> list[dict[str, Any]]:
     settings = role.settings
-    route: dict[str, Any] = {
-        # What stands behind has the deadlines; here only silence ends a request.
-        "timeout": "0s",
-        "idle_timeout": "60s",
-    }
+    own = held(context.plan, role)
+    route: dict[str, Any] = {}
     if settings["balance"] == "consistent_hash":
         route["hash_policy"] = [{"header": {"header_name": ":path", "regex_rewrite": _NO_QUERY}}]
     safe = {"name": ":method", "string_match": {"safe_regex": {"regex": "GET|HEAD|OPTIONS"}}}
@@ -122,7 +124,8 @@ def _hosts(role: Role, context: Context, name: str) -> list[dict[str, Any]]:
         {
             "name": "next",
             "match": {**match, "headers": [safe]} if is_safe else match,
-            "route": {**route, "cluster": cluster, "retry_policy": retry(2, is_safe)},
+            "route": {**route, "cluster": cluster, **budget.route(own, retry(2, is_safe))},
+            **budget.said(own),
         }
         for cluster, match in _ways(role, name)
         for is_safe in (True, False)
@@ -136,7 +139,8 @@ def _hosts(role: Role, context: Context, name: str) -> list[dict[str, Any]]:
     host: dict[str, Any] = {
         "name": "all",
         "domains": ["*"],
-        "routes": routes,
+        "routes": [*budget.too_large(own, {"prefix": "/"}), *routes],
+        "include_is_timeout_retry_header": True,
         "response_headers_to_add": said,
     }
     if rules(role) and not any(other.tier == "cdn" for other in context.plan.roles.values()):
@@ -202,13 +206,8 @@ def _cluster(name: str, upstreams: Sequence[Upstream], role: Role, context: Cont
     protocol: dict[str, Any] = {"http_protocol_options": {"enable_trailers": True}}
     if settings["h2c"]:
         protocol = {"http2_protocol_options": {"max_concurrent_streams": settings["per_instance"] or 256}}
-    options: dict[str, Any] = {
-        "@type": _TYPE + "upstreams.http.v3.HttpProtocolOptions",
-        "explicit_http_config": protocol,
-    }
-    more["typed_extension_protocol_options"] = {
-        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options
-    }
+    own = held(context.plan, role)
+    more |= {"connect_timeout": budget.time(own.connect), **budget.upstream(own, protocol)}
     interval = f"{settings['health_interval']:g}s"
     check: dict[str, Any] = {
         "timeout": "0.5s",
@@ -217,8 +216,8 @@ def _cluster(name: str, upstreams: Sequence[Upstream], role: Role, context: Cont
         "unhealthy_threshold": 2,
         "healthy_threshold": 1,
     }
-    if settings["health"]:
-        check["http_health_check"] = {"path": settings["health"], "host": context.plan.domain}
+    if path := health(role, context.plan):
+        check["http_health_check"] = {"path": path, "host": context.plan.domain}
         if settings["h2c"]:
             check["http_health_check"]["codec_client_type"] = "HTTP2"
         more["health_checks"] = [check]

@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from tierline.engines.context import Context
+from tierline.engines.haproxy import budget
+from tierline.engines.haproxy.callers import errors, refusal, too_large
 from tierline.engines.haproxy.engine import Fragment, trace
+from tierline.engines.haproxy.forwarded import described
 from tierline.engines.haproxy.parts import bundle, challenge, hosts, mails, servers, strip
+from tierline.plan.budgets import held
 from tierline.plan.bypass import Rule, rules
 from tierline.plan.model import Role
 from tierline.plan.scaling import measuring
 from tierline.tiers.base import Protocol, System
-from tierline.tiers.lb.tier import FEATURES, MAIL, NO_STARTTLS
+from tierline.tiers.lb.tier import FEATURES, MAIL, NO_STARTTLS, health
 
 _BALANCE = {
     "round_robin": "roundrobin",
@@ -48,23 +52,22 @@ class HAProxyLB(System):
         _, tls_port = context.address(role.id, "https")
         crt, files, thumbprint = bundle(role, context)
         proxied = " accept-proxy" if settings["proxy_protocol"] else ""
-        entry = role.id in context.plan.entry
-        # Behind a CDN the client's address is what the CDN says; at the entry, what the socket says.
-        forwarded = "http-request set-header X-Forwarded-For %[src]" if entry else "option forwardfor if-none"
-        scheme = "" if entry else " !{ req.hdr(X-Forwarded-Proto) -m found }"
+        own = held(context.plan, role)
         frontend = f"""\
 frontend {name}
     bind {host}:{port}{proxied}
     bind {host}:{tls_port} ssl crt {crt} alpn h2,http/1.1{proxied}
     maxconn {settings["max_connections"]}
     timeout http-request {int(settings["header_timeout"] * 1000)}ms
+{budget.frontend(own)}{errors(budget.told(own)) if own.settings else ""}\
 {_BODIES if not settings["h2c"] else ""}\
-    {forwarded}
-    http-request set-header X-Forwarded-Proto https if {{ ssl_fc }}{scheme}
-    http-request set-header X-Forwarded-Proto http if !{{ ssl_fc }}{scheme}
-{trace(role, measured=measuring(role, context.plan))}{strip(role, context)}{challenge(thumbprint)}\
+{trace(role, measured=measuring(role, context.plan))}{strip(role, context)}\
+{described(role, context)}{challenge(thumbprint)}\
     http-request set-var-fmt(txn.verdict) "tls %[ssl_fc_protocol,regsub(TLSv,,)] %[ssl_fc_alpn]" if {{ ssl_fc }}
+{too_large(own) if "body" in own.settings else ""}\
 """
+        if "body" in own.settings:
+            files = {**files, **refusal(own, context.folder(context.unit_of(role.id)))}
         if settings["hosts"]:
             frontend += f"    acl known {hosts(settings['hosts'])}\n"
             frontend += '    http-request set-var(txn.verdict) str("refused: unknown host") unless known\n'
@@ -79,15 +82,12 @@ frontend {name}
             age = int(settings["hsts"])
             frontend += f'    http-after-response set-header Strict-Transport-Security "max-age={age}" if {{ ssl_fc }}\n'
         frontend += f"    {settings['raw']}\n" if settings["raw"] else ""
-        backend = f"    balance {_BALANCE[settings['balance']]}\n"
+        backend = f"    balance {_BALANCE[settings['balance']]}\n{budget.backend(own)}"
         backend += f"    timeout queue {int(settings['queue'] * 1000)}ms\n"
         if settings["sticky"]:
             backend += f"    cookie {settings['sticky']} insert indirect nocache httponly attr SameSite=Lax\n"
-        if settings["health"]:
-            backend += (
-                f"    option httpchk GET {settings['health']}\n"
-                f"    http-check send hdr Host {context.plan.domain}\n"
-            )
+        if path := health(role, context.plan):
+            backend += f"    option httpchk GET {path}\n    http-check send hdr Host {context.plan.domain}\n"
         (targets,) = list(role.upstreams.values())[:1]
         onward = f"    default_backend {name}-next\n\nbackend {name}-next\n"
         chosen, backend = backend, backend + servers(targets, context, settings)
@@ -99,8 +99,9 @@ frontend {name}
         mail = mails(role, context, crt) if settings["mail"] else ""
         return Fragment(
             sections=f"{frontend}{onward}{backend}\n{mail}",
+            budget=own,
             files=files,
-            certificates=tuple(files),
+            certificates=tuple(path for path in files if not path.endswith(".lua")),
         )
 
 

@@ -8,8 +8,11 @@ from typing import Any
 
 from tierline.engines.certificates import CHALLENGE, shown
 from tierline.engines.context import Context
-from tierline.engines.nginx.config import ANSWERED, TLS, Fragment, hop_format, hop_log, ident
-from tierline.engines.unkeyed import UNKEYED
+from tierline.engines.forwarded import LINE, proof
+from tierline.engines.nginx import limits
+from tierline.engines.nginx.config import ANSWERED, TLS, Fragment, hop_format, hop_log, ident, left_out
+from tierline.engines.nginx.forwarded import REFUSED, said, setting
+from tierline.plan.budgets import held
 from tierline.plan.bypass import rules
 from tierline.plan.model import Role, Upstream
 from tierline.plan.scaling import measuring
@@ -26,7 +29,7 @@ _LACKS = {
     "queueing": "nginx without its commercial part refuses, it doesn't queue; use lb=haproxy or lb=envoy",
     "queue_timeout": "nginx without its commercial part doesn't queue; use lb=haproxy",
     "metrics": "this build of nginx has no status module; its hops are counted by telemetry",
-    "slow_bodies": "nginx gives up who says nothing for 10 s, not who says a little; use lb=haproxy or lb=envoy",
+    "slow_bodies": "nginx bounds how long a client says nothing, not how long a body takes; use lb=haproxy or lb=envoy",
     "mail_health": "nginx without its commercial part doesn't ask; a mail program is told when the inbox is down",
 }
 
@@ -68,7 +71,7 @@ class NginxLB(System):
         redirect = ""
         if settings["redirect_http"]:
             plain = f"${name}_plain" if cert.thumbprint else "$scheme = http"
-            there = "$host" if tls_port == 443 else f"$host:{tls_port}"
+            there = "$tl_name" if tls_port == 443 else f"$tl_name:{tls_port}"
             redirect = f"        if ({plain}) {{ return 308 https://{there}$request_uri; }}\n"
         hsts = (
             f"            add_header Strict-Transport-Security ${name}_hsts always;\n"
@@ -79,8 +82,8 @@ class NginxLB(System):
     server {{
 {listening}\
         server_name {names};
-        # A large upload is the gateway's to judge.
-        client_max_body_size 0;
+{limits.server(held(context.plan, role))}{limits.problems(context.plan, held(context.plan, role), name)}\
+{REFUSED}\
 {redirect}{_challenge(cert.thumbprint, name)}\
         location / {{
 {hsts}\
@@ -103,6 +106,7 @@ class NginxLB(System):
             servers=servers,
             mail=mail,
             files=files,
+            proofs={f"{name}_next": proof(next(iter(role.upstreams.values())), context)},
         )
 
 
@@ -149,8 +153,7 @@ def _http(role: Role, context: Context, name: str) -> str:
         default http;
     }}
 {hsts}\
-    # Behind another tier, how the client came is what that tier says.
-    map $http_x_forwarded_proto ${name}_scheme {{ "" $scheme; default $http_x_forwarded_proto; }}
+{said(role, context, name)[0]}\
     # An upgrade goes on as one; else trailers are asked for, which gRPC's status comes in.
     map $http_upgrade ${name}_connection {{ "" te; default upgrade; }}
     map $http_upgrade ${name}_te {{ "" trailers; default ""; }}
@@ -195,17 +198,14 @@ def _upstream(role: Role, context: Context, name: str, targets: Sequence[Upstrea
         backup = " backup" if far and settings["balance"] != "consistent_hash" else ""
         most = f" max_conns={settings['per_instance']}" if settings["per_instance"] else ""
         share = " down" if weight == 0 else f" weight={weight}"
-        lines += f"        server {host}:{port}{share} max_fails=1 fail_timeout=1s{most}{backup};\n"
+        lines += f"        server {host}:{port}{share}{left_out(last=target is targets[-1])}{most}{backup};\n"
     if settings["sticky"]:
         lines += f"        sticky cookie {settings['sticky']} path=/ httponly samesite=lax;\n"
     return f"    upstream {name} {{\n        zone {name} 128k;\n{lines}        keepalive 64;\n    }}\n"
 
 
 def _pass_on(role: Role, context: Context, name: str) -> str:
-    entry = role.id in context.plan.entry
-    scheme = "$scheme" if entry else f"${name}_scheme"
-    client: Any = "$proxy_protocol_addr" if role.settings["proxy_protocol"] else "$remote_addr"
-    forwarded = client if entry else "$http_x_forwarded_for"
+    _, fields = said(role, context, name)
     upgrades = f"""\
             proxy_set_header Connection ${name}_connection;
             proxy_set_header Upgrade $http_upgrade;
@@ -215,25 +215,27 @@ def _pass_on(role: Role, context: Context, name: str) -> str:
             proxy_buffering off;
 """
     # What would end at the cache ends here, whichever way a request goes.
-    ending = "".join(f'            proxy_set_header {each} "";\n' for each in UNKEYED) if rules(role) else ""
-    if ending and not any(other.tier == "cdn" for other in context.plan.roles.values()):
+    ending = ""
+    if rules(role) and not any(other.tier == "cdn" for other in context.plan.roles.values()):
         ending += "            proxy_hide_header Surrogate-Key;\n"
     told = f"""\
 {ending}\
             proxy_set_header TE ${name}_te;
-            proxy_set_header Host $http_host;
-            proxy_set_header X-Forwarded-For {forwarded};
-            proxy_set_header X-Forwarded-Proto {scheme};
+            proxy_set_header Host $tl_authority;
+            proxy_set_header {LINE} $tl_line;
+{setting(fields)}\
             proxy_set_header traceparent 00-$tl_trace-$tl_span-$tl_flags;
             proxy_set_header x-tierline-claims "";
             proxy_set_header x-tierline-subject "";
             proxy_set_header x-tierline-consumer "";
-            proxy_connect_timeout 500ms;
-            proxy_read_timeout 60s;
-            # Only what the next tier never saw, or a safe method, is tried again.
-            proxy_next_upstream error timeout http_502 http_503;
+            # Only what the next tier never saw, or a safe method that it didn't answer, is tried again.
+            proxy_next_upstream error timeout;
             proxy_next_upstream_tries 4;
             proxy_next_upstream_timeout 5s;
 """
     # The module that speaks HTTP/2 has the same directives by another name, and buffers no stream.
-    return told.replace(" proxy_", " grpc_") if role.settings["h2c"] else upgrades + told
+    if role.settings["h2c"]:
+        times = (each for each in limits.server(held(context.plan, role)).splitlines(keepends=True))
+        waits = "".join(f"    {each}" for each in times if "_timeout" in each and "proxy_" in each)
+        return (told + waits).replace(" proxy_", " grpc_")
+    return upgrades + told

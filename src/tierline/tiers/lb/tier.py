@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Literal
 
-from tierline.intent import Duration, Intent, setting
+from tierline.intent import Duration, Intent, Size, setting
+from tierline.plan.model import Plan, Role
 from tierline.tiers.base import Protocol
 
 FEATURES: Mapping[str, str] = {
@@ -23,7 +24,7 @@ FEATURES: Mapping[str, str] = {
     "weights": "shares by zone",
     "sticky": "a client stays with its instance, by a cookie",
     "active_health": "instances asked in intervals",
-    "passive_health": "an instance that fails a request is left out",
+    "passive_health": "an instance that takes no connection is left out; what it answers never counts",
     "zone_aware": "the own zone first, the others when it is down",
     "bypass": "what no copy can answer goes straight to the gateway, past the HTTP cache",
     "seamless": "no safe request fails when an instance or a zone dies",
@@ -39,6 +40,8 @@ FEATURES: Mapping[str, str] = {
     "grpc": "gRPC calls and streams: HTTP/2 to what stands behind, too",
     "known_hosts": "requests for strangers' hosts are refused (421, or 404)",
     "strict_parsing": "ambiguous requests are refused or made plain, never passed on as they are",
+    "strict_hosts": "what is no host in Host is refused (400)",
+    "forwarded": "Forwarded (RFC 7239) says who asks, and where, as the X-Forwarded fields do",
     "slow_clients": "headers that trickle in are given up",
     "refusals_counted": "what is no request at all is counted, too",
     "slow_bodies": "bodies that trickle in are given up, and reach nobody",
@@ -100,6 +103,15 @@ class ACME(Intent):
     )
 
 
+def health(role: Role, plan: Plan) -> str | None:
+    """The path of the active health check; None: connect only. Through a cache or a gateway it would be one service's
+    answer that takes all others away."""
+    first = next(iter(role.upstreams.values()), ())
+    proxies = any(plan.roles[each.role].tier in ("lb", "cache", "gateway") for each in first)
+    path: str | None = role.settings["health"]
+    return None if proxies else path
+
+
 class LoadBalancer(Intent):
     """Terminates TLS with HTTP/2, checks what stands behind it, and balances over it."""
 
@@ -111,7 +123,10 @@ class LoadBalancer(Intent):
         "Name of a cookie that keeps a client with its instance.", default=None, allowed=_cookie
     )
     health: str | None = setting(
-        "Path of the active health check; default: connect only.", default=None, allowed=_path
+        "Path of the active health check of services right behind the balancer; default: connect only. A cache or gateway "
+        "is checked by connecting: what it would answer is a service's own. Traefik asks whoever answers the path.",
+        default=None,
+        allowed=_path,
     )
     health_interval: Duration = setting("Between two health checks.", default="500ms", above=0.1)
     slow_start: Duration | None = setting(
@@ -141,6 +156,19 @@ class LoadBalancer(Intent):
         "How long a client may take to send headers. For bodies see docs/tiers/lb.md.",
         default="10s",
         above=0.1,
+    )
+    body_timeout: Duration | None = setting(
+        "How long a client may take to send a body; default: 60 s and as long as the largest body takes at 32 KiB/s, no "
+        "limit where bodies have none.",
+        default=None,
+        above=0.1,
+    )
+    max_body: Size | None = setting("Largest request body; default: left to the gateway.", default=None)
+    timeout: Duration | None = setting(
+        "Time until an answer begins; default: left to the gateway.", default=None, above=0.1
+    )
+    idle_timeout: Duration | None = setting(
+        "Silence after which an answer ends; default: left to the gateway.", default=None, above=0.1
     )
     mail: str | None = setting(
         "Name of the Mail resource that mail programs reach through the balancer, over TLS.", default=None

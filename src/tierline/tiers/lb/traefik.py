@@ -7,19 +7,27 @@ from typing import Any
 
 from tierline.engines.certificates import CHALLENGE, shown
 from tierline.engines.context import Context
+from tierline.engines.forwarded import LINE, PLACE, UNDERSCORED, proof
 from tierline.engines.traefik.engine import Fragment
 from tierline.engines.unkeyed import UNKEYED
+from tierline.plan.budgets import held
 from tierline.plan.bypass import rules
 from tierline.plan.model import Role, Upstream
+from tierline.plan.placement import PLACES
 from tierline.tiers.base import Protocol, System
 from tierline.tiers.lb.tier import FEATURES, MAIL, NO_STARTTLS
 
 _LACKS = {
     "refusals_counted": "Traefik says nothing of what is no request at all",
-    "slow_bodies": "Traefik gives them up after header_timeout, but says 504; use lb=haproxy or lb=envoy",
+    "slow_clients": "Traefik has one time for a request and its whole answer, which streams don't have; use lb=haproxy or "
+    "lb=envoy",
+    "slow_bodies": "Traefik has one time for a request and its whole answer, which streams don't have; use lb=haproxy or "
+    "lb=envoy",
     "raw": "Traefik has no checker, and drops what it doesn't understand with a line in its log; use another system",
     "consistent_hash": "Traefik hashes the client's address, not the path; use lb=haproxy or lb=envoy",
     "seamless": "what is under way to an instance that dies is not tried again; use lb=haproxy or lb=envoy",
+    "passive_health": "Traefik counts what an application answers against its instance; what doesn't connect is tried "
+    "elsewhere, and health= leaves an instance out",
     "slow_start": "Traefik has none; use lb=haproxy or lb=envoy",
     "connection_limit": "Traefik counts requests, not connections; use lb=haproxy or lb=envoy",
     "queueing": "Traefik refuses what is over its limit, it doesn't queue; use lb=haproxy or lb=envoy",
@@ -28,6 +36,8 @@ _LACKS = {
     "trace_begin": "Traefik passes traces on; it begins them only with an exporter of its own",
     "metrics": "Traefik's metrics need a port of their own, not a socket; its hops are counted by telemetry",
     "mail_starttls": NO_STARTTLS,
+    "strict_hosts": "Traefik's rules see the name in Host, not the port: `localhost:x` goes on",
+    "forwarded": "Traefik knows the X-Forwarded fields only, not RFC 7239; what a client says in it ends there",
 }
 
 
@@ -37,6 +47,7 @@ class TraefikLB(System):
     levels = frozenset({"runs"})
     supports = frozenset(FEATURES) - frozenset(_LACKS)
     lacks = _LACKS
+    listens_for_places = True
     endpoints = {"http": "http", "https": "https"}
 
     def listens(self, settings: Mapping[str, Any]) -> Mapping[str, Protocol]:
@@ -78,32 +89,38 @@ _PROFILE = {
 
 def _entry_points(role: Role, context: Context) -> dict[str, Any]:
     settings = role.settings
-    entry = role.id in context.plan.entry
+    own = held(context.plan, role)
     found = {}
-    for name in ("http", "https"):
+    for name in [each for each in ("http", "https", PLACES) if (role.id, each) in _listening(role)]:
         host, port = context.address(role.id, name)
         point: dict[str, Any] = {
             "address": f"{host}:{port}",
-            # Behind the entry, the tiers in front have said who the client is.
-            "forwardedHeaders": {"insecure": not entry, "notAppendXForwardedFor": not entry},
+            # Traefik describes clients itself; places of the CDN, who show a secret to its routers, have done so.
+            "forwardedHeaders": {"insecure": name == PLACES, "notAppendXForwardedFor": name == PLACES},
             "transport": {
                 "respondingTimeouts": {
-                    "readTimeout": f"{settings['header_timeout']:g}s",
+                    # One time for a request and its whole answer: a client of HTTP/1.1 is left after it.
+                    "readTimeout": "0s" if own.total is None else f"{own.total:g}s",
+                    "writeTimeout": "0s",
                     "idleTimeout": "75s",
                 },
                 "lifeCycle": {"graceTimeOut": "1s"},
             },
-            "http": {"maxHeaderBytes": 16384},
+            "http": {"maxHeaderBytes": own.request_line + own.request_fields},
         }
-        if name == "https":
+        if name != "http":
             point["http"]["tls"] = {}
-            if settings["http3"]:
+            if settings["http3"] and name == "https":
                 point["http3"] = {"advertisedPort": port}
         found[f"{role.id}-{name}"] = point
     for name in MAIL if settings["mail"] else ():
         host, port = context.address(role.id, name)
         found[f"{role.id}-{name}"] = {"address": f"{host}:{port}"}
     return found
+
+
+def _listening(role: Role) -> set[tuple[str, str]]:
+    return {(role.id, each.name) for each in role.endpoints}
 
 
 def _mail(role: Role, context: Context) -> dict[str, Any]:
@@ -122,17 +139,18 @@ def _mail(role: Role, context: Context) -> dict[str, Any]:
 def _http(role: Role, context: Context) -> dict[str, Any]:
     settings = role.settings
     (targets,) = list(role.upstreams.values())[:1]
-    rule = "PathPrefix(`/`)"
+    rule = "HostRegexp(`^([A-Za-z0-9._~-]+|[0-9A-Fa-f:.]+|\\[[0-9A-Fa-f:.]+\\])$`)"  # a name or an address
     if settings["hosts"]:
         rule = " || ".join(_host(each) for each in settings["hosts"])
     # Only the line itself says such things.
     gone = {f"x-tierline-{word}": "" for word in ("claims", "subject", "consumer")}
+    gone |= dict.fromkeys((*UNKEYED, *UNDERSCORED, "Forwarded", PLACE), "")
+    if secret := proof(targets, context):
+        gone[LINE] = secret
     headers: dict[str, Any] = {"customRequestHeaders": gone}
-    if rules(role):
+    if rules(role) and not any(other.tier == "cdn" for other in context.plan.roles.values()):
         # What would end at the cache ends here, whichever way a request goes.
-        gone |= dict.fromkeys(UNKEYED, "")
-        if not any(other.tier == "cdn" for other in context.plan.roles.values()):
-            headers["customResponseHeaders"] = {"Surrogate-Key": ""}
+        headers["customResponseHeaders"] = {"Surrogate-Key": ""}
     if settings["hsts"] is not None:
         headers["stsSeconds"] = int(settings["hsts"])
     middlewares: dict[str, Any] = {
@@ -156,15 +174,27 @@ def _http(role: Role, context: Context) -> dict[str, Any]:
         role.id: {**router, "entryPoints": [f"{role.id}-https"], "middlewares": chain, "tls": {}},
         f"{role.id}.plain": {**router, "entryPoints": [f"{role.id}-http"], "middlewares": plain},
     }
+    if (role.id, PLACES) in _listening(role):
+        # They have said in Forwarded what they know; the rest of a stranger's fields ended with them.
+        told = {name: value for name, value in gone.items() if name != "Forwarded"}
+        middlewares[f"{role.id}-places"] = {"headers": {**headers, "customRequestHeaders": told}}
+        routers[f"{role.id}.{PLACES}"] = {
+            **router,
+            "rule": f"({rule}) && Header(`{PLACE}`, `{context.secret('cdn.place')}`)",
+            "entryPoints": [f"{role.id}-{PLACES}"],
+            "middlewares": [f"{role.id}-places", f"{role.id}-retry"],
+            "tls": {},
+        }
     services = _services(role, "", targets, context)
     if rules(role):
         services |= _services(role, "bypass-", role.upstreams["gateway"], context)
+    ways = list(routers)
     for number, each in enumerate(rules(role)):
         to = f"{role.id}-bypass-next" if each.to == "gateway" else f"{role.id}-next"
-        path = f"({rule}) && PathRegexp(`^{each.pattern}$`)"
         # The first rule that fits decides (plan/bypass.py).
-        way = {"rule": path, "service": to, "priority": 90_000 - number}
-        for id in (role.id, f"{role.id}.plain"):
+        for id in ways:
+            path = f"({routers[id]['rule']}) && PathRegexp(`^{each.pattern}$`)"
+            way = {"rule": path, "service": to, "priority": 90_000 - number}
             routers[f"{id}.bypass-{number}"] = {**routers[id], **way}
     if isinstance(settings["certificate"], dict):
         host, port = context.address(role.id, "challenge")
@@ -175,6 +205,7 @@ def _http(role: Role, context: Context) -> dict[str, Any]:
             "service": f"{role.id}-challenge",
             "entryPoints": [f"{role.id}-http"],
         }
+    own = held(context.plan, role)
     return {
         "routers": routers,
         "middlewares": middlewares,
@@ -182,7 +213,11 @@ def _http(role: Role, context: Context) -> dict[str, Any]:
         "serversTransports": {
             f"{role.id}-next": {
                 "maxIdleConnsPerHost": 64,
-                "forwardingTimeouts": {"dialTimeout": "500ms", "idleConnTimeout": "60s"},
+                "forwardingTimeouts": {
+                    "dialTimeout": f"{own.connect:g}s",
+                    "responseHeaderTimeout": f"{own.first_byte:g}s",
+                    "idleConnTimeout": "60s",
+                },
             }
         },
     }
@@ -229,7 +264,6 @@ def _service(role: Role, targets: Sequence[Upstream], context: Context) -> dict[
         "servers": servers,
         "strategy": "p2c" if settings["balance"] == "least_request" else "wrr",
         "serversTransport": f"{role.id}-next",
-        "passiveHealthCheck": {"failureWindow": "1s", "maxFailedAttempts": 1},
     }
     if settings["health"]:
         balancer["healthCheck"] = {

@@ -7,7 +7,9 @@ from importlib import resources
 from tierline.engines import nginx
 from tierline.engines.base import Step
 from tierline.engines.context import Context
+from tierline.engines.nginx import limits
 from tierline.engines.nginx.config import Fragment, hop_format, hop_log, ident, upstream
+from tierline.plan.budgets import held
 from tierline.plan.model import Role
 
 _TEXT = "text/css text/csv text/javascript text/markdown text/plain text/vtt application/json application/xml"
@@ -86,6 +88,7 @@ def _server(role: Role, context: Context, served: str) -> str:
     return f"""\
     server {{
         listen {host}:{port};
+{limits.server(held(context.plan, role))}\
 {hop_log(role, context, "file")}\
 {served}\
 {"".join(_objects(role, path, bucket) for path, bucket in role.settings["buckets"].items())}\

@@ -31,7 +31,8 @@ def front(role: Role, context: Context) -> Front:
         allow=bool(allow),
         compress=settings["compress"],
         signing=context.secret(SIGNING_KEY),
-        badge=context.secret("cdn.place") if settings["shield"] is not None else "",
+        badge=context.secret("cdn.place"),
+        shield=settings["shield"] == role.region,
         secured=to_https(role, context),
     )
 
@@ -60,7 +61,7 @@ def shielded(role: Role, context: Context) -> tuple[Upstream, ...]:
     following = next(targets for name, targets in role.upstreams.items() if name != "assets")
     (place,) = [each for each in context.plan.roles.values() if each.name == role.name and each.region == shield
                 and each.part != "origin"]  # fmt: skip
-    return (Upstream(place.id, "https" if following[0].endpoint == "https" else "http", -1),)
+    return (Upstream(place.id, "https" if context.plan.speaks_tls(following[0]) else "http", -1),)
 
 
 def networks(home: str, countries: tuple[str, ...]) -> Iterator[tuple[str, str]]:

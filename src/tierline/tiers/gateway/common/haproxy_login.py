@@ -20,9 +20,7 @@ def known(role: Role, context: Context) -> tuple[str, dict[str, str]]:
     else:
         jwks = context.attribute_of(role.name, "local_jwks")
     match = under(login_paths({**role.settings, "version_by": "header"}), role.settings)
-    rules, files = login.known(
-        given, key_files(jwks, ALGORITHMS), match, folder, role.id in context.plan.entry
-    )
+    rules, files = login.known(given, key_files(jwks, ALGORITHMS), match, folder)
     files |= login.files({**given, "issuer": found.issuer}, found.endpoints, public(context), folder)
     files |= login.secrets(folder, client_secret(given, context), context.secret("login.hmac"))
     return rules, files

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
-from tierline.engines.haproxy import callers, onward
+from tierline.engines.haproxy import budget, callers, onward
 from tierline.engines.haproxy.parts import hosts
+from tierline.plan.budgets import beyond
+from tierline.plan.model import Budget
 from tierline.tiers.gateway.common.routes import Routed
 
 
-def rules_of(number: int, route: Routed) -> str:
-    """One route: its conditions, and what happens when it is the first that fits."""
+def rules_of(number: int, route: Routed, whole: Budget) -> str:
+    """One route: its conditions, and what happens when it is the first that fits. whole: the gateway's budget."""
     name = f"r{number}"
     if route.match == "exact":
         lines = f"    acl {name} path {route.path}\n"
@@ -34,6 +35,10 @@ def rules_of(number: int, route: Routed) -> str:
         f"    http-request set-var(txn.up) str({route.upstream}) if {mine}\n"
         f"    http-request set-var(txn.named) str({route.name}) if {mine}\n"
     )
+    if route.budget.first_byte != whole.first_byte:
+        lines += f'    http-request set-var(txn.wait) str("{beyond(route.budget, "first_byte")}") if {mine}\n'
+    if route.budget.body != whole.body:
+        lines += callers.too_large(route.budget, mine)
     if route.canary:
         to = f"http-request set-var(txn.up) str({route.canary['to']}) if {mine}"
         if route.canary["weight"]:
@@ -77,12 +82,15 @@ def breaker(name: str, up: str, concurrency: int | None) -> str:
     return callers.refuse(503, "too many at once", asked)
 
 
-def deadline(number: int, route: Routed, settings: dict[str, Any]) -> str:
-    """A route's own bounds, for every backend."""
+def deadline(number: int, route: Routed, whole: Budget) -> str:
+    """A route's own bounds, for every backend. whole: the gateway's budget."""
     mine = f"{{ var(txn.route) -m str r{number} }}"
     lines = ""
-    if route.timeout != settings["timeout"]:
-        lines += f"    http-request set-timeout server {int(route.timeout * 1000)}ms if {mine}\n"
+    own = route.budget
+    if (own.first_byte, own.idle) != (whole.first_byte, whole.idle):
+        lines += f"    http-request set-timeout server {budget.time(own.first_byte)} if {mine}\n"
+        lines += f"    http-request set-timeout server {budget.time(own.idle)} if {mine} {budget.EVENTS}\n"
+        lines += f"    http-request set-timeout tunnel {budget.time(own.idle)} if {mine}\n"
     if route.retries == 0:
         lines += f"    http-request disable-l7-retry if {mine}\n"
     return lines

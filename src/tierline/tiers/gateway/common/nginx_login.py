@@ -9,6 +9,7 @@ from typing import Any
 
 from tierline.engines.context import Context
 from tierline.engines.nginx import logins
+from tierline.engines.nginx.forwarded import said
 from tierline.engines.nginx.remote import Remote
 from tierline.errors import EngineError
 from tierline.plan.model import Role
@@ -38,8 +39,7 @@ def given(role: Role, context: Context) -> tuple[str, str]:
     found = provider(login, context)
     ca = context.project / login["ca"] if login["ca"] else None
     at = {name: Remote.of(_safe(found, name), ca) for name in ("token", "jwks")}
-    # At the entry the socket says which scheme it was; behind another tier, that tier.
-    scheme = "$scheme" if role.id in context.plan.entry else "$http_x_forwarded_proto"
+    scheme = said(role, context, "gw")[1].get("X-Forwarded-Proto", "$http_x_forwarded_proto")
     return json.dumps(_secrets(login, found, context), indent=1), logins.http(at["token"], at["jwks"], scheme)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tierline.engines.forwarded import LINE
 from tierline.engines.nginx import bodies
 from tierline.engines.nginx.config import ident
 from tierline.engines.unkeyed import OVERRIDES
@@ -19,7 +20,8 @@ from tierline.tiers.gateway.common.routes import Routed
 _HEADERS = {
     "Connection": "$gw_upgrade",
     "Upgrade": "$gw_upgraded",
-    "Host": "$http_host",
+    "Host": "$tl_authority",
+    LINE: "$tl_line",
     "traceparent": "00-$tl_trace-$tl_span-$tl_flags",
     "x-tierline-claims": "$gw_claims",
     "x-tierline-subject": "$gw_subject",
@@ -27,7 +29,7 @@ _HEADERS = {
     # What ends here, and what could have a service see another request than the policies saw.
     **dict.fromkeys(
         (
-            "TE", "Keep-Alive", "Proxy", "Proxy-Connection", "Forwarded", *OVERRIDES,
+            "TE", "Keep-Alive", "Proxy", "Proxy-Connection", *OVERRIDES,
         ),
         "",
     ),
@@ -59,12 +61,12 @@ def up(role: Role, service: str) -> str:
 class Passing:
     """How requests are passed on by a gateway's role."""
 
-    def __init__(self, role: Role) -> None:
+    def __init__(self, role: Role, fields: Mapping[str, str]) -> None:
         keys = role.settings["keys"]
         self.role = role
         self.headers = {
             **_HEADERS,
-            "X-Forwarded-For": "$gw_forwarded",
+            **fields,
             **({keys["header"]: "$gw_key"} if keys else {}),
         }
 
@@ -78,9 +80,6 @@ class Passing:
         more_clear_input_headers "x-tierline-*";
         # Answers come through as they are made.
         proxy_buffering off;
-        proxy_max_temp_file_size 0;
-        proxy_connect_timeout 500ms;
-        proxy_send_timeout 10s;
         # A service doesn't steer nginx.
         proxy_ignore_headers X-Accel-Expires X-Accel-Redirect X-Accel-Limit-Rate X-Accel-Buffering X-Accel-Charset;
         proxy_pass_header Date;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from tierline.intent import Duration, Intent, Name, setting
+from tierline.intent import Duration, Intent, Name, Size, setting
 from tierline.tiers.gateway.common import words
 
 
@@ -77,7 +77,22 @@ class Route(Intent):
     hosts: tuple[str, ...] = setting("Host names; default: all.", default=(), allowed=words.hosts)
     headers: dict[str, str] = setting("Headers that must have these values.", factory=dict)
     rewrite: str | None = setting("What the path's prefix becomes behind.", default=None, allowed=words.paths)
-    timeout: Duration | None = setting("Deadline; default: the gateway's.", default=None)
+    timeout: Duration | None = setting(
+        "Time until an answer begins; default: the service's, or the gateway's.", default=None, above=0.001
+    )
+    idle_timeout: Duration | None = setting(
+        "Silence after which an answer ends; default: the service's, or the gateway's.",
+        default=None,
+        above=0.1,
+    )
+    max_duration: Duration | None = setting(
+        "Time for a request and its whole answer; default: the service's, or the gateway's.",
+        default=None,
+        above=0.1,
+    )
+    max_body: Size | None = setting(
+        "Largest request body; default: the service's, or the gateway's.", default=None
+    )
     retries: int | None = setting("Tries again; default: the gateway's.", default=None, above=0, below=5)
     canary: Canary | None = setting("A part of it for another service.", default=None)
     mirror: Mirror | None = setting("A copy of it for another service.", default=None)

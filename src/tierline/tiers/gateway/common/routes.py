@@ -11,7 +11,8 @@ from typing import Any, Literal
 import msgspec
 
 from tierline.errors import PlanError, choices, nearest
-from tierline.plan.model import Plan, Role
+from tierline.plan.budgets import find
+from tierline.plan.model import Budget, Plan, Role
 
 Match = Literal["exact", "prefix", "template"]
 _RANK = {"exact": 0, "template": 1, "prefix": 2}
@@ -31,7 +32,8 @@ class Routed(msgspec.Struct, kw_only=True):
     rewrite: str | None = None
     """What the prefix `path` becomes, or, of a template, the prefix `cut` that is taken away."""
     cut: str = ""
-    timeout: float = 15.0
+    budget: Budget
+    """Its limits and time-outs."""
     retries: int = 2
     canary: dict[str, Any] | None = None
     mirror: dict[str, Any] | None = None
@@ -42,6 +44,11 @@ class Routed(msgspec.Struct, kw_only=True):
     version: str = ""
     given: bool = False
     """Said by the stack's `routes`: wins over what `expose` makes of the same path."""
+
+    @property
+    def timeout(self) -> float:
+        """Seconds until an answer begins."""
+        return self.budget.first_byte
 
     @property
     def pattern(self) -> str:
@@ -74,14 +81,13 @@ def routes(role: Role, plan: Plan) -> list[Routed]:
     )
 
 
-def _route(role: Role, **given: Any) -> Routed:
-    settings = role.settings
+def _route(role: Role, plan: Plan, of: str, **given: Any) -> Routed:
     return Routed(
+        budget=find(plan, of),
         **{
-            "timeout": settings["timeout"],
-            "retries": settings["retries"],
+            "retries": role.settings["retries"],
             **{key: value for key, value in given.items() if value is not None},
-        }
+        },
     )
 
 
@@ -90,7 +96,15 @@ def _journeys(role: Role, plan: Plan) -> Iterator[Routed]:
         journeys = next(r for r in plan.roles.values() if r.name == "experience").settings["journeys"]
         for journey in journeys:
             match: Match = "template" if "{" in journey["path"] else "exact"
-            yield _route(role, name="experience", path=journey["path"], match=match, upstream="experience")
+            yield _route(
+                role,
+                plan,
+                f"journey {journey['name']}",
+                name="experience",
+                path=journey["path"],
+                match=match,
+                upstream="experience",
+            )
 
 
 def _health(role: Role, plan: Plan, others: list[Routed]) -> Iterator[Routed]:
@@ -100,7 +114,7 @@ def _health(role: Role, plan: Plan, others: list[Routed]) -> Iterator[Routed]:
         path = dns.settings["health"]
         if role.upstreams and not any(_answers(route, path) for route in others):
             to = next(iter(role.upstreams))
-            yield _route(role, name="health", path=path, match="exact", upstream=to)
+            yield _route(role, plan, "health", name="health", path=path, match="exact", upstream=to)
 
 
 def _answers(route: Routed, path: str) -> bool:
@@ -112,7 +126,7 @@ def _answers(route: Routed, path: str) -> bool:
 def _exposed(role: Role, plan: Plan) -> Iterator[Routed]:
     for name in role.upstreams:
         for path in _paths(plan, name):
-            yield _route(role, name=name, path=path, match="prefix", upstream=name)
+            yield _route(role, plan, f"service {name}", name=name, path=path, match="prefix", upstream=name)
 
 
 def _paths(plan: Plan, name: str) -> list[str]:
@@ -135,9 +149,10 @@ def _given(role: Role, plan: Plan) -> Iterator[Routed]:
                     f"reaches: {choices(role.upstreams)}"
                 )
         yield _route(
-            role, name=f"{to}-{number}", path=path, match=match, upstream=to, methods=tuple(given["methods"]),
+            role, plan, f"route {number}", name=f"{to}-{number}", path=path, match=match, upstream=to,
+            methods=tuple(given["methods"]),
             hosts=tuple(given["hosts"]), headers=given["headers"], rewrite=given["rewrite"],
-            timeout=given["timeout"], retries=given["retries"], canary=given["canary"], mirror=given["mirror"],
+            retries=given["retries"], canary=given["canary"], mirror=given["mirror"],
             request=given["request"], response=given["response"], given=True,
             request_body=given["request_body"], response_body=given["response_body"],
         )  # fmt: skip

@@ -1,0 +1,70 @@
+"""A budget (plan/budgets.py) in HAProxy's words: time-outs of frontends and backends, buffers, refusals by size.
+
+HAProxy has one time for an answer to begin and for silence within it (timeout server). A role that isn't the one to
+refuse waits for the longer of both. One that is waits for the first; event streams, which a client asks for by
+`Accept: text/event-stream`, may be silent as long as the budget says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tierline.plan.budgets import beyond
+from tierline.plan.model import Budget
+
+EVENTS = "{ req.hdr(accept) -m sub -i text/event-stream }"
+"""A request for an event stream."""
+_REWRITES = 1024
+"""Bytes that rules may add to the fields of a message (HAProxy's own default)."""
+
+
+def frontend(budget: Budget) -> str:
+    """Lines of a frontend: a client that says nothing, or takes nothing, is left after the silence of the budget."""
+    return f"    timeout client {time(budget.idle)}\n"
+
+
+def backend(budget: Budget) -> str:
+    """Lines of a backend."""
+    mine = "first_byte" in budget.settings
+    wait = budget.first_byte if mine else max(budget.first_byte, budget.idle)
+    lines = (
+        f"    timeout connect {time(budget.connect)}\n"
+        f"    timeout server {time(wait)}\n"
+        f"    timeout tunnel {time(budget.idle)}\n"
+    )
+    if mine and budget.idle > wait:
+        lines += f"    http-request set-timeout server {time(budget.idle)} if {EVENTS}\n"
+    return lines
+
+
+def told(budget: Budget) -> dict[int, str]:
+    """What HAProxy's own refusals say, by status: text of a log-format string."""
+    return {504: beyond(budget, "first_byte")} if "first_byte" in budget.settings else {}
+
+
+def waited(budget: Budget, routes: Iterable[Budget]) -> tuple[str, dict[int, str]]:
+    """The same for a frontend whose routes have times of their own: a rule that sets the usual text, and the texts."""
+    if all(each.first_byte == budget.first_byte for each in routes):
+        return "", told(budget)
+    return f'    http-request set-var(txn.wait) str("{beyond(budget, "first_byte")}")\n', {
+        504: "%[var(txn.wait)]"
+    }
+
+
+def sizes(budgets: Iterable[Budget], headroom: int) -> str:
+    """Lines of the global section: buffers that hold the largest request or answer fields of all roles.
+
+    headroom: bytes that rules may add to an answer's fields, beside what every role has.
+    """
+    all_ = list(budgets)
+    most = max(max(each.request_line + each.request_fields, each.answer_fields) for each in all_)
+    count = max(each.field_count for each in all_)
+    rewrites = _REWRITES + headroom
+    # Fields are kept with an index of their own, of 8 bytes each, beside them.
+    size = -(-(most + 16 * count + rewrites) // 4096) * 4096
+    return f"    tune.bufsize {size}\n    tune.maxrewrite {rewrites}\n    tune.http.maxhdr {count}\n"
+
+
+def time(seconds: float) -> str:
+    """Seconds as HAProxy writes them."""
+    return f"{max(1, round(seconds * 1000))}ms"

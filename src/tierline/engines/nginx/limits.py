@@ -1,0 +1,69 @@
+"""A budget (plan/budgets.py) in nginx's words: what one server accepts, and how long it waits."""
+
+from __future__ import annotations
+
+from tierline.plan.budgets import beyond, find
+from tierline.plan.model import Budget, Plan
+
+_PIECE = 16
+"""KiB of one buffer for an answer's body."""
+_REFUSED = {
+    "body": (413, "The request is too large"),
+    "request_line": (414, "The address is too long"),
+    "first_byte": (504, "The service took too long"),
+}
+"""What nginx refuses by itself, as problem documents."""
+
+
+def server(budget: Budget) -> str:
+    """Lines of a server block. Its locations inherit the time-outs of the proxy module.
+
+    nginx has one time for an answer to begin and for silence within it (proxy_read_timeout), so a server that isn't the
+    one to refuse waits for the longer of both. A client that reads slowly fills the buffers, never the disk.
+    """
+    wait = max(budget.first_byte, budget.idle)
+    head, line = _kib(budget.answer_fields), _kib(max(budget.request_fields, budget.request_line))
+    upload = min(budget.idle, budget.upload or budget.idle)
+    return f"""\
+        client_max_body_size {budget.body or 0};
+        client_body_timeout {time(upload)};
+        large_client_header_buffers 4 {line}k;
+        # A flood of fields is refused before anything looks at it.
+        max_headers {budget.field_count};
+        send_timeout {time(budget.idle)};
+        proxy_connect_timeout {time(budget.connect)};
+        proxy_send_timeout {time(budget.idle)};
+        proxy_read_timeout {time(wait)};
+        proxy_buffer_size {head}k;
+        proxy_buffers {max(8, -(-3 * head // _PIECE))} {_PIECE}k;
+        proxy_max_temp_file_size 0;
+"""
+
+
+def problems(plan: Plan, own: Budget, name: str) -> str:
+    """Lines of a server block: problem documents for what nginx refuses itself, in the words of the tier that owns the
+    limit: what is far beyond it doesn't get there. Time-outs only of the one that owns them. name: of the role."""
+    found, budget = "", find(plan, "default")
+    for field, (status, title) in _REFUSED.items():
+        if field == "first_byte" and field not in own.settings:
+            continue
+        found += f"""\
+        error_page {status} @{name}_{status};
+        location @{name}_{status} {{
+            types {{ }}
+            default_type application/problem+json;
+            return {status} '{{"type":"about:blank","status":{status},"title":"{title}","detail":"{beyond(budget, field)}",\
+"trace_id":"$tl_trace"}}';
+        }}
+"""
+    return found
+
+
+def time(seconds: float) -> str:
+    """Seconds as nginx writes them."""
+    return f"{max(1, round(seconds * 1000))}ms"
+
+
+def _kib(size: int) -> int:
+    """Whole KiB, of four, that hold so many bytes."""
+    return -(-size // 4096) * 4

@@ -1,0 +1,159 @@
+"""Effects: each done once for an idempotency key, its value kept for a day, undone when a later one fails."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import re
+import secrets
+import time
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tierline.journeys.attempt import Attempt, attempt
+from tierline.journeys.fault import BadInput, Conflict
+from tierline.journeys.guard import limited
+from tierline.journeys.plan import called
+from tierline.journeys.store import Store
+
+if TYPE_CHECKING:
+    from tierline.journeys.journey import Journey
+    from tierline.journeys.plan import Node, Plan
+    from tierline.journeys.request import Request
+    from tierline.journeys.run import Run
+
+KEPT = 86400.0
+"""Seconds for which an effect's value is given again for the same key."""
+_LOCKED = 30.0
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+class Record(msgspec.Struct, array_like=True):
+    """What has been done under one key: a digest of the request, and each effect's value."""
+
+    digest: bytes
+    values: dict[str, msgspec.Raw] = {}
+
+
+_encode = msgspec.msgpack.Encoder(enc_hook=str).encode
+_decode = msgspec.msgpack.Decoder(Record).decode
+
+
+class Write:
+    """One request's effects under their idempotency key."""
+
+    __slots__ = ("_id", "_store", "_token", "digest", "key", "made", "record")
+
+    def __init__(
+        self, store: Store, journey: Journey, key: str, digest: bytes, owner: str, made: str
+    ) -> None:
+        whose = hashlib.blake2b(f"{owner}\0{key}".encode(), digest_size=16).hexdigest()
+        self._id = f"effect:{journey.name}:{whose}"
+        self._store = store
+        self._token = b""
+        self.key = key
+        self.digest = digest
+        self.made = made
+        """What the session keeps the key under; "" for a client's own key."""
+        self.record = Record(digest)
+
+    async def begin(self, within: float) -> None:
+        """Waits for another request with the same key, then reads what has been done. Raises Conflict for a key of
+        another request, and where the other one takes longer than this one has time."""
+        token = secrets.token_bytes(8)
+        until = time.monotonic() + within
+        while not await self._store.add(f"{self._id}:lock", token, _LOCKED + within):
+            if time.monotonic() > until:
+                raise Conflict("a request with this Idempotency-Key has not ended yet", retry_after=1)
+            await asyncio.sleep(0.01)
+        self._token = token
+        found = await self._store.get(self._id)
+        if found is not None:
+            self.record = _decode(found)
+            if self.record.digest != self.digest:
+                raise Conflict("this Idempotency-Key was sent with another request before; make a new one")
+
+    async def keep(self, name: str, value: Any) -> None:
+        """Notes that an effect has been done."""
+        self.record.values[name] = msgspec.Raw(_encode(value))
+        await self._store.put(self._id, _encode(self.record), KEPT)
+
+    async def undone(self, name: str) -> None:
+        del self.record.values[name]
+        await self._store.put(self._id, _encode(self.record), KEPT)
+
+    def value(self, name: str, kind: Any) -> Any:
+        """What an effect returned, as its type."""
+        return msgspec.msgpack.decode(self.record.values[name], type=kind)
+
+    async def end(self) -> None:
+        """Lets the next request with this key go on."""
+        if self._token and await self._store.get(f"{self._id}:lock") == self._token:
+            await self._store.drop(f"{self._id}:lock")
+
+
+def digest_of(request: Request, body: bytes) -> bytes:
+    """Tells requests apart that bring the same key."""
+    about = [request.method, request.path, request.scope["query_string"], body]
+    return hashlib.blake2b(_encode(about), digest_size=16).digest()
+
+
+def given_key(request: Request) -> str:
+    """The request's `Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header), "" without one."""
+    text = request.header("idempotency-key")
+    if text and not _KEY.fullmatch(text):
+        why = "is 1 to 255 visible ASCII characters"
+        raise BadInput([{"in": "header", "field": "idempotency-key", "given": text[:100], "why": why}])
+    return text
+
+
+def perform(node: Node, run: Run) -> Coroutine[Any, Any, Any]:
+    """An effect with its key; the value from before where it has been done."""
+    return _perform(node, run)
+
+
+async def _perform(node: Node, run: Run) -> Any:
+    write: Write = run.frame.shared["write"]
+    if node.name in write.record.values:
+        return write.value(node.name, node.returns)
+    effects = run.plan.shape.effects
+    # The first effect's first call has the client's own key, so that services may know it.
+    key = write.key if node.name == effects[0] else f"{write.key}.{node.name}"
+    attempt.set(Attempt(key=key))
+    value = await limited(node, run)
+    if node.check is None or isinstance(value, node.check):
+        await write.keep(node.name, value)
+    return value
+
+
+async def compensate(plan: Plan, values: list[Any], write: Write, log: Any) -> list[str]:
+    """Undoes what has been done, last first. The names of effects that stay done."""
+    stays: list[str] = []
+    for name in reversed([name for name in plan.shape.effects if name in write.record.values]):
+        function = plan.shape.compensations.get(name)
+        if function is None:
+            stays.append(name)
+            continue
+        undo = plan.shape.journey.compensations[name].function
+        attempt.set(Attempt(key=f"{write.key}.{name}.undo"))
+        try:
+            result = called(function.parameters, plan.slots, undo)(values)
+            if asyncio.iscoroutine(result):
+                await result
+        except Exception:
+            log.exception("journey %s: effect %s could not be undone", plan.journey.name, name)
+            stays.append(name)
+        else:
+            await write.undone(name)
+    return stays[::-1]
+
+
+@contextlib.asynccontextmanager
+async def ended(write: Write) -> Any:
+    try:
+        yield
+    finally:
+        await write.end()

@@ -1,0 +1,513 @@
+"""Effects: after the reads, in order, never midway, never twice; undone when a later one fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from tierline.errors import StackError
+from tierline.journeys import Conflict, Journey, MemoryStore, NotFound, SessionStore, build
+from tierline.journeys.testing import Outcome, ask
+
+
+class Order(msgspec.Struct):
+    id: int
+
+
+class Orders:
+    """A service of orders: an ASGI application that counts what reaches it."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+        self.placed: dict[str, int] = {}
+        self.fail: list[int] = []
+        """Statuses of the next answers, before it works again."""
+        self.retry_after = ""
+        self.price = 7
+        self.hold: asyncio.Event | None = None
+        self.arrived = asyncio.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        headers = dict(scope["headers"])
+        status, value = 200, {"price": self.price}
+        if scope["method"] == "PUT":
+            self.price = 8
+        elif scope["method"] == "POST":
+            key = headers.get(b"idempotency-key", b"").decode()
+            self.keys.append(key)
+            self.arrived.set()
+            if self.hold is not None:
+                await self.hold.wait()
+            if self.fail:
+                status = self.fail.pop(0)
+            else:
+                value = {"id": self.placed.setdefault(key or f"none-{len(self.keys)}", len(self.placed) + 1)}
+        sent = [(b"content-type", b"application/json")]
+        if status >= 400 and self.retry_after:
+            sent.append((b"retry-after", self.retry_after.encode()))
+        await send({"type": "http.response.start", "status": status, "headers": sent})
+        await send({"type": "http.response.body", "body": msgspec.json.encode(value)})
+
+
+def checkout(**words: Any) -> Journey:
+    buy = Journey("buy", "/buy", methods=["POST"], **words)
+
+    @buy.part(hidden=True)
+    async def price(orders) -> int:
+        return (await orders.get("/price")).json()["price"]
+
+    @buy.effect
+    async def order(price: int, orders) -> dict[str, Any]:
+        return {**(await orders.post("/orders")).json(), "price": price}
+
+    return buy
+
+
+async def post(app: Any, target: str = "/buy", body: Any = None, **headers: str) -> Outcome:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    if body is not None:
+        named.setdefault("content-type", "application/json")
+    return await ask(app, "POST", target, named, body, Outcome())
+
+
+def run(main: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(main(), 20))  # type: ignore[arg-type]
+
+
+def test_the_same_key_is_one_order_and_the_same_answer() -> None:
+    async def main() -> None:
+        orders = Orders()
+        app = build([checkout()], services={"orders": orders})
+        first = await post(app, idempotency_key="k1")
+        again = await post(app, idempotency_key="k1")
+        assert first.status == again.status == 200 and first.body == again.body == {
+            "order": {"id": 1, "price": 7}
+        }
+        assert (await post(app, idempotency_key="k2")).body["order"]["id"] == 2
+        assert orders.keys == ["k1", "k2"], "the client's key goes to the service"
+        several = await asyncio.gather(*(post(app, idempotency_key="k3") for _ in range(5)))
+        assert {outcome.body["order"]["id"] for outcome in several} == {3} and len(orders.keys) == 3
+
+    run(main)
+
+
+def test_a_key_of_another_body_is_a_conflict_and_a_wrong_one_is_refused() -> None:
+    buy = Journey("buy", "/buy", methods=["POST"])
+
+    @buy.effect
+    async def order(body: dict[str, int]):
+        return body
+
+    async def main() -> None:
+        app = build([buy])
+        assert (await post(app, body={"n": 1}, idempotency_key="k")).status == 200
+        assert (await post(app, body={"n": 2}, idempotency_key="k")).status == 409
+        other = await post(app, body={"n": 2}, idempotency_key="k", x_tierline_claims='{"sub":"ada"}')
+        assert other.status == 200, "another caller's key is another key"
+        assert (await post(app, body={"n": 1}, idempotency_key="k" * 300)).status == 422
+
+    run(main)
+
+
+def test_a_client_that_leaves_ends_no_effect_and_finds_its_order() -> None:
+    async def main() -> None:
+        orders = Orders()
+        orders.hold = asyncio.Event()
+        app = build([checkout()], services={"orders": orders})
+        left = asyncio.ensure_future(post(app, idempotency_key="k"))
+        await orders.arrived.wait()
+        left.cancel()
+        orders.hold.set()
+        found = await post(app, idempotency_key="k")
+        assert found.body["order"]["id"] == 1 and orders.keys == ["k"]
+        await app.stop()
+
+    run(main)
+
+
+def test_a_visitor_without_a_key_has_one_until_the_answer_is_sent() -> None:
+    async def main() -> None:
+        orders = Orders()
+        app = build([checkout()], services={"orders": orders}, session=SessionStore(MemoryStore()))
+        first = await post(app)
+        cookie = first.headers["set-cookie"].partition(";")[0]
+        orders.hold, orders.arrived = asyncio.Event(), asyncio.Event()
+        left = asyncio.ensure_future(post(app, cookie=cookie))
+        await orders.arrived.wait()
+        left.cancel()
+        orders.hold.set()
+        assert (await post(app, cookie=cookie)).body["order"]["id"] == 2, "the one that was left"
+        assert (await post(app, cookie=cookie)).body["order"]["id"] == 3, "a new one"
+
+    run(main)
+
+
+@pytest.mark.parametrize("sibling", ["fails", "times out"])
+def test_what_only_the_answer_needs_ends_no_effect(sibling: str) -> None:
+    async def main() -> None:
+        orders = Orders()
+        buy = checkout(deadline="300ms")
+        ran = []
+
+        @buy.part
+        async def advice(order) -> str:
+            ran.append(order["id"])
+            if sibling == "fails":
+                raise ValueError("no advice")
+            await asyncio.sleep(5)
+            return ""
+
+        app = build([buy], services={"orders": orders})
+        failed = await post(app, idempotency_key="k")
+        assert failed.status >= 500 and failed.problem is not None and failed.problem["effects"] == ["order"]
+        assert list(orders.placed) == ["k"]
+        await post(app, idempotency_key="k")
+        assert ran == [1, 1] and orders.keys == ["k"]
+
+    run(main)
+
+
+def test_a_read_that_fails_is_before_the_first_effect() -> None:
+    done = []
+    buy = Journey("buy", "/buy", methods=["POST"])
+
+    @buy.effect
+    async def payment():
+        done.append("payment")
+        return 1
+
+    @buy.part(hidden=True)
+    async def stock():
+        raise Conflict("sold out")
+
+    @buy.effect
+    async def order(stock):
+        done.append("order")
+        return 2
+
+    outcome = asyncio.run(buy.call())
+    assert outcome.status == 409 and done == []
+
+
+def test_effects_run_in_the_order_written_and_are_undone_in_reverse() -> None:
+    done: list[str] = []
+    broken = [True]
+    buy = Journey("buy", "/buy", methods=["POST"])
+
+    @buy.effect
+    async def reserved():
+        await asyncio.sleep(0.01)
+        done.append("reserve")
+        return {"reservation": 5}
+
+    @buy.effect
+    async def paid():
+        done.append("pay")
+        return {"payment": 6}
+
+    @buy.effect
+    async def ordered(paid):
+        if broken[0]:
+            raise NotFound("no such film")
+        done.append("order")
+        return paid
+
+    @buy.compensate("reserved")
+    async def release(reserved):
+        done.append(f"release {reserved['reservation']}")
+
+    @buy.compensate("paid")
+    def refund(paid):
+        done.append(f"refund {paid['payment']}")
+
+    async def main() -> None:
+        app = build([buy])
+        failed = await post(app, idempotency_key="k")
+        assert failed.status == 404 and "effects" not in (failed.problem or {})
+        assert done == ["reserve", "pay", "refund 6", "release 5"]
+        done.clear()
+        broken[0] = False
+        assert (await post(app, idempotency_key="k")).status == 200
+        assert done == ["reserve", "pay", "order"]
+
+    run(main)
+
+
+def test_an_effect_is_tried_again_with_the_same_key_and_a_part_that_posts_is_not() -> None:
+    async def main() -> None:
+        orders = Orders()
+        buy = Journey("buy", "/buy", methods=["POST"])
+
+        @buy.effect(retries=2)
+        async def order(orders):
+            return (await orders.post("/orders")).json()
+
+        app = build([buy], services={"orders": orders})
+        orders.fail = [503, 503, 503]
+        assert (await post(app, idempotency_key="k")).body == {"order": {"id": 1}}
+        assert set(orders.keys) == {"k"} and len(orders.keys) == 4
+
+        by_part = Journey("buy", "/buy", methods=["POST"])
+
+        @by_part.part(retries=2, hedge="1ms")
+        async def placed(orders):
+            return (await orders.post("/orders")).json()
+
+        orders.keys, orders.fail = [], [503]
+        app = build([by_part], services={"orders": orders})
+        assert (await post(app)).status == 502 and orders.keys == [""]
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    ("word", "says"), [({"fallback": 1}, "fallback"), ({"cache": "1s"}, "cache"), ({"hedge": "1ms"}, "hedge")]
+)
+def test_an_effect_has_no_words_that_would_do_it_twice_or_not_at_all(word: dict[str, Any], says: str) -> None:
+    buy = Journey("buy", "/buy", methods=["POST"])
+    with pytest.raises(TypeError, match=says):
+        buy.effect(**word)
+
+
+def test_a_journey_that_answers_get_has_no_effects() -> None:
+    with pytest.raises(StackError, match="GET, which must change nothing"):
+        Journey("buy", "/buy").effect(name="order")(lambda: 1)
+
+
+def test_a_guard_needs_no_effect_and_a_compensation_an_effect() -> None:
+    buy = Journey("buy", "/buy", methods=["POST"])
+    buy.effect(name="order")(lambda: 1)
+    buy.guard(name="checked")(lambda order: order)
+    with pytest.raises(StackError, match="guard 'checked' needs the effect 'order'"):
+        build([buy])
+    with pytest.raises(StackError, match="no such effect, did you mean 'order'"):
+        buy.compensate("orders")(lambda: 1)
+
+
+def test_what_was_read_before_a_write_is_read_again() -> None:
+    async def main() -> None:
+        orders = Orders()
+        page = Journey("page", "/page", methods=["POST"])
+
+        @page.part
+        async def prices(orders) -> list[int]:
+            before = (await orders.get("/price")).json()["price"]
+            await orders.put("/price", json=8)
+            return [before, (await orders.get("/price")).json()["price"]]
+
+        assert (await post(build([page], services={"orders": orders}), "/page")).body == {"prices": [7, 8]}
+
+    run(main)
+
+
+def steps() -> list[Journey]:
+    cart = Journey("cart", "/cart/{shop}", methods=["POST"])
+    pay = Journey("pay", "/pay/{shop}", methods=["POST"])
+    cart.part(name="added")(lambda shop: shop)
+    pay.effect(name="paid")(lambda shop: shop)
+    cart.step("buy")
+    pay.step("buy", after=cart, required=True)
+    return [cart, pay]
+
+
+def test_a_required_step_says_where_to_go_back_to() -> None:
+    async def main() -> None:
+        app = build(steps())
+        early = await post(app, "/pay/lyon")
+        assert early.status == 409 and early.problem is not None
+        assert early.problem["go_to"] == "/cart/lyon" and early.problem["step"] == "cart"
+        cookie = (await post(app, "/cart/lyon")).headers["set-cookie"].partition(";")[0]
+        assert (await post(app, "/pay/lyon", cookie=cookie)).body == {"paid": "lyon"}
+        assert (await post(app, "/pay/lyon", cookie=cookie)).status == 409, (
+            "the funnel is done, and begins anew"
+        )
+
+    run(main)
+
+
+async def _three_adds(app: Any, cookie: str) -> None:
+    outcomes = await asyncio.gather(*(post(app, f"/add/{n}", cookie=cookie) for n in range(3)))
+    assert [outcome.status for outcome in outcomes] == [200] * 3
+
+
+def adding() -> list[Journey]:
+    add = Journey("add", "/add/{n}", methods=["POST"])
+    look = Journey("look", "/look/{n}")
+
+    @add.part
+    async def cart(n: int, session):
+        items = session.setdefault("cart", {"items": [], "count": 0})
+        await asyncio.sleep(0.01)
+        items["items"].append(n)
+        items["count"] += 1
+        return len(items["items"])
+
+    @look.part
+    async def seen(n: int, session):
+        await asyncio.sleep(0.01)
+        session[f"seen:{n}"] = True
+        return session.get("cart", {})
+
+    return [add, look]
+
+
+def test_adds_at_once_are_all_kept_and_nested_changes_too() -> None:
+    async def main() -> None:
+        app = build(adding(), session=SessionStore(MemoryStore()))
+        cookie = (await post(app, "/add/9")).headers["set-cookie"].partition(";")[0]
+        await asyncio.gather(
+            _three_adds(app, cookie),
+            *(ask(app, "GET", f"/look/{n}", {"cookie": cookie}, None, Outcome()) for n in range(3)),
+        )
+        cart = (await ask(app, "GET", "/look/4", {"cookie": cookie}, None, Outcome())).body["seen"]
+        assert sorted(cart["items"]) == [0, 1, 2, 9] and cart["count"] == 4
+
+    run(main)
+
+
+def test_a_cookie_in_two_fields_is_still_the_session() -> None:
+    async def main() -> None:
+        app = build(adding(), session=SessionStore(MemoryStore()))
+        cookie = (await post(app, "/add/9")).headers["set-cookie"].partition(";")[0]
+        pairs = [(b"cookie", cookie.encode()), (b"cookie", b"theme=dark")]
+        scope = {
+            "type": "http", "method": "GET", "path": "/look/1", "query_string": b"", "headers": pairs,
+        }  # fmt: skip
+        bodies: list[bytes] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: dict[str, Any]) -> None:
+            bodies.append(message.get("body", b""))
+
+        await app(scope, receive, send)
+        assert b'"items":[9]' in b"".join(bodies)
+
+    run(main)
+
+
+def test_hedging_and_retries_ask_anew_and_what_succeeded_is_not_asked_again() -> None:
+    async def main() -> None:
+        asked: list[str] = []
+        slow = asyncio.Event()
+
+        async def service(scope: Any, receive: Any, send: Any) -> None:
+            asked.append(scope["path"])
+            if scope["path"] == "/slow" and asked.count("/slow") == 1:
+                await slow.wait()
+            status = 503 if scope["path"] == "/flaky" and asked.count("/flaky") < 3 else 200
+            await send({"type": "http.response.start", "status": status, "headers": []})
+            await send({"type": "http.response.body", "body": b"1"})
+
+        page = Journey("page", "/page")
+
+        @page.part(hedge="1ms")
+        async def hedged(service):
+            await service.get("/fine")
+            return (await service.get("/slow")).json()
+
+        @page.part(retries=3)
+        async def retried(service):
+            await service.get("/fine")
+            return (await service.get("/flaky")).json()
+
+        from tierline.journeys import ServiceClient
+        from tierline.journeys.inprocess import InProcess
+
+        client = ServiceClient("service", InProcess(service, "service"), retries=0)
+        outcome = await ask(build([page], services={"service": client}), "GET", "/page", {}, None, Outcome())
+        assert outcome.body == {"hedged": 1, "retried": 1}
+        assert asked.count("/slow") == 2 and asked.count("/flaky") == 3 and asked.count("/fine") == 1
+
+    run(main)
+
+
+def test_retry_after_is_honoured_and_passed_on() -> None:
+    async def main() -> None:
+        orders = Orders()
+        page = Journey("page", "/page", methods=["POST"])
+
+        @page.effect(retries=1)
+        async def order(orders):
+            return (await orders.post("/orders")).json()
+
+        app = build([page], services={"orders": orders})
+        orders.fail, orders.retry_after = [429], "0"
+        assert (await post(app, "/page")).body == {"order": {"id": 1}}
+        orders.fail, orders.retry_after, orders.keys = [429, 429, 429], "120", []
+        late = await post(app, "/page")
+        assert late.status == 429 and late.headers["retry-after"] == "120" and len(orders.keys) == 1
+
+    run(main)
+
+
+def test_a_services_words_reach_the_client_only_where_its_part_says_so() -> None:
+    async def service(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 422, "headers": []})
+        said = {
+            "detail": "seats: at most 10",
+            "errors": [{"field": "seats", "why": "at most 10"}],
+            "secret": 1,
+        }
+        await send({"type": "http.response.body", "body": msgspec.json.encode(said)})
+
+    async def main() -> None:
+        for words, shows in (
+            ({}, False),
+            ({"forward_errors": 422}, True),
+            ({"forward_errors": [404]}, False),
+        ):
+            page = Journey("page", "/page")
+
+            @page.part(**words)
+            async def details(service):
+                return await service.get("/x")
+
+            outcome = await ask(
+                build([page], services={"service": service}), "GET", "/page", {}, None, Outcome()
+            )
+            assert outcome.status == 422 and outcome.problem is not None and "secret" not in outcome.problem
+            assert ("at most 10" in str(outcome.problem)) == shows
+
+    run(main)
+
+
+def test_what_an_effect_returns_has_its_type_when_it_is_replayed() -> None:
+    buy = Journey("buy", "/buy", methods=["POST"])
+    types: list[type] = []
+
+    @buy.effect
+    async def order() -> Order:
+        return Order(3)
+
+    @buy.view("web")
+    def web(order: Order):
+        types.append(type(order))
+        return order
+
+    async def main() -> None:
+        app = build([buy])
+        for _ in range(2):
+            assert (await post(app, idempotency_key="k")).body == {"id": 3}
+
+    run(main)
+    assert types == [Order, Order]
+
+
+def test_a_failed_effect_is_done_again_for_the_same_key() -> None:
+    async def main() -> None:
+        orders = Orders()
+        app = build([checkout()], services={"orders": orders})
+        orders.fail = [500]
+        failed = await post(app, idempotency_key="k")
+        assert failed.status == 502
+        assert (await post(app, idempotency_key="k")).body["order"]["id"] == 1
+
+    run(main)
