@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tierline.engines.base import Engine, Process
+from tierline.engines.unprivileged import account
 from tierline.errors import EngineError, RunError, choices, nearest
 from tierline.plan.model import Plan, Unit
 from tierline.run import filling, growth, guardian
@@ -184,13 +185,35 @@ class Line:
         check_privileges(self.addresses, listed)
         names = {process.name for process in listed}
         self.children = {process.name: Child(process, self.state, self.changed) for process in listed}
+        self._check_owners(listed)
         for process in listed:
             for name in process.after:
                 if name not in names:
                     raise RunError(f"{process.name} starts after {name}, which isn't part of the line")
 
+    def _check_owners(self, listed: list[Process]) -> None:
+        """Raises RunError for data that isn't of who a process runs as: a copy that has lost its owners."""
+        if os.geteuid() != 0:
+            return
+        user, _ = account()
+        for process in listed if self.state.root.joinpath("data").is_dir() else ():
+            for folder in process.folders if process.unprivileged else ():
+                below = Path(folder).is_relative_to(self.state.root / "data") and Path(folder).is_dir()
+                for entry in os.scandir(folder) if below else ():
+                    if entry.is_dir(follow_symlinks=False) and entry.stat().st_uid != user:
+                        raise RunError(
+                            f"{entry.path} doesn't belong to the account that {process.name} runs as: this state folder was "
+                            "copied without its owners; copy it again with cp -a, or remove the data with tierline down --volumes"
+                        )
+
     async def start(self) -> None:
         """Start everything; returns when all are ready. Raises RunError with the first problem."""
+        if self.state.copied:
+            self.events.tell(
+                "note", self.state.root.name,
+                f"it is a copy of {self.state.copied}, with its data, secrets and certificates; what was copied while that "
+                "line ran may be torn: tierline down --volumes starts with nothing",
+            )  # fmt: skip
         self._start_guardian()
         self.tasks.keep("guardian", self._watch_guardian)
         self._save()

@@ -260,13 +260,13 @@ def told(what: str, text: str) -> str:
 
 def first_cause(text: str) -> str:
     """The line of a log that says why a program failed; empty when none does."""
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not _FRAME.search(line)]
+    lines = [line.rstrip() for line in text.splitlines() if line.strip() and not _FRAME.search(line)]
     for number, line in reversed(list(enumerate(lines))):
         if line.startswith("Traceback (most recent call last)"):
             # The exception stands at the end; what is logged after it may be anything.
             found = [each for each in lines[number:] if _EXCEPTION.match(each)]
             return found[0] if found else ""
-    return next((line for line in lines if _SEVERE.search(line)), "")
+    return next((line.strip() for line in lines if _SEVERE.search(line)), "")
 
 
 def group(leader: int) -> bool:

@@ -54,6 +54,8 @@ class State:
         self.storage = Storage(self.root)
         self.line = ""
         """The line's id, by which its processes are known; empty: not known, or a copy's."""
+        self.copied = ""
+        """The folder that this one is a copy of, as far as it is known."""
         self._run = secrets.token_hex(4)
         self._lock: int | None = None
         self._secrets: dict[str, str] | None = None
@@ -76,9 +78,9 @@ class State:
             for name in ("state.json", "control.sock"):  # whatever is there
                 _remove(self.root / name)
             (self.root / "version").write_text(VERSION + "\n")
+            self.copied = _original(self.root)
             self.line = identity(self.root) or secrets.token_hex(8)
-            found = self.root.stat()
-            (self.root / "line").write_text(f"{self.line} {found.st_dev} {found.st_ino} {self.root}\n")
+            self._write_identity()
         except OSError as error:
             self.close()
             raise RunError(f"{self.root}: {error.strerror}; the stack's folder must be writable") from None
@@ -165,9 +167,12 @@ class State:
         self.take()
         if before is not None:
             os.close(before)
-        found = self.root.stat()
         (self.root / "version").write_text(VERSION + "\n")
-        (self.root / "line").write_text(f"{self.line} {found.st_dev} {found.st_ino} {self.root}\n")
+        self._write_identity()
+
+    def _write_identity(self) -> None:
+        found = self.root.stat()
+        write(self.root / "line", f"{self.line} {found.st_dev} {found.st_ino} {self.root}\n")
 
     def _here(self) -> Path | None:
         """The folder of the lock that this process holds; None when it was removed."""
@@ -325,6 +330,15 @@ def identity(root: Path) -> str:
         return line if (int(device), int(inode)) == (found.st_dev, found.st_ino) else ""
     except (OSError, ValueError):
         return ""
+
+
+def _original(root: Path) -> str:
+    """The folder that a state folder was copied from; empty when it is none, or nobody knows."""
+    try:
+        path = (root / "line").read_text().rstrip("\n").split(" ", 3)[3]
+    except (OSError, ValueError, IndexError):
+        return ""
+    return "" if identity(root) or path == str(root) else path
 
 
 def boot() -> str:
