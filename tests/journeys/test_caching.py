@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -15,8 +16,9 @@ import pytest
 import redis
 
 from tierline.errors import StackError
-from tierline.journeys import Cache, Journey, MemoryStore, NotFound, RedisStore, build
+from tierline.journeys import Cache, Cursor, Journey, MemoryStore, NotFound, RedisStore, build
 from tierline.journeys.cached import Cached
+from tierline.journeys.paging import sign_with
 from tierline.journeys.testing import Outcome, ask
 from waiting import eventually
 
@@ -426,5 +428,102 @@ def test_a_copys_age_goes_with_it_and_a_stale_one_is_degraded(clock: Clock) -> N
         stale = await get(app, "/film/1")
         assert stale.status == 200 and stale.degraded == ["details"]
         assert stale.headers["cache-control"] == "no-store"
+
+    asyncio.run(main())
+
+
+shared_calls: list[str] = []
+
+
+async def shared_part(film_id: int) -> int:
+    shared_calls.append("called")
+    return film_id
+
+
+def test_a_part_of_two_journeys_is_made_and_kept_once() -> None:
+    shared_calls.clear()
+    one, two = Journey("one", "/one/{film_id}"), Journey("two", "/two/{film_id}")
+    for journey in (one, two):
+        journey.part(cache="60s", name="shown")(shared_part)
+
+    async def main() -> None:
+        app = build([one, two])
+        assert (await get(app, "/one/3")).body == (await get(app, "/two/3")).body == {"shown": 3}
+
+    asyncio.run(main())
+    assert shared_calls == ["called"]
+
+
+def test_what_is_fetched_with_the_callers_fields_is_kept_by_them() -> None:
+    async def service(scope: Any, receive: Any, send: Any) -> None:
+        sent = dict(scope["headers"])
+        said = [sent.get(name, b"").decode() for name in (b"authorization", b"accept-language")]
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": json.dumps(said).encode()})
+
+    page = Journey("page", "/page")
+
+    @page.part(cache="60s")
+    async def shown(service) -> list[str]:
+        return (await service.get("/")).json()
+
+    async def main() -> None:
+        app = build(
+            [page], services={"service": service}, forward={"service": ["Authorization", "accept-language"]}
+        )
+        for token in ("a", "b", "a"):
+            for language in ("de", "fr"):
+                outcome = await get(app, "/page", authorization=token, accept_language=language)
+                assert outcome.body == {"shown": [token, language]}
+                assert outcome.headers["cache-control"] == "private, max-age=60"
+                assert "accept-language" in outcome.headers["vary"]
+
+    asyncio.run(main())
+    with pytest.raises(StackError, match="there is no service 'servce', did you mean 'service'"):
+        build([page], services={"service": service}, forward={"servce": ["authorization"]})
+    with pytest.raises(StackError, match="'host' is not a field that can be passed on"):
+        build([page], services={"service": service}, forward={"service": ["Host"]})
+
+
+def test_a_request_that_calls_without_end_is_told() -> None:
+    async def service(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"1"})
+
+    page = Journey("page", "/page", most_calls=20)
+
+    @page.part
+    async def prices(service):
+        return [(await service.get("/price", id=number)).json() for number in range(1000)]
+
+    async def main() -> None:
+        outcome = await get(build([page], services={"service": service}), "/page")
+        assert outcome.problem is not None and outcome.problem["part"] == "prices"
+        assert "more than 20 calls" in outcome.problem["detail"]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", [Cursor, Cursor[int, str]])
+def test_a_cursor_is_signed_and_typed(kind: Any) -> None:
+    page = Journey("page", "/page")
+
+    async def found(after: Any = None):
+        return None if after is None else list(after.values)
+
+    found.__annotations__ = {"after": kind | None}
+    page.part(found)
+    sign_with("another")
+    foreign = str(Cursor(7, "x"))
+
+    async def main() -> None:
+        app = build([page], secret="one")
+        good = str(Cursor(7, "x"))
+        assert (await get(app, f"/page?after={good}")).body == {"found": [7, "x"]}
+        wrong = [good[:-1], "A" + good[1:], good.partition(".")[0], "", "x" * 5000, "é", foreign]
+        if kind is not Cursor:
+            wrong += [str(Cursor("7", "x")), str(Cursor(7)), str(Cursor(7, "x", 1))]
+        for text in wrong:
+            assert (await get(app, f"/page?after={text}")).status == 422, text
 
     asyncio.run(main())

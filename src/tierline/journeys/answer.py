@@ -13,7 +13,7 @@ from tierline.journeys.fault import BadInput, TooLarge, WrongType, released
 from tierline.journeys.journey import HTML, View
 from tierline.journeys.negotiate import pick
 from tierline.journeys.plan import Plan
-from tierline.journeys.policy import MISSING, Cache
+from tierline.journeys.policy import CREDENTIALS, MISSING, Cache
 from tierline.journeys.request import Filler
 from tierline.journeys.run import Failure, Run
 
@@ -96,9 +96,10 @@ def policies(plan: Plan) -> list[Cache | None]:
 
 
 def varies(plan: Plan) -> list[str]:
-    """The request's fields that cached parts read."""
+    """The request's fields that cached parts read, and those that go with calls."""
     caches = [cache for name in plan.covered if (cache := plan.shape.cache(name)) is not None]
-    return list(dict.fromkeys(header for cache in caches for header in cache.vary))
+    read = [header for cache in caches for header in cache.vary]
+    return list(dict.fromkeys([*read, *(header for header in plan.forwards if header not in CREDENTIALS)]))
 
 
 def control(plan: Plan) -> bytes:

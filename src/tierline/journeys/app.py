@@ -141,7 +141,7 @@ class Experience:
             allowed = route.journey.deadline
             if DEADLINE in headers and (given := headers[DEADLINE]).isdigit():
                 allowed = min(allowed, int(given[:9]) / 1000)
-            around = Frame(loop.time() + allowed, {})
+            around = Frame(loop.time() + allowed, {"headers": headers, "most": route.journey.most_calls})
             frame.set(around)
             sampled = span if span is not None and span.sampled else None
             if choice.staged:

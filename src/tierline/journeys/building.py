@@ -6,12 +6,13 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
-from tierline.errors import StackError
+from tierline.errors import StackError, choices, nearest
 from tierline.journeys.app import Experience
 from tierline.journeys.cached import Cached
 from tierline.journeys.engine import Engine
 from tierline.journeys.inprocess import InProcess
-from tierline.journeys.journey import Journey, kind_of
+from tierline.journeys.journey import RESERVED, Journey, kind_of
+from tierline.journeys.paging import sign_with
 from tierline.journeys.request import Reading
 from tierline.journeys.routes import VIEWERS, Route
 from tierline.journeys.service import ServiceClient, Transport
@@ -31,6 +32,8 @@ def build(
     zone: str = "",
     trust_bearer: bool = False,
     origins: Iterable[str] = (),
+    forward: Mapping[str, Iterable[str]] | None = None,
+    secret: str = "",
     most_reply: int = 8 * 1024 * 1024,
     most_body: int = 1024 * 1024,
 ) -> Experience:
@@ -44,8 +47,21 @@ def build(
     on_event: called with a dict for each step of a funnel; may be async.
     locales: the languages there are; `locale` is the best of them for the caller, or its wish without any.
     origins: other origins, `https://app.example`, whose pages may send what a visitor's cookie authorises.
+    forward: by service, the client's header fields that go with every call: `{"members": ["authorization"]}`. What is
+    cached is then kept by their values.
+    secret: what cursors are signed with, the same in all processes; made up when it is missing.
     trust_bearer: take `identity` from the Authorization header too. Only behind a gateway that verifies it.
     """
+    if secret:
+        sign_with(secret)
+    passed = {name: tuple(headers) for name, headers in (forward or {}).items()}
+    for name in passed.keys() - (services or {}).keys():
+        known = services or {}
+        raise StackError(
+            f"forward: there is no service {name!r}{nearest(name, known)} available: {choices(known)}"
+        )
+    for name in (services or {}).keys() & RESERVED.keys():
+        raise StackError(f"services: {name!r} is the name of {RESERVED[name]}; give it another")
     given: dict[str, Any] = {}
     transports: list[Any] = []
     for name, service in (services or {}).items():
@@ -54,11 +70,11 @@ def build(
             given[name] = service
         elif hasattr(service, "request") and hasattr(service, "open") and hasattr(service, "close"):
             transports.append(service)
-            given[name] = ServiceClient(name, service, most=most_reply)
+            given[name] = ServiceClient(name, service, most=most_reply, forward=passed.get(name, ()))
         elif _is_asgi(service):
             transport = InProcess(cast(Any, service), name, zone=zone)
             transports.append(transport)
-            given[name] = ServiceClient(name, transport, most=most_reply)
+            given[name] = ServiceClient(name, transport, most=most_reply, forward=passed.get(name, ()))
         else:
             given[name] = service
     asking = list(clients)

@@ -101,8 +101,11 @@ class Cached:
                 about.append((name, values[slots[name]]))
         for header in node.vary:
             about.append((header, values[slots["request"]].header(header)))
+        headers = run.frame.shared.get("headers", {})
+        for header in node.forwards:
+            about.append((header, headers.get(header.encode(), b"")))
         digest = hashlib.blake2b(_encode(about), digest_size=16).hexdigest()
-        return f"part:{self._version}:{run.plan.journey.name}:{node.name}:{digest}"
+        return f"part:{self._version}:{node.identity}:{digest}"
 
     def _decode(self, node: Node, raw: msgspec.Raw) -> Any:
         kind = node.returns
@@ -144,7 +147,8 @@ class Cached:
     async def _call(self, key: str, node: Node, run: Run, cache: Cache) -> Any:
         # It may outlive the request that began it, so it has a deadline and calls of its own.
         bound = node.deadline or run.plan.journey.deadline
-        frame.set(Frame(run.loop.time() + bound, {}))
+        kept = {name: run.frame.shared[name] for name in ("headers", "most") if name in run.frame.shared}
+        frame.set(Frame(run.loop.time() + bound, kept))
         async with asyncio.timeout(bound):
             value = await limited(node, run)
         check = node.check

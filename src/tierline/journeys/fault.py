@@ -122,6 +122,14 @@ class WrongType(JourneyError):
     title = "A part of the journey returned the wrong type"
 
 
+class TooManyCalls(JourneyError):
+    """One request made more calls than its journey may."""
+
+    status = 500
+    slug = "too-many-calls"
+    title = "The journey made too many calls"
+
+
 class TooLarge(JourneyError):
     """A reply or an answer is larger than its limit."""
 

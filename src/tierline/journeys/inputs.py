@@ -125,7 +125,7 @@ def _slip(one: str, other: str) -> bool:
 
 def convertible(kind: Any) -> bool:
     """A type that a path or query value can be turned into."""
-    if kind is Any or kind is Cursor:
+    if kind is Any or _is_cursor(kind):
         return True
     try:
         msgspec.json.schema(kind, schema_hook=schema_hook)
@@ -140,7 +140,7 @@ def convertible(kind: Any) -> bool:
 
 
 def schema_hook(kind: type) -> dict[str, Any]:
-    if kind is Cursor:
+    if _is_cursor(kind):
         return {"type": "string", "description": "an opaque cursor from an earlier answer"}
     raise NotImplementedError
 
@@ -175,9 +175,13 @@ def converter(kind: Any) -> Callable[[Any], Any]:
     return change
 
 
+def _is_cursor(kind: Any) -> bool:
+    return kind is Cursor or typing.get_origin(kind) is Cursor
+
+
 def _hook(kind: type, value: Any) -> Any:
-    if kind is Cursor:
-        return Cursor.parse(value)
+    if _is_cursor(kind):
+        return Cursor.parse(value, kind)
     raise NotImplementedError(f"{kind} is not a type for a path or query value")
 
 
@@ -185,7 +189,7 @@ def spoken(kind: Any) -> str:
     """A type for a message."""
     if kind is Any:
         return "anything"
-    if kind is Cursor:
+    if _is_cursor(kind):
         return "the cursor of an earlier answer"
     if kind is type(None):
         return "None"

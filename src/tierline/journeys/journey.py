@@ -135,6 +135,7 @@ class Journey:
     requires: what the caller's verified token must say before anything runs: True, a scope, a list of scopes, or
     claims; 401 without a token, 403 otherwise.
     most: the largest answer in bytes; a larger one is refused, naming the part.
+    most_calls: how many calls to services one request may make; the next one fails its part.
     private: answers are each caller's own: `Cache-Control: private`, and requests bypass the HTTP cache.
     """
 
@@ -148,6 +149,7 @@ class Journey:
         cache: Cache | str | float | None = None,
         requires: bool | str | Iterable[str] | Mapping[str, Any] | None = None,
         most: int = 8 * 1024 * 1024,
+        most_calls: int = 200,
         private: bool = False,
         about: str = "",
     ) -> None:
@@ -181,6 +183,7 @@ class Journey:
         except StackError as error:
             raise StackError(f"Journey {name!r}, {error} ({self.place})") from None
         self.most = most
+        self.most_calls = most_calls
         self.private = private
         self.about = about
         for value in self.path_names:

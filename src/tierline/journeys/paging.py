@@ -4,28 +4,49 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
+import secrets
+import typing
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, TypeVarTuple
 
 import msgspec
 
 T = TypeVar("T")
-_MOST = 512
+Ts = TypeVarTuple("Ts")
+_MOST = 1024
+_NOT_OURS = "not a cursor of an earlier answer"
+_keys: list[str] = []
 
 
-class Cursor:
-    """Where a page ends: the sort values of its last item, opaque to clients.
+def sign_with(secret: str) -> None:
+    """The secret that cursors are signed with: the same in every process that answers the same clients."""
+    _keys[:] = [secret]
 
-    A part takes it as a query value, `after: Cursor | None = None`; a bad one is answered with 422.
+
+def _signer() -> Any:
+    from itsdangerous import Signer
+
+    if not _keys:
+        sign_with(secrets.token_hex(32))
+    return Signer(_keys[0], salt=b"tierline.cursor", digest_method=hashlib.sha256)
+
+
+class Cursor(Generic[*Ts]):
+    """Where a page ends: the sort values of its last item, opaque to clients and signed, so that none can be made up.
+
+    A part takes it as a query value, `after: Cursor[int, str] | None = None`; one that was changed, or holds values of
+    other types, is answered with 422.
     """
 
     __slots__ = ("values",)
 
-    def __init__(self, *values: Any) -> None:
-        self.values = values
+    def __init__(self, *values: *Ts) -> None:
+        self.values: Any = values
 
     def __str__(self) -> str:
-        return base64.urlsafe_b64encode(msgspec.msgpack.encode(self.values)).rstrip(b"=").decode()
+        raw = base64.urlsafe_b64encode(msgspec.msgpack.encode(self.values)).rstrip(b"=")
+        return str(_signer().sign(raw).decode())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Cursor) and self.values == other.values
@@ -34,20 +55,21 @@ class Cursor:
         return hash(self.values)
 
     @classmethod
-    def parse(cls, text: object) -> Cursor:
-        """The cursor that `str` made. Raises ValueError for anything else."""
-        if not isinstance(text, str) or len(text) > _MOST:
-            raise ValueError("not a cursor of an earlier answer")
+    def parse(cls, text: object, kind: Any = None) -> Cursor[Any]:
+        """The cursor that `str` made; `kind` is `Cursor[int, str]`. Raises ValueError for anything else."""
+        from itsdangerous import BadSignature
+
+        if not isinstance(text, str) or len(text) > _MOST or not text.isascii():
+            raise ValueError(_NOT_OURS)
         try:
-            raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-            values = msgspec.msgpack.decode(raw)
-        except (binascii.Error, msgspec.DecodeError, ValueError):
-            raise ValueError("not a cursor of an earlier answer") from None
-        if not isinstance(values, list) or not all(
-            isinstance(v, (str, int, float, type(None))) for v in values
-        ):
-            raise ValueError("not a cursor of an earlier answer")
-        return cls(*values)
+            signed = _signer().unsign(text)
+            raw = base64.b64decode(signed + b"=" * (-len(signed) % 4), altchars=b"-_", validate=True)
+            types = typing.get_args(kind)
+            wanted: Any = tuple.__class_getitem__(types) if types else tuple[Any, ...]
+            values = msgspec.msgpack.decode(raw, type=wanted)
+        except (BadSignature, binascii.Error, msgspec.DecodeError):
+            raise ValueError(_NOT_OURS) from None
+        return Cursor(*values)
 
 
 class Page(msgspec.Struct, Generic[T]):

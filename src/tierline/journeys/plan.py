@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -11,7 +12,7 @@ from typing import Any
 from tierline.journeys.batch import lookup
 from tierline.journeys.inputs import NOTHING, PERSONAL, Parameter
 from tierline.journeys.journey import HTML, Journey, Part, View
-from tierline.journeys.policy import MISSING, Cache, Policy
+from tierline.journeys.policy import CREDENTIALS, MISSING, Cache, Policy
 from tierline.journeys.schedule import Input, Shape
 
 Loaders = Mapping[str, tuple[Callable[..., Any], Policy]]
@@ -40,6 +41,10 @@ class Node:
     """Its own policy, or the journey's."""
     vary: tuple[str, ...] = ()
     """Fields of the request that its value depends on."""
+    forwards: tuple[str, ...] = ()
+    """Fields of the request that go with its calls."""
+    identity: str = ""
+    """What its stored values are kept under: the same in two journeys that have the same part."""
     dependants: tuple[Node, ...] = ()
     deadline: float | None = None
     bounded: bool = False
@@ -74,6 +79,8 @@ class Plan:
     denied: tuple[str, ...]
     """Parts that the caller may not have: their fallbacks stand in for them."""
     personal: bool
+    forwards: tuple[str, ...]
+    """Fields of the request that go with calls."""
     flat: bool
     """No node needs another."""
     before: tuple[Plan, ...] = ()
@@ -129,7 +136,7 @@ def plan(
             template[slots[name]] = found.default
 
     def stage(members: set[str], before: tuple[Plan, ...] = ()) -> Plan:
-        nodes = _nodes(shape, members - denied, slots, loaders)
+        nodes = _nodes(shape, members - denied, slots, loaders, services)
         roots = sorted((node for node in nodes if not node.needs), key=lambda node: -node.height)
         return Plan(
             journey=shape.journey,
@@ -147,7 +154,10 @@ def plan(
             inputs=inputs,
             covered=tuple(name for name in shape.order if name in needed),
             denied=tuple(sorted(denied & needed)),
-            personal=shape.personal(needed) or (function is not None and "request" in wanted),
+            personal=shape.personal(needed)
+            or (function is not None and "request" in wanted)
+            or bool(CREDENTIALS & {*forwarded(shape, needed, services)}),
+            forwards=forwarded(shape, needed, services),
             flat=len(roots) == len(nodes),
             before=before,
         )
@@ -166,7 +176,9 @@ def _needed(shape: Shape, names: Iterable[str], denied: frozenset[str]) -> set[s
     return found | {"session"} if "steps" in found else found
 
 
-def _nodes(shape: Shape, members: set[str], slots: dict[str, int], loaders: Loaders) -> tuple[Node, ...]:
+def _nodes(
+    shape: Shape, members: set[str], slots: dict[str, int], loaders: Loaders, services: Mapping[str, Any]
+) -> tuple[Node, ...]:
     """The parts of one stage; what an earlier stage has made is in its slot already, and is not waited for."""
     loaded: list[str] = [name for name in ("session", "steps") if name in members]
     nodes: dict[str, Node] = {}
@@ -174,7 +186,7 @@ def _nodes(shape: Shape, members: set[str], slots: dict[str, int], loaders: Load
         nodes[name] = _loader(shape, name, len(nodes), slots, loaders, members)
     for name in shape.order:
         if name in members:
-            nodes[name] = _node(shape, name, len(nodes), slots, members)
+            nodes[name] = _node(shape, name, len(nodes), slots, members, services)
     effects = [name for name in shape.effects if name in nodes]
     for name, first in zip(effects[1:], effects, strict=False):
         nodes[name].needs = tuple(dict.fromkeys((*nodes[name].needs, first)))
@@ -224,7 +236,14 @@ def _loader(
     )
 
 
-def _node(shape: Shape, name: str, index: int, slots: dict[str, int], members: set[str]) -> Node:
+def _node(
+    shape: Shape,
+    name: str,
+    index: int,
+    slots: dict[str, int],
+    members: set[str],
+    services: Mapping[str, Any],
+) -> Node:
     part = shape.journey.parts[name]
     function = shape.functions[name]
     cache = shape.cache(name)
@@ -252,6 +271,8 @@ def _node(shape: Shape, name: str, index: int, slots: dict[str, int], members: s
         invoke=invoke,
         cache=cache,
         vary=cache.vary if cache is not None and varies else (),
+        forwards=forwarded(shape, needed, services),
+        identity=_identity(shape, name, needed),
         needs=tuple(dict.fromkeys(p.name for p in given if p.name in known)),
         keyed=tuple(sorted(n for n in needed if n in shape.inputs and shape.inputs[n].source != "service")),
         deadline=deadline,
@@ -263,6 +284,27 @@ def _node(shape: Shape, name: str, index: int, slots: dict[str, int], members: s
         check=None if part.batch else _check(function.returns),
         personal=bool(PERSONAL & needed),
     )
+
+
+def forwarded(shape: Shape, names: Iterable[str], services: Mapping[str, Any]) -> tuple[str, ...]:
+    """The client's fields that go with calls to the services among these names."""
+    found: set[str] = set()
+    for name in names:
+        if name in shape.inputs and shape.inputs[name].source == "service":
+            found.update(getattr(services.get(name), "forward", ()))
+    return tuple(sorted(found))
+
+
+def _identity(shape: Shape, name: str, needed: set[str]) -> str:
+    """Functions of a module are known by their names; others only within their journey."""
+    parts = [other for other in sorted(needed) if other in shape.functions]
+    named = [(part, shape.journey.parts[part].function) for part in parts]
+    places = [f"{f.__module__}.{f.__qualname__}" for _, f in named if hasattr(f, "__qualname__")]
+    if len(places) < len(named) or any("<" in place for place in places):
+        return f"{shape.journey.name}:{name}"
+    if len(parts) == 1:
+        return places[0]
+    return f"{name}:{hashlib.blake2b(repr(list(zip(parts, places, strict=True))).encode(), digest_size=8).hexdigest()}"
 
 
 def _values(given: tuple[Parameter, ...], slots: dict[str, int]) -> Callable[[list[Any]], dict[str, Any]]:

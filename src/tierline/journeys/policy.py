@@ -13,7 +13,7 @@ from tierline.errors import StackError
 _UNITS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|h|d)")
 _FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
-_CREDENTIALS: Final = frozenset({"authorization", "cookie", "x-tierline-claims", "x-session"})
+CREDENTIALS: Final = frozenset({"authorization", "cookie", "x-tierline-claims", "x-session"})
 
 
 def seconds(duration: str | float, field_name: str = "duration") -> float:
@@ -79,7 +79,7 @@ class Cache:
             raise StackError(f"Cache.vary: {vary!r} is one text; give a list: vary=[{vary!r}]")
         named = tuple(dict.fromkeys(str(header).lower() for header in vary))
         for header in named:
-            if header in _CREDENTIALS:
+            if header in CREDENTIALS:
                 raise StackError(
                     f"Cache.vary: {header!r} says who the caller is; depend on identity or session instead, "
                     'and use Cache(…, per="user")'

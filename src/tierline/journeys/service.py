@@ -13,9 +13,10 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from tierline.errors import StackError
 from tierline.journeys.attempt import attempt
-from tierline.journeys.fault import DeadlineExceeded, ServiceError, TooLarge, Unreachable
-from tierline.journeys.frame import frame
+from tierline.journeys.fault import DeadlineExceeded, ServiceError, TooLarge, TooManyCalls, Unreachable
+from tierline.journeys.frame import Frame, frame
 from tierline.trips.record import current
 
 T = TypeVar("T")
@@ -125,6 +126,16 @@ class Transport:
         """Called when the application stops."""
 
 
+_NOT_FORWARDED = frozenset(
+    (
+        "host", "content-length", "content-type", "transfer-encoding", "connection", "te", "upgrade", "keep-alive",
+        "trailer", "expect", "idempotency-key", "traceparent",
+    )
+)  # fmt: skip
+_MOST_CALLS = 200
+"""Calls of one request: more are a loop that should be a look-up."""
+
+
 class _Shared:
     """A call that equal calls of the same request join."""
 
@@ -180,9 +191,10 @@ class ServiceClient:
     as long as few calls need it.
 
     most: the largest reply in bytes. timeout: seconds for a call that no deadline bounds.
+    forward: the client's header fields that go with every call, such as `authorization` or `accept-language`.
     """
 
-    __slots__ = ("_budget", "_most", "_name", "_retries", "_timeout", "_transport")
+    __slots__ = ("_budget", "_most", "_name", "_retries", "_timeout", "_transport", "forward")
 
     def __init__(
         self,
@@ -192,8 +204,15 @@ class ServiceClient:
         most: int = 8 * 1024 * 1024,
         timeout: float = 30.0,
         retries: int = 1,
+        forward: Iterable[str] = (),
     ) -> None:
         self._name = name
+        self.forward = tuple(header.lower() for header in forward)
+        for header in self.forward:
+            if header in _NOT_FORWARDED or not _TOKEN.fullmatch(header.encode("latin-1", "replace")):
+                raise StackError(
+                    f"service {name!r}, forward: {header!r} is not a field that can be passed on"
+                )
         self._transport = transport
         self._most = most
         self._timeout = timeout
@@ -301,6 +320,24 @@ class ServiceClient:
         finally:
             self._forget()
 
+    def _counted(self, scope: Frame) -> None:
+        count = scope.shared["calls"] = scope.shared.get("calls", 0) + 1
+        most = scope.shared.get("most", _MOST_CALLS)
+        if count > most:
+            raise TooManyCalls(
+                f"{self._name}: more than {most} calls in one request; make one of them with @journey.batch, or "
+                "allow more with Journey(most_calls=…)"
+            )
+
+    def _forwarded(self, scope: Frame, headers: list[tuple[bytes, bytes]]) -> None:
+        """The client's own fields, unless the call brings its own."""
+        client: Mapping[bytes, bytes] = scope.shared.get("headers", {})
+        own = {name for name, _ in headers}
+        for header in self.forward:
+            name = header.encode("latin-1")
+            if name in client and name not in own:
+                headers.append((name, client[name]))
+
     def _once(self, sent: list[tuple[bytes, bytes]]) -> None:
         """A call that may not be made twice gets its effect's key; without one, its part isn't tried again."""
         current = attempt.get()
@@ -342,6 +379,10 @@ class ServiceClient:
         span = current.get()
         if span is not None:
             headers.append((b"traceparent", span.traceparent.encode()))
+        if scope is not None:
+            self._counted(scope)
+            if self.forward:
+                self._forwarded(scope, headers)
         while True:
             if scope is None:
                 timeout = self._timeout

@@ -157,7 +157,7 @@ class Stages:
         async with ended(write):
             effects = plan.shape.effects
             own = sum(journey.parts[name].policy.deadline or 0.0 for name in effects)
-            around = Frame(loop.time() + journey.deadline + own, {"write": write})
+            around = Frame(loop.time() + journey.deadline + own, {**self._kept(), "write": write})
             frame.set(around)
             run = Run(plan, self.values, loop, around, self.engine, span)
             run.degraded = self.degraded
@@ -174,7 +174,12 @@ class Stages:
             if cookie := await self.engine.save_session(self.request):
                 self.request.kept["cookie"] = cookie
         # What was read for the effects may be old now; the answer's parts have time to read it again.
-        self.around = Frame(max(self.around.deadline, loop.time() + min(1.0, journey.deadline)), {})
+        self.around = Frame(max(self.around.deadline, loop.time() + min(1.0, journey.deadline)), self._kept())
+
+    def _kept(self) -> dict[str, Any]:
+        """What calls of a later stage need to know; not what an earlier one has read."""
+        shared = self.around.shared
+        return {name: shared[name] for name in ("headers", "most") if name in shared}
 
     def _replayed(self, write: Write, effects: list[str]) -> None:
         """The same request again: the effects' values from before, and nothing read that only they needed."""

@@ -225,6 +225,10 @@ def _journeys(told: App, config: Config, before: Sequence[Loaded]) -> Any:
             store(told.env.get("CACHE_STORE", "memory:")), "1" + os.environ.get("TIERLINE_GENERATION", "")
         ),
         zone=config.zone,
+        forward={
+            each.name: each.forward for each in stack.services if each.forward and each.name in services
+        },
+        secret=config.events_key,
         trust_bearer=False,
         on_event=_to_warehouse(config),
     )

@@ -95,6 +95,9 @@ class Service(Intent):
     )
     max_body: Size | None = setting("Largest request body; default: the gateway's.", default=None)
     env: dict[str, str] = setting("More environment variables.", factory=dict)
+    forward: tuple[str, ...] = setting(
+        "The client's header fields that go with journeys' calls, e.g. `authorization`.", default=()
+    )
     private: bool = setting(
         "Its answers are each caller's own: requests for it bypass the HTTP cache.", default=False
     )
