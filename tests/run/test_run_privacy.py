@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import httpx
 
-from workbench import Bench, run
+from workbench import Bench
 
 STACK = """
 from tierline import *
