@@ -52,7 +52,8 @@ class Line:
         self.root.chmod(0o711)
         self.state = State(self.root / "stack.py")
         self.state.folder()
-        self.plan: Plan = resolve(stack, {**EMBEDDED, **uses})
+        # A balancer alone: with its gateway in the same process, a server of the test's own would have its address.
+        self.plan: Plan = resolve(stack, {**EMBEDDED, **uses}, fusion=tier != "lb")
         self.tier = tier
         public = {e.name for role in self.plan.entry for e in self.plan.roles[role].endpoints}
         public &= {"http", "https"}
@@ -82,7 +83,8 @@ class Line:
                     self.processes[process.name] = process
                     self._start(process)
         for unit in self.plan.units:
-            if unit.zone in self.zones and any(role.tier == self.tier for role in unit.roles):
+            here = unit.zone in self.zones or not unit.zone
+            if here and any(role.tier == self.tier for role in unit.roles):
                 for process in engine(unit.engine).processes(unit, self.context):
                     self.processes[process.name] = process
                     self._start(process)
@@ -95,6 +97,13 @@ class Line:
 
     def address(self, zone: str = "a", endpoint: str = "http") -> tuple[str, int]:
         return self.addresses[(f"{self.tier}.{zone}", endpoint)]
+
+    def entry(self, endpoint: str) -> tuple[str, int]:
+        """Where clients of the tier connect, whatever its roles are called."""
+        (first, *_) = [
+            role for role in self.plan.roles.values() if role.tier == self.tier and role.part != "origin"
+        ]
+        return self.addresses[(first.id, endpoint)]
 
     def folder(self, zone: str = "a") -> Path:
         """The unit's folder."""
@@ -241,8 +250,9 @@ class Upstreams:
 
     x-test-sleep: seconds; x-test-hold: until the test calls `release` with its value; x-test-status: the status;
     x-test-drop: the connection is closed without an answer;
-    x-test-header: `name: value` of the answer; x-test-echo: the answer is the request's own body, `chunked` in many
-    pieces, x-test-times: so often. An upgrade to websocket is accepted and echoes.
+    x-test-header: `name: value` of the answer, several with `|` between; x-test-plain: an upgrade isn't taken;
+    x-test-echo: the answer is the request's own body, `chunked` in many pieces, x-test-times: so often. An upgrade to
+    websocket is accepted and echoes.
     """
 
     def __init__(self) -> None:
@@ -330,7 +340,7 @@ class Upstreams:
         probe = path == "/health"
         if not probe:
             self.seen.append(seen)
-        if (seen.header("upgrade") or "").lower() == "websocket":
+        if (seen.header("upgrade") or "").lower() == "websocket" and not seen.header("x-test-plain"):
             return await self._websocket(reader, writer)
         name = seen.header("x-test-hold")
         if name or seen.header("x-test-sleep") or role in self.held:
@@ -355,7 +365,7 @@ class Upstreams:
             writer.write(b"2\r\nhi\r\n0\r\ngrpc-status: 0\r\n\r\n")
             await writer.drain()
             return True
-        extra = f"{seen.header('x-test-header')}\r\n" if seen.header("x-test-header") else ""
+        extra = "".join(f"{line}\r\n" for line in (seen.header("x-test-header") or "").split("|") if line)
         head = f"HTTP/1.1 {status} OK\r\ncontent-type: application/json\r\nx-role: {role}\r\n{extra}"
         head += f"date: {formatdate(usegmt=True)}\r\n"
         writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode())

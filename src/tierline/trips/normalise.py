@@ -125,7 +125,9 @@ def _hop(raw: dict[str, Any]) -> Hop:
         if details == "direct_response" and raw["s"] == 413:
             verdict = "refused: too large"
         if verdict == "lua_response":
-            verdict = _SCRIPTS.get(raw["s"], "refused: body")
+            # A balancer's only script looks at what is no request (engines/envoy/connection.py).
+            malformed = raw["s"] == 400 and raw.get("T") != "gateway"
+            verdict = "refused: malformed" if malformed else _SCRIPTS.get(raw["s"], "refused: body")
     elif raw.get("y") == "nginx":
         verdict = _CACHE.get(verdict, verdict)
     elif raw.get("y") == "haproxy":

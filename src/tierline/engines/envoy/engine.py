@@ -101,6 +101,13 @@ TWO_HOSTS = {
 }
 """Envoy joins two Host headers with a comma; whoever is behind would choose one of them."""
 
+NO_TRACE = {
+    "name": "no such method",
+    "match": {"prefix": "/", "headers": [{"name": ":method", "string_match": {"exact": "TRACE"}}]},
+    "direct_response": {"status": 501, "body": {"inline_string": "TRACE is not implemented"}},
+}
+"""TRACE would show a client what the tiers add to its request."""
+
 NO_HOST = {
     "name": "no host",
     "match": {
@@ -137,7 +144,7 @@ def watched_files(fragments: list[Fragment], folder: Path, context: Context) -> 
                 {
                     "name": name,
                     "virtual_hosts": [
-                        {**host, "routes": [TWO_HOSTS, NO_HOST, *host["routes"]]}
+                        {**host, "routes": [TWO_HOSTS, NO_HOST, NO_TRACE, *host["routes"]]}
                         for host in fragment.virtual_hosts
                     ],
                     "validate_clusters": False,
@@ -187,6 +194,13 @@ def resources(kind: str, items: list[dict[str, Any]]) -> str:
     return json.dumps({"version_info": "1", "resources": typed}, indent=1)
 
 
+_RUNTIME = {
+    # A chunk is followed by CRLF and nothing else (RFC 9112, 7.1).
+    "envoy.reloadable_features.strict_chunk_parsing": True,
+    "envoy.reloadable_features.http1_allow_query_method": True,
+}
+
+
 def _bootstrap(unit: Unit, context: Context) -> dict[str, Any]:
     folder = context.folder(unit.id)
     return {
@@ -195,6 +209,7 @@ def _bootstrap(unit: Unit, context: Context) -> dict[str, Any]:
             "cluster": context.plan.stack,
             "locality": {"region": unit.region, "zone": unit.zone},
         },
+        "layered_runtime": {"layers": [{"name": "wire", "static_layer": _RUNTIME}]},
         # A socket in the unit's own folder: only this user can reach it.
         "admin": {"address": {"pipe": {"path": "admin.sock", "mode": 0o600}}},
         "overload_manager": {

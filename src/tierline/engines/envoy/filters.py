@@ -7,8 +7,8 @@ from typing import Any
 ORDER = (
     # Who isn't a place of the CDN has nothing to do at their endpoint.
     "tierline.places",
-    # A request that comes without a trace begins one before anything can refuse it.
-    "tierline.trace",
+    # A request that comes without a trace begins one before anything can refuse it; what is malformed meets no other.
+    "tierline.connection",
     # A certificate authority's question carries no token either, and knows no host.
     "tierline.challenge",
     # Of requests that skip the way to a gateway of the same process: what refuses them reports as the gateway.

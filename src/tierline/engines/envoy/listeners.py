@@ -9,6 +9,7 @@ import msgspec
 
 from tierline.engines.context import Context
 from tierline.engines.envoy import budget
+from tierline.engines.envoy.connection import script
 from tierline.engines.envoy.filters import live, ordered
 from tierline.engines.envoy.hops import access_logs
 from tierline.engines.forwarded import FIELDS, PLACE, first
@@ -19,43 +20,8 @@ from tierline.plan.placement import PLACES
 
 _TYPE = "type.googleapis.com/envoy.extensions."
 
-_DESCRIBED = """\
--- Who asks, and where, is what this listener sees, and not what anybody says (RFC 7239).
-local function described(handle, headers)
-  local node = handle:streamInfo():downstreamRemoteAddress():match("^(.*):%d+$") or "unknown"
-  local scheme, host = headers:get("x-forwarded-proto") or "http", headers:get(":authority") or ""
-  headers:replace("x-forwarded-for", (node:gsub("[%[%]]", "")))
-  headers:replace("x-forwarded-host", host)
-  headers:replace("x-forwarded-port", host:match(":(%d+)$") or (scheme == "https" and "443" or "80"))
-  if node:find(":", 1, true) then node = '"' .. node .. '"' end
-  headers:replace("forwarded", 'for=' .. node .. ';host="' .. host .. '";proto=' .. scheme)
-end
-"""
-
-TRACE = {
-    "name": "tierline.trace",
-    "typed_config": {
-        "@type": _TYPE + "filters.http.lua.v3.Lua",
-        "default_source_code": {
-            "inline_string": _DESCRIBED
-            + """\
--- W3C trace context: a request that comes without one begins a trace here. One in a hundred of those is kept
--- in detail; all are counted. The request id is Envoy's own random UUID.
-function envoy_on_request(handle)
-  local headers = handle:headers()
-  local given = headers:get("traceparent")
-  if given == nil or not (#given == 55 and given:match("^00%-%x+%-%x+%-%x%x$")) then
-    local id = headers:get("x-request-id"):gsub("-", "")
-    local kept = tonumber(id:sub(1, 4), 16) < 656 and "01" or "00"
-    headers:replace("traceparent", "00-" .. id .. "-" .. id:sub(17) .. "-" .. kept)
-  end
-  described(handle, headers)
-end
-"""
-        },
-    },
-}
-"""Only where clients enter: behind, the tier in front has done it."""
+HTTP1 = {"allow_chunked_length": False, "allow_custom_methods": True}
+"""Both framings are refused; which methods there are, the routes and the services know."""
 
 
 class Bind(msgspec.Struct, kw_only=True):
@@ -163,7 +129,7 @@ def _manager(
     entry = bind.entry or first(role, context.plan)
     owners = {each["name"]: owner for owner, each in fragment.borrowed}
     filters = ordered(
-        [*fragment.filters, *(each for _, each in fragment.borrowed), *([TRACE] if entry else [])]
+        [*fragment.filters, *(each for _, each in fragment.borrowed), script(entry)]
         + ([_only(bind.places)] if bind.places else [])
     )
     # What only this line may say is taken from strangers before any filter reads it; at the entry, where
@@ -194,7 +160,7 @@ def _manager(
             "max_headers_count": own.field_count,
             "headers_with_underscores_action": "REJECT_REQUEST",
         },
-        "http_protocol_options": {"allow_chunked_length": False},
+        "http_protocol_options": HTTP1,
         # As Envoy's advice for edges: what one client may have stored here is bounded.
         "http2_protocol_options": {
             "max_concurrent_streams": 256,

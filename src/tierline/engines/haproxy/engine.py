@@ -7,7 +7,7 @@ import msgspec
 from tierline.engines import binaries
 from tierline.engines.base import Binary, Probe, Process
 from tierline.engines.context import Context
-from tierline.engines.haproxy import budget
+from tierline.engines.haproxy import budget, connection
 from tierline.plan.model import Budget, Role, Unit
 from tierline.tiers.base import system
 
@@ -65,6 +65,7 @@ class HAProxy:
                 roles=tuple(role.id for role in unit.roles),
                 files={
                     str(config): document(unit, fragments),
+                    **connection.program(folder),
                     **{path: text for fragment in fragments for path, text in fragment.files.items()},
                 },
                 certificates=tuple(path for fragment in fragments for path in fragment.certificates),
@@ -96,6 +97,7 @@ global
     # Hops go to standard output, which is the unit's hop file.
     log fd@1 format raw local0
 {budget.sizes((fragment.budget for fragment in fragments), headroom)}\
+    lua-load connection.lua
 {"".join(f"    lua-load {path}{chr(10)}" for each in fragments for path in each.files if path.endswith(".lua"))}\
     tune.stick-counters {max(3, sum(fragment.counters for fragment in fragments))}
 {"".join(f"    localpeer {fragment.peer}{chr(10)}" for fragment in fragments if fragment.peer)}\
@@ -168,6 +170,7 @@ def trace(role: Role, system: str = "haproxy", measured: bool = False) -> str:
     acl one_host req.hdr_cnt(host) eq 1
     http-request set-var(txn.verdict) str("refused: malformed") unless one_host
     http-request deny deny_status 400 unless one_host
+{connection.RULES}\
     # What a server has seen is tried again only when it changes nothing.
     http-request disable-l7-retry unless {{ method GET HEAD OPTIONS }}
     # What only the gateway may say is taken from strangers.

@@ -33,7 +33,7 @@ from tierline.engines.base import Probe, Process
 from tierline.engines.certificates import CHALLENGE
 from tierline.engines.context import Context
 from tierline.engines.forwarded import PLACE
-from tierline.engines.haproxy import budget
+from tierline.engines.haproxy import budget, connection
 from tierline.engines.haproxy.callers import errors, refusal, refuse, too_large
 from tierline.engines.haproxy.engine import ENGINE, Fragment, document, trace
 from tierline.engines.haproxy.forwarded import fields, proven, requests
@@ -113,7 +113,7 @@ def process(unit: Unit, role: Role, front: Front, context: Context, after: str) 
         region=unit.region,
         zone=unit.zone,
         roles=(role.id,),
-        files={str(config): document(unit, [fragment]), **fragment.files},
+        files={str(config): document(unit, [fragment]), **connection.program(folder), **fragment.files},
         folders=(str(folder),),
         unprivileged=True,
         after=(after,),
@@ -161,10 +161,9 @@ frontend {name}
     http-request del-header x-device
     http-request del-header x-language
     http-request set-var(txn.verdict) str(pass)
-{refuse(400, "version", "!{ req.ver 1.0 1.1 2.0 }")}\
 {refuse(421, "not our name", f"!{{ {hosts(ours)} }}")}\
 {too_large(own) if "body" in own.settings else ""}\
-{refuse(405, "method", "{ method PURGE BAN PURGEKEY CONNECT TRACE }")}\
+{refuse(405, "method", "{ method PURGE BAN PURGEKEY }")}\
     # Rules are for what a path means, however it is written.
     http-request set-var(txn.uri) path,url_dec,regsub(//+,/,g)
 {refuse(400, "path", _ODD)}\

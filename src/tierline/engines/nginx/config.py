@@ -135,6 +135,9 @@ http {{
     # What is no request meets none of the `set`s that its hop names.
     uninitialized_variable_warn off;
     proxy_http_version 1.1;
+    # What is of one connection goes no further (RFC 9110, 7.6.1); an upgrade that was made or is asked for stays.
+    more_clear_headers Keep-Alive Proxy-Connection;
+    more_clear_headers -s '200 201 202 204 206 301 302 303 304 307 308 400 401 403 404 409 410 412 422 429 500 502 503' Upgrade;
 {TRACE}
 {forwarded.http({name: proof for fragment in fragments for name, proof in fragment.proofs.items() if proof})}
 {shared}{"".join(fragment.http for fragment in fragments)}

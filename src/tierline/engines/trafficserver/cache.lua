@@ -106,8 +106,18 @@ local function send_request()
     ts.ctx['born'] = ts.now()
 end
 
+-- What Connection names is of that connection alone (RFC 9110, 7.6.1); KEPT is replaced by engines/hopbyhop.py.
+local kept = {KEPT}
+
+local function unname(fields)
+    for name in string.gmatch(string.lower(fields['Connection'] or ''), '[^,%s]+') do
+        if not kept[name] and string.sub(name, 1, 11) ~= 'x-tierline-' then fields[name] = nil end
+    end
+end
+
 local function keep()
     local said, status = ts.server_response.header, ts.server_response.get_status()
+    unname(said)
     local control = string.lower(said['Cache-Control'] or '')
     said['X-Tl-Born'] = string.format('%.3f', ts.ctx['born'] or ts.now())
     if ts.ctx['verdict'] == 'expired' then
@@ -173,6 +183,11 @@ function do_remap()
         ts.hook(TS_LUA_HOOK_TXN_CLOSE, close)
     end
     local host = asked['Host']
+    unname(asked)
+    if method == 'TRACE' or method == 'CONNECT' then
+        ts.http.set_resp(501, 'no\n')
+        return 0
+    end
     if method == 'PURGE' or method == 'BAN' or method == 'PURGEKEY' then
         ts.http.set_resp(405, 'no\n')
         return 0

@@ -101,6 +101,11 @@ sub vcl_recv {{
         set req.http.X-Tl-At = {authority("req")};
     }}
 {_TRACED if not cache.behind_front else ""}\
+    # What HTTP forbids and Varnish takes (RFC 9110, 9.1; 9112, 6.1): nobody behind it is to guess where a body ends.
+    std.collect(req.http.Transfer-Encoding);
+    if (req.method !~ "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$" || (req.http.Transfer-Encoding
+        && (req.proto != "HTTP/1.1" || req.http.Transfer-Encoding !~ "(?i)^chunked$"))) {{ return (synth(400)); }}
+    if (req.method == "CONNECT" || req.method == "TRACE") {{ return (synth(501)); }}
     if ((!req.http.Host && req.proto == "HTTP/1.1") || (req.http.Host && req.http.Host !~ "^{HOST}$")) {{
         return (synth(400));
     }}
@@ -186,6 +191,10 @@ sub vcl_backend_fetch {{
 sub vcl_backend_response {{
     set beresp.grace = 0s;
     set beresp.keep = 0s;
+    # Of the connection to the service alone (RFC 9110, 7.6.1).
+    unset beresp.http.Keep-Alive;
+    unset beresp.http.Proxy-Connection;
+    unset beresp.http.Upgrade;
     unset beresp.http.X-Tl-Swr;
     unset beresp.http.X-Tl-Sie;
     unset beresp.http.X-Tl-Older;
@@ -353,6 +362,8 @@ sub vcl_synth {{
         return (restart);
     }}
     std.log("tlv:refused");
+    # Where a malformed request ends, nobody knows.
+    if (resp.status == 400) {{ set resp.http.Connection = "close"; }}
     set resp.http.Content-Type = "text/plain";
     set resp.http.X-Varnish = "";
     unset resp.http.X-Varnish;

@@ -41,6 +41,7 @@ def _described(role: Role, context: Context) -> str:
 
 
 _ERRORS = (400, 403, 404, 405, 414, 500, 501, 503)
+_FRAMED = "Squid goes by the chunks and keeps the connection: no client may reach it directly"
 
 
 _FAILS = 3
@@ -53,6 +54,14 @@ class SquidCache(System):
     levels = frozenset({"runs"})
     supports = frozenset({"freshness", "validation", "vary", "collapsing", "ranges", "invalidation"})
     lacks = {
+        "wire-two-hosts": "Squid takes the first Host: no client may reach it directly",
+        "wire-two-equal-hosts": "Squid takes the first Host: no client may reach it directly",
+        "wire-te-vertical-tab": "Squid takes no body for such a coding: no client may reach it directly",
+        "wire-te-http10": _FRAMED,
+        "wire-cl-te": _FRAMED,
+        "wire-te-cl": _FRAMED,
+        "wire-te-case-cl": _FRAMED,
+        "wire-te-fold-cl": _FRAMED,
         "stale_while_revalidate": "Squid doesn't know it; use varnish or nginx",
         "stale_if_error": "Squid doesn't know it; use varnish or nginx",
         "fragments": "Debian's Squid has no ESI; use varnish",
@@ -127,7 +136,7 @@ memory_cache_shared off
 workers 1
 never_direct allow all
 acl purges method PURGE
-acl others method BAN PURGEKEY
+acl others method BAN PURGEKEY CONNECT TRACE
 http_access deny purges
 http_access deny others
 http_access allow all
@@ -139,6 +148,7 @@ request_header_max_size {-(-(own.request_line + own.request_fields) >> 10)} KB
 reply_header_max_size {-(-own.answer_fields >> 10)} KB
 request_body_max_size 0
 request_timeout 10 seconds
+relaxed_header_parser off
 # One time for an answer to begin and for silence within it; a tier that has another behind it waits for the longer.
 read_timeout {max(1, round(max(own.first_byte, own.idle)))} seconds
 write_timeout {max(1, round(own.idle))} seconds

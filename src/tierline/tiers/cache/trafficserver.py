@@ -10,6 +10,8 @@ from tierline.plan.model import Role
 from tierline.tiers.base import System
 from tierline.tiers.cache.tier import Purge
 
+_FRAMED = "Traffic Server goes by the chunks and keeps the connection: no client may reach it directly"
+
 
 class TrafficServerCache(System):
     title = "Apache Traffic Server"
@@ -29,12 +31,14 @@ class TrafficServerCache(System):
         "smuggle-cl-te": "Traffic Server believes the chunks and goes on: no client may reach it directly",
         "smuggle-te-tab": "Traffic Server unfolds Transfer-Encoding and goes on: no client may reach it directly",
         "websocket": "with several next hops Traffic Server ends the connection without a word; use varnish or nginx",
+        "wire-cl-te": _FRAMED,
+        "wire-te-cl": _FRAMED,
+        "wire-te-case-cl": _FRAMED,
+        "wire-te-fold-cl": _FRAMED,
         "must-understand": "Traffic Server doesn't know must-understand",
         "authorization-public": "answers to credentials are never kept here",
         "authorization-s-maxage": "answers to credentials are never kept here",
         "authorization-must-revalidate": "answers to credentials are never kept here",
-        "hop-named": "Traffic Server passes on fields that Connection names",
-        "hop-request-named": "Traffic Server passes on fields that Connection names",
         "vary-lines": "Traffic Server looks at one line of Vary",
         "stale-if-error": "Traffic Server doesn't know stale-if-error",
         "stale-if-error-gone": "Traffic Server doesn't know stale-if-error",

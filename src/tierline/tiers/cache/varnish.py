@@ -12,6 +12,8 @@ from tierline.plan.model import Role
 from tierline.tiers.base import System
 from tierline.tiers.cache.tier import Purge
 
+_CHUNKS = "Varnish ends a body that breaks off as if it were whole: no client may reach it directly"
+
 
 class VarnishCache(System):
     title = "Varnish"
@@ -24,6 +26,11 @@ class VarnishCache(System):
         }
     )  # fmt: skip
     lacks = {
+        "wire-chunk-size-words": _CHUNKS,
+        "wire-chunk-size-0x": _CHUNKS,
+        "wire-chunk-size-sign": _CHUNKS,
+        "wire-chunk-size-huge": _CHUNKS,
+        "wire-chunk-no-crlf": _CHUNKS,
         "purge-on-its-way": "a ban doesn't reach what its origin hasn't answered yet; nginx's purge does",
         # Of the table of RFC 9111, by the names in tests/contract/cache:
         "ask-max-stale": "Varnish keeps no stale copies that their origin doesn't allow",

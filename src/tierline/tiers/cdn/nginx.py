@@ -28,6 +28,9 @@ class NginxCDN(System):
     engine = "nginx"
     levels = frozenset({"runs"})
     supports = frozenset(FEATURES)
+    lacks = {
+        "wire-request-named": "nginx can't take out of a request the fields that its Connection names; use cdn=varnish",
+    }
     endpoints = {"http": "http", "https": "https"}
 
     def contribute(self, role: Role, context: Context) -> Fragment:

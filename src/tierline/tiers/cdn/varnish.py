@@ -23,7 +23,8 @@ class VarnishCDN(System):
     levels = frozenset({"runs"})
     supports = frozenset(FEATURES)
     lacks = {
-        "purge-on-its-way": "a ban doesn't reach what its origin hasn't answered yet; nginx's purge does"
+        "purge-on-its-way": "a ban doesn't reach what its origin hasn't answered yet; nginx's purge does",
+        "wire-two-equal-hosts": "HAProxy takes the same Host twice for one",
     }
     endpoints = {**ENDPOINTS, "admin": "tcp"}
 

@@ -33,6 +33,7 @@ class HAProxyGateway(System):
     supports = frozenset(FEATURES) - {"retry_budget"}
     lacks = {
         "retry_budget": "retries are bounded per request only; use gateway=envoy",
+        "wire-two-equal-hosts": "HAProxy takes the same Host twice for one",
     }
     endpoints = {"http": "http", "mtls": "https"}
 

@@ -27,6 +27,8 @@ _LACKS = {
     "mtls_san": "nginx tells a certificate's subject only, not its alternative names; use gateway=envoy",
     "live_upstreams": "only by a reload, which closes idle connections: names looked up again follow a second late, and "
     "addresses chosen by njs have no keep-alive; use gateway=haproxy or gateway=envoy",
+    "wire-request-named": "nginx can't take out of a request the fields that its Connection names; use gateway=haproxy",
+    "wire-answer-named": "nginx can't take out of an answer the fields that its Connection names; use gateway=haproxy",
 }
 _MORE = ',"r":"$gw_route","o":"$gw_policy"'
 _DOCUMENT, _KEYS = "openapi.json", "jwks.json"

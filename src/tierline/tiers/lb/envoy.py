@@ -9,7 +9,7 @@ from tierline.engines.certificates import shown
 from tierline.engines.context import Context
 from tierline.engines.envoy import budget, extras, raw, tls
 from tierline.engines.envoy.clusters import cluster, targets, thresholds
-from tierline.engines.envoy.listeners import Bind, Fragment
+from tierline.engines.envoy.listeners import HTTP1, Bind, Fragment
 from tierline.engines.envoy.mail import mail
 from tierline.engines.envoy.replies import problems
 from tierline.engines.envoy.routing import matching, retry
@@ -106,7 +106,7 @@ def _manager(settings: dict[str, Any]) -> dict[str, Any]:
         # Streams of gRPC have no end to wait for.
         **({"request_timeout": "0s"} if settings["h2c"] else {}),
         "http_protocol_options": {
-            "allow_chunked_length": False,
+            **HTTP1,
             # gRPC's status comes in a trailer; behind, HTTP/1.1 has them too.
             "enable_trailers": True,
         },

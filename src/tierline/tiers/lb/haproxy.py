@@ -40,6 +40,7 @@ class HAProxyLB(System):
     lacks = {
         "http3": "this build of HAProxy has no QUIC; use lb=envoy",
         "mail_starttls": NO_STARTTLS,
+        "wire-two-equal-hosts": "HAProxy takes the same Host twice for one",
     }
     endpoints = {"http": "http", "https": "https"}
 

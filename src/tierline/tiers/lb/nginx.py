@@ -31,6 +31,8 @@ _LACKS = {
     "metrics": "this build of nginx has no status module; its hops are counted by telemetry",
     "slow_bodies": "nginx bounds how long a client says nothing, not how long a body takes; use lb=haproxy or lb=envoy",
     "mail_health": "nginx without its commercial part doesn't ask; a mail program is told when the inbox is down",
+    "wire-request-named": "nginx can't take out of a request the fields that its Connection names; use lb=haproxy or lb=envoy",
+    "wire-answer-named": "nginx can't take out of an answer the fields that its Connection names; use lb=haproxy or lb=envoy",
 }
 
 
@@ -154,9 +156,10 @@ def _http(role: Role, context: Context, name: str) -> str:
     }}
 {hsts}\
 {said(role, context, name)[0]}\
-    # An upgrade goes on as one; else trailers are asked for, which gRPC's status comes in.
-    map $http_upgrade ${name}_connection {{ "" te; default upgrade; }}
-    map $http_upgrade ${name}_te {{ "" trailers; default ""; }}
+    # An upgrade to WebSocket goes on as one; else trailers are asked for, which gRPC's status comes in.
+    map $http_upgrade ${name}_connection {{ default te; "~*^websocket$" upgrade; }}
+    map $http_upgrade ${name}_upgrade {{ default ""; "~*^websocket$" websocket; }}
+    map $http_upgrade ${name}_te {{ default trailers; "~*^websocket$" ""; }}
 """
         + _upstream(role, context, f"{name}_next", next(iter(role.upstreams.values())))
         + _bypass(role, context, name)
@@ -208,7 +211,7 @@ def _pass_on(role: Role, context: Context, name: str) -> str:
     _, fields = said(role, context, name)
     upgrades = f"""\
             proxy_set_header Connection ${name}_connection;
-            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Upgrade ${name}_upgrade;
             proxy_pass_trailers on;
             # Bodies go on as they come, both ways: an upload isn't kept here, and no event of a stream waits.
             proxy_request_buffering off;
@@ -221,6 +224,8 @@ def _pass_on(role: Role, context: Context, name: str) -> str:
     told = f"""\
 {ending}\
             proxy_set_header TE ${name}_te;
+            proxy_set_header Keep-Alive "";
+            proxy_set_header Proxy-Connection "";
             proxy_set_header Host $tl_authority;
             proxy_set_header {LINE} $tl_line;
 {setting(fields)}\

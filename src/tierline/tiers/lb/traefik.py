@@ -17,6 +17,7 @@ from tierline.plan.placement import PLACES
 from tierline.tiers.base import Protocol, System
 from tierline.tiers.lb.tier import FEATURES, MAIL, NO_STARTTLS
 
+_FRAMED = "Traefik goes by the chunks and keeps the connection; use lb=haproxy, lb=nginx or lb=envoy"
 _LACKS = {
     "refusals_counted": "Traefik says nothing of what is no request at all",
     "slow_clients": "Traefik has one time for a request and its whole answer, which streams don't have; use lb=haproxy or "
@@ -38,6 +39,13 @@ _LACKS = {
     "mail_starttls": NO_STARTTLS,
     "strict_hosts": "Traefik's rules see the name in Host, not the port: `localhost:x` goes on",
     "forwarded": "Traefik knows the X-Forwarded fields only, not RFC 7239; what a client says in it ends there",
+    "wire-h2-length-no-data": "Traefik hands it on with the length 0; use lb=haproxy, lb=nginx or lb=envoy",
+    "wire-h2-lengths-differ": "Traefik goes by the first length; use lb=haproxy, lb=nginx or lb=envoy",
+    "wire-te-http10": _FRAMED,
+    "wire-cl-te": _FRAMED,
+    "wire-te-cl": _FRAMED,
+    "wire-te-case-cl": _FRAMED,
+    "wire-te-fold-cl": _FRAMED,
 }
 
 
@@ -142,6 +150,8 @@ def _http(role: Role, context: Context) -> dict[str, Any]:
     rule = "HostRegexp(`^([A-Za-z0-9._~-]+|[0-9A-Fa-f:.]+|\\[[0-9A-Fa-f:.]+\\])$`)"  # a name or an address
     if settings["hosts"]:
         rule = " || ".join(_host(each) for each in settings["hosts"])
+    # TRACE would show a client what the tiers add to its request.
+    rule = f"({rule}) && !Method(`TRACE`)"
     # Only the line itself says such things.
     gone = {f"x-tierline-{word}": "" for word in ("claims", "subject", "consumer")}
     gone |= dict.fromkeys((*UNKEYED, *UNDERSCORED, "Forwarded", PLACE), "")
