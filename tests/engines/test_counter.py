@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import pytest
@@ -126,3 +127,19 @@ def test_long_names_are_kept_short_and_apart(tmp_path: Path) -> None:
 def test_nonsense_is_refused(fresh: Counts, bad: bytes) -> None:
     with pytest.raises(ValueError):
         fresh.take([bad])
+
+
+def test_a_quota_that_can_not_be_written_counts_and_is_written_later(tmp_path: Path) -> None:
+    path = tmp_path / "quotas.sqlite"
+    store = Store(path)
+    counting = Counts(store.kept(), store.keep)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.with_name("quotas.sqlite-wal").stat().st_size, before[1]))
+    try:
+        given = [counting.take([line("window", 3, 600, who=who)])[:1] for who in "xyxxx"]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert given == [b"+", b"+", b"+", b"+", b"-"]
+    assert not Store(path).kept()
+    counting.take([line("window", 3, 600, who="y")])
+    assert sorted(used for _, used in Store(path).kept().values()) == [2, 3]

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 import time
 from pathlib import Path
 
 _TABLE = "CREATE TABLE IF NOT EXISTS windows (key BLOB PRIMARY KEY, ends REAL, used INTEGER) WITHOUT ROWID"
+_WAITING = 200_000
+"""Windows that may wait to be written."""
 _PUT = "INSERT INTO windows VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET ends = excluded.ends, used = excluded.used"
 
 
 class Store:
-    """The windows of a line. A file that is none is put aside (`.broken`), so that the line counts from then on."""
+    """The windows of a line. A file that is none is put aside (`.broken`), so that the line counts from then on.
+
+    What can't be written (a full disk) is counted in memory as before, and written with the next that can.
+    """
 
     def __init__(self, path: Path) -> None:
+        self._unwritten: dict[bytes, tuple[float, int]] = {}
         try:
             self._database = self._opened(path)
         except sqlite3.DatabaseError:
@@ -26,9 +33,22 @@ class Store:
         return {key: (ends, used) for key, ends, used in self._database.execute("SELECT * FROM windows")}
 
     def keep(self, key: bytes, ends: float, used: int) -> None:
-        self._database.execute(_PUT, (key, ends, used))
+        try:
+            if self._unwritten:
+                waiting = [(each, *told) for each, told in self._unwritten.items()]
+                self._database.executemany(_PUT, waiting)
+                self._unwritten.clear()
+            self._database.execute(_PUT, (key, ends, used))
+        except sqlite3.Error as error:
+            if not self._unwritten:
+                print(f"quotas can't be written: {error}", file=sys.stderr)
+            self._unwritten[key] = (ends, used)
+            if len(self._unwritten) > _WAITING:
+                del self._unwritten[next(iter(self._unwritten))]
 
     def close(self) -> None:
+        for key, (ends, used) in list(self._unwritten.items())[-1:]:
+            self.keep(key, ends, used)
         self._database.close()
 
     @staticmethod
