@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tierline.engines import open_files
+
 if TYPE_CHECKING:
     from tierline.plan.model import Plan
     from tierline.run.line import Line
@@ -21,7 +23,8 @@ def losses(plan: Plan) -> list[str]:
     lines = [
         f"{click.style('loss', fg='yellow')}: {loss.tier}.{loss.system}: {loss.why}" for loss in plan.losses
     ]
-    return lines + [f"{click.style('note', fg='yellow')}: {note}" for note in plan.notes]
+    notes = [*plan.notes, *filter(None, [open_files.told()])]
+    return lines + [f"{click.style('note', fg='yellow')}: {note}" for note in notes]
 
 
 class View:

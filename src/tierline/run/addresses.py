@@ -52,13 +52,14 @@ class Addresses:
 
 
 def choose(
-    plan: Plan, state: State, given: Mapping[str, int] | None = None, *, keep: Addresses | None = None
+    plan: Plan, state: State, given: Mapping[str, int] | None = None, *, keep: Addresses | None = None,
+    was: Plan | None = None,
 ) -> Addresses:  # fmt: skip
     """Addresses for every endpoint.
 
     given: public ports by name (`https`, `http`, `dns`); a given one that is taken is an error that names its
     owner where that can be known, one that isn't given is chosen free. What is given is not remembered.
-    keep: the addresses of the line that runs now; they stay what they are.
+    keep: the addresses of the line that runs now; they stay what they are. was: its plan.
     """
     given = dict(keep.given if keep is not None else given or {})
     asked = given if keep is None else {}  # a line that runs has them already
@@ -105,7 +106,10 @@ def choose(
         shared: dict[str, tuple[str, int]] = {}
         server = system(unit.roles[0].slot, unit.roles[0].system).group == "server"
         if server:  # what comes to a server that runs is where the server is
-            shared = {key[1]: found[key] for key in found if key[0] in {role.id for role in unit.roles}}
+            same = [each for each in was.units if each.id == unit.id] if was is not None else []
+            here = {role.id for each in same for role in each.roles}
+            shared = {key[1]: address for key, address in kept.items() if key[0] in here}
+            shared |= {key[1]: found[key] for key in found if key[0] in {role.id for role in unit.roles}}
         for role in unit.roles:
             for endpoint in role.endpoints:
                 key = (role.id, endpoint.name)

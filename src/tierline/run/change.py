@@ -50,7 +50,7 @@ async def change(line: Line, plan: Plan, *, waits: bool = True) -> Changed:
     """
     from tierline.run.line import ordered, processes
 
-    addresses = choose(plan, line.state, keep=line.addresses)
+    addresses = choose(plan, line.state, keep=line.addresses, was=line.plan)
     context = LocalContext(plan, line.state, addresses)
     wanted = {process.name: process for process in ordered(plan, processes(plan, context))}
     if away := await handed_over(line, plan):
@@ -88,7 +88,13 @@ async def _change(
     told, restarted = [], []
     undo: list[tuple[Child, Process]] = []
     # What plays less than before goes on playing it until nobody sends requests to it any more.
-    fewer = {name for name in touched if set(line.children[name].process.roles) - set(wanted[name].roles)}
+    needed = {need for role in plan.roles.values() for need in role.needs}
+    fewer = {
+        name for name in touched
+        if (before := set(line.children[name].process.roles)) - set(wanted[name].roles)
+        # A server that gets a database for the one it loses (a rename) has it before who uses it starts anew.
+        and not (set(wanted[name].roles) - before) & needed
+    }  # fmt: skip
     waited = False
     try:
         for name in sorted(touched, key=lambda name: (name in fewer, _rank(wanted[name]))):

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from tierline.engines import open_files
 from tierline.errors import RunError, choices, nearest
 from tierline.plan.model import Plan
 from tierline.run import control, guardian
@@ -72,6 +73,11 @@ def _raise_limits() -> None:
     import resource
 
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if open_files.most() < open_files.LEAST:
+        raise RunError(
+            f"a process may have {most} files open here, and engines need {open_files.LEAST}: raise it with "
+            "ulimit -Hn, LimitNOFILE= of a systemd unit, or --ulimit nofile= of a container"
+        )
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 

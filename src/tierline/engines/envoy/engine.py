@@ -16,6 +16,7 @@ from tierline.engines.envoy.filters import live
 from tierline.engines.envoy.listeners import Fragment, listeners, policy_file, watched
 from tierline.engines.envoy.merging import merged
 from tierline.engines.forwarded import HOST, PLACE, proof
+from tierline.engines.open_files import connections
 from tierline.plan.model import Unit
 from tierline.plan.placement import PLACES
 from tierline.tiers.base import system
@@ -219,7 +220,7 @@ def _bootstrap(unit: Unit, context: Context) -> dict[str, Any]:
                     "typed_config": {
                         "@type": _TYPE
                         + "resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
-                        "max_active_downstream_connections": 8192,
+                        "max_active_downstream_connections": connections(8192),
                     },
                 }
             ]

@@ -8,6 +8,7 @@ from tierline.engines import binaries
 from tierline.engines.base import Binary, Probe, Process
 from tierline.engines.context import Context
 from tierline.engines.haproxy import budget, connection
+from tierline.engines.open_files import connections
 from tierline.plan.model import Budget, Role, Unit
 from tierline.tiers.base import system
 
@@ -93,7 +94,7 @@ global
     # Workers that were replaced end what is under way, no longer.
     hard-stop-after 30s
     nbthread 1
-    maxconn 8192
+    maxconn {connections(8192)}
     # Hops go to standard output, which is the unit's hop file.
     log fd@1 format raw local0
 {budget.sizes((fragment.budget for fragment in fragments), headroom)}\

