@@ -53,8 +53,8 @@ class Traefik:
                 zone=unit.zone,
                 roles=tuple(role.id for role in unit.roles),
                 files={
-                    str(config): json.dumps(_static(fragments, folder, hops), indent=1),
-                    str(dynamic_file(folder)): json.dumps(_dynamic(fragments), indent=1),
+                    str(config): _yaml(_static(fragments, folder, hops)),
+                    str(dynamic_file(folder)): _yaml(_dynamic(fragments)),
                 },
                 certificates=(str(dynamic_file(folder)),) if any(each.renewed for each in fragments) else (),
                 folders=(str(folder), str(folder / "dynamic")),
@@ -81,6 +81,11 @@ def _ready(unit: Unit, context: Context) -> Probe:
 def dynamic_file(folder: Path) -> Path:
     """The watched file. JSON is YAML, too."""
     return folder / "dynamic" / "line.yml"
+
+
+def _yaml(value: object) -> str:
+    """JSON is YAML, but for characters beyond the first 65,536: YAML has no surrogates (1.2.2, 5.7), so text stands as it is."""
+    return json.dumps(value, indent=1, ensure_ascii=False)
 
 
 def _static(fragments: list[Fragment], folder: Path, hops: str) -> dict[str, Any]:

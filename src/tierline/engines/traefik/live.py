@@ -28,7 +28,7 @@ def instances(folder: Path, name: str, wanted: Sequence[Target]) -> None:
     before = path.stat()
     temporary = path.with_name(".line.new")
     temporary.touch(mode=0o600)
-    temporary.write_text(json.dumps(told, indent=1))
+    temporary.write_text(json.dumps(told, indent=1, ensure_ascii=False))
     if os.geteuid() == 0:
         os.chown(temporary, before.st_uid, before.st_gid)
     temporary.replace(path)
