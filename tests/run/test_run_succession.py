@@ -233,6 +233,46 @@ def test_replicas_and_databases_come_and_go_beside_a_primary_that_runs(line: Ben
     )
 
 
+RENAMED = """
+import os
+import asyncpg
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":  # a pool that is opened at the start needs the database then
+        while (message := await receive())["type"] == "lifespan.startup":
+            connection = await asyncpg.connect(os.environ["DATABASE_URL"])
+            await connection.execute("select from entry")
+            await connection.close()
+            await send({"type": "lifespan.startup.complete"})
+        return await send({"type": "lifespan.shutdown.complete"})
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": os.environ["DATABASE_URL"].rpartition("@")[2].encode()})
+"""
+
+
+@pytest.mark.parametrize("leads", ["the primary", "a replica"])
+def test_a_database_of_a_running_line_is_renamed(line: Bench, leads: str) -> None:
+    (line.folder / "one.py").write_text(RENAMED)
+    line.up()
+
+    def together() -> bool:
+        clusters = line.status()["clusters"]
+        return bool(clusters) and clusters[0]["synchronous"]
+
+    assert eventually(together)
+    if leads == "a replica":
+        assert run("kill", "process", "postgresql", str(line.folder)).returncode == 0
+        assert eventually(lambda: line.status()["clusters"][0]["leader"] == "postgresql.replica-1")
+        assert run("heal", "process", "postgresql", str(line.folder)).returncode == 0
+        assert eventually(together)
+    before = httpx.get(line.status()["urls"]["http"]).text
+    (line.folder / "stack.py").write_text(stack(1).replace('"ledger", schema', '"ledgers", schema'))
+    done = line.run("reload")
+    assert done.returncode == 0, done.stderr
+    after = httpx.get(line.status()["urls"]["http"]).text
+    assert before.partition("/")[2].startswith("ledger?") and after.partition("/")[2].startswith("ledgers?")
+    assert before.partition("/")[0] == after.partition("/")[0], "the server stays where it is"
+
+
 def test_a_reload_that_nobody_could_follow_is_refused(line: Bench) -> None:
     line.up()
     replica_leads(line, heal=False)

@@ -89,11 +89,12 @@ async def _change(
     undo: list[tuple[Child, Process]] = []
     # What plays less than before goes on playing it until nobody sends requests to it any more.
     needed = {need for role in plan.roles.values() for need in role.needs}
+    had = {name: set(line.children[name].process.roles) for name in touched}
     fewer = {
         name for name in touched
-        if (before := set(line.children[name].process.roles)) - set(wanted[name].roles)
+        if had[name] - set(wanted[name].roles)
         # A server that gets a database for the one it loses (a rename) has it before who uses it starts anew.
-        and not (set(wanted[name].roles) - before) & needed
+        and not (set(wanted[name].roles) - had[name]) & needed
     }  # fmt: skip
     waited = False
     try:
