@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from urllib.parse import urlsplit
 
 import pytest
 from plain import CINEMA, serving
 
 from cinema import catalog
 from cinema.load import load, title
+from cinema.postgres import Database
 
 pytestmark = pytest.mark.real
 
@@ -176,6 +178,49 @@ def test_health_and_what_is_not_there(films: str) -> None:
             assert (await client.get("/health")).json() == {"status": "ok"}
             assert (await client.get("/nothing")).headers["content-type"] == "application/problem+json"
             assert (await client.post("/top")).status_code == 405
+
+    asyncio.run(main())
+
+
+def test_health_says_that_the_database_is_away_and_within_its_deadline(films: str) -> None:
+    async def main() -> None:
+        there = urlsplit(films)
+        hangs = asyncio.Event()
+
+        async def passed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            other, back = await asyncio.open_connection(there.hostname, there.port)
+
+            async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+                while (data := await source.read(1 << 16)) and not hangs.is_set():
+                    target.write(data)
+
+            await asyncio.gather(pump(reader, back), pump(other, writer))
+
+        server = await asyncio.start_server(passed, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        url = films.replace(f":{there.port}", f":{port}")
+        async with serving(catalog.create({"DATABASE_URL": url})) as client:
+            assert (await client.get("/health")).status_code == 200
+            hangs.set()
+            answer = await client.get("/health", timeout=10)
+            assert (answer.status_code, answer.json()["status"]) == (503, "down")
+        server.close()
+
+    asyncio.run(main())
+
+
+def test_a_pool_that_is_entered_again_goes_on(films: str) -> None:
+    async def main() -> None:
+        database = Database(films, name="test")
+        async with database:
+            with pytest.raises(ZeroDivisionError):
+                async with database:  # a second lifespan, which fails
+                    raise ZeroDivisionError
+            assert await database.fetch("select 1")
+            await database._pool.close()  # as whatever failed may have left it
+            assert await database.fetch("select 1")
+        async with database:
+            await database.check()
 
     asyncio.run(main())
 

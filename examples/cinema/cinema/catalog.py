@@ -88,6 +88,7 @@ def create(environment: Mapping[str, str]) -> Starlette:
             Route("/top", top),
         ],
         lifespan,
+        lambda: catalog.database.check(),
     )
 
 

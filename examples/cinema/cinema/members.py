@@ -219,6 +219,7 @@ def create(environment: Mapping[str, str]) -> Starlette:
             Route("/.well-known/jwks.json", keys),
         ],
         lifespan,
+        lambda: database.check(),
     )
 
 

@@ -93,7 +93,9 @@ def create(environment: Mapping[str, str]) -> Starlette:
         return json(order)
 
     return application(
-        [Route("/orders", place, methods=["POST"]), Route("/orders/{order_id}", read)], lifespan
+        [Route("/orders", place, methods=["POST"]), Route("/orders/{order_id}", read)],
+        lifespan,
+        lambda: orders.database.check(),
     )
 
 

@@ -34,7 +34,11 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]
 
 
 class Database:
-    """`async with Database(url) as database`. Every statement may run twice, so each must be idempotent."""
+    """`async with Database(url) as database`. Every statement may run twice, so each must be idempotent.
+
+    It may be entered again, after a failure or by a second lifespan beside the first: it is closed when the last one
+    has left, and a pool that something else closed is made anew.
+    """
 
     def __init__(
         self, url: str | None, *, name: str, largest: int = 4, settings: Mapping[str, str] | None = None
@@ -52,14 +56,24 @@ class Database:
             server_settings={"application_name": name, "jit": "off", **(settings or {})},
         )
         self._pool: asyncpg.Pool
+        self._inside = 0
 
     async def __aenter__(self) -> Database:
+        self._inside += 1
         # The pool is made here, not in __init__, since it belongs to the event loop that runs it.
-        self._pool = self._make()
-        await self._retrying(lambda: _opened(self._pool), patience=15.0)
+        if self._inside == 1:
+            self._pool = self._make()
+        try:
+            await self._retrying(lambda: _opened(self._pool), patience=15.0)
+        except BaseException:
+            await self.__aexit__()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._inside -= 1
+        if self._inside:
+            return
         try:
             await asyncio.wait_for(self._pool.close(), 2)
         except TimeoutError:
@@ -74,6 +88,10 @@ class Database:
     async def execute(self, query: str, *arguments: Any) -> str:
         return await self._retrying(lambda: self._pool.execute(query, *arguments))
 
+    async def check(self) -> None:
+        """For a health check: raises when the database doesn't answer. The deadline is the caller's."""
+        await self._retrying(lambda: self._pool.fetchval("select 1"))
+
     def connection(self) -> PoolConnectionProxy:
         """`async with database.connection() as c:` for what does not fit one statement. Not retried."""
         return self._pool.acquire()
@@ -85,8 +103,14 @@ class Database:
             try:
                 return await call()
             except GONE as error:
-                if loop.time() >= until or "pool is clos" in str(error):
+                if loop.time() >= until:
                     raise
+                if "pool is clos" in str(error):
+                    if not self._inside:
+                        raise
+                    self._pool = self._make()
+                    await _opened(self._pool)
+                    continue
                 if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
                     # The old primary came back as a replica: look for the new one.
                     await self._pool.expire_connections()

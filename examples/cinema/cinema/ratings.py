@@ -95,6 +95,7 @@ def create(environment: Mapping[str, str]) -> Starlette:
             Route("/leaderboard", leaderboard),
         ],
         lifespan,
+        lambda: ratings.database.check(),
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
@@ -18,6 +19,8 @@ from starlette.routing import BaseRoute, Route
 
 T = TypeVar("T")
 
+HEALTH_DEADLINE = 2.0
+"""Seconds for what a health check asks."""
 encode = msgspec.json.Encoder().encode
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
@@ -152,14 +155,23 @@ async def _timed_out(_: Request, error: Exception) -> Response:
     ).response()
 
 
-def application(routes: Sequence[BaseRoute], lifespan: Lifespan) -> Starlette:
+def application(
+    routes: Sequence[BaseRoute], lifespan: Lifespan, check: Callable[[], Awaitable[None]] | None = None
+) -> Starlette:
     """A Starlette application with the shared error answers and `GET /health`.
 
-    Health says that this process can serve: its lifespan has opened what it needs. It does not ask the
-    database, since a database that is away would then take every instance out at once, which helps nobody.
+    Health says what is true: check asks what the service can't answer without, its database, and raises when that is
+    away. It has longer than a failover takes; who asks gets an answer in any case.
     """
 
     async def health(_: Request) -> Response:
+        try:
+            async with asyncio.timeout(HEALTH_DEADLINE):
+                if check is not None:
+                    await check()
+        except Exception as error:
+            why = str(error) or f"no answer within {HEALTH_DEADLINE:g} s"
+            return json({"status": "down", "why": f"{type(error).__name__}: {why}"}, 503)
         return json({"status": "ok"})
 
     return Starlette(

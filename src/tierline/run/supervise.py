@@ -52,6 +52,9 @@ def supervise(
     """
     stopping = Stopping()
     _raise_limits()
+    # What programs and libraries look for where nobody has said it: a user without a name has no home to look up.
+    os.environ.setdefault("HOME", str(state.root))
+    os.environ.setdefault("USER", str(os.geteuid()))
     told = state.read()
     state.open()
     try:

@@ -156,7 +156,18 @@ class PostgreSQL:
                 ready=Probe(
                     kind="exec",
                     target=f"{host}:{port}",
-                    argv=(self.tool("pg_isready"), "-q", "-t", "1", "-h", host, "-p", str(port)),
+                    argv=(
+                        self.tool("pg_isready"),
+                        "-q",
+                        "-t",
+                        "1",
+                        "-U",
+                        SUPERUSER,
+                        "-h",
+                        host,
+                        "-p",
+                        str(port),
+                    ),
                 ),
                 stop_signal="INT",  # fast shutdown: sessions are ended, nothing is lost
                 reload="HUP",
