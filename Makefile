@@ -4,8 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STACK ?= examples/cinema
 WORKERS ?= 2
+# What starts no line: plans and everything rendered from them, journeys, trips, the documentation.
+QUICK := tests/plan tests/tiers tests/trips tests/journeys tests/deploy/test_deploy_golden.py \
+  tests/deploy/test_deploy_shapes.py tests/compare/test_compare_watch.py tests/compare/test_compare_workload.py \
+  $(wildcard tests/test_*.py) --ignore=tests/journeys/test_generated.py
 
-.PHONY: help setup up demo test lint format bench lock clean
+.PHONY: help setup up demo check test lint format bench lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
@@ -33,6 +37,9 @@ test: setup ## run all tests
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --again 5 || { \
 	  test $$? = 75 && echo "UNSTABLE: what failed above is tried once more, alone" && \
 	  $(BIN)/python -m pytest --last-failed --last-failed-no-failures none; }
+
+check: lint ## lint, types and the quick tests, in less than two minutes
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile $(QUICK)
 
 lint: setup ## formatter, linter and types
 	@$(BIN)/ruff format --check .
