@@ -7,7 +7,6 @@ longest wait. `run` gives what became of each, by name: None, or what was wrong.
 from __future__ import annotations
 
 import asyncio
-import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -62,6 +61,8 @@ stack = Stack(
 """
 FILES = {"app": APP, "little": APP}
 
+_HEAVY = asyncio.Semaphore(1)
+"""What moves many megabytes, one after another: else the client, one process, is what is slow."""
 _PIECE = b"x" * 1_000_000
 _MB = len(_PIECE)
 
@@ -107,7 +108,7 @@ class Checks:
             for begin in range(0, size, _MB):
                 yield _PIECE[: size - begin]
 
-        async with self.client(http2) as client:
+        async with _HEAVY, self.client(http2) as client:
             return await client.post(path, content=body(), headers={"content-length": str(size)})
 
     async def check_20_mb_up(self) -> None:
@@ -123,7 +124,8 @@ class Checks:
         )
 
     async def check_100_mb_down(self) -> None:
-        answer = await self._get("/down?mb=100")
+        async with _HEAVY:
+            answer = await self._get("/down?mb=100")
         assert (answer.status_code, len(answer.content)) == (200, 100 * _MB), f"{answer.status_code}"
 
     async def check_above_the_limit(self) -> None:
@@ -133,9 +135,7 @@ class Checks:
         await self._refused("/small/up", (64 << 10) + 1, 413, "body larger than Service.max_body = 64 KiB")
 
     async def _refused(self, path: str, size: int, status: int, why: str) -> None:
-        # The length alone is enough to refuse it.
-        async with self.client(http2=True) as client:
-            answer = await client.post(path, headers={"content-length": str(size)}, content=_nothing(size))
+        answer = await self._send(path, size)
         assert answer.status_code == status, f"{answer.status_code} {answer.text[:200]}"
         assert answer.headers["content-type"] == "application/problem+json", answer.headers["content-type"]
         assert why in answer.json()["detail"], answer.text
@@ -202,12 +202,3 @@ class Checks:
 
 
 _EVENTS = {"accept": "text/event-stream"}
-
-
-async def _nothing(size: int) -> AsyncIterator[bytes]:
-    for begin in range(0, size, _MB):
-        yield _PIECE[: min(_MB, size - begin)]
-
-
-def shown(found: dict[str, str | None]) -> str:
-    return json.dumps({name: wrong for name, wrong in found.items() if wrong}, indent=1)

@@ -237,7 +237,8 @@ def test_no_secret_and_no_port_is_in_a_plan() -> None:
 
 
 def test_what_the_embedded_lineup_does_is_no_loss() -> None:
-    assert planned(A, dns=DNS("shop.test", health="/health"), cdn=CDN(assets="web")).losses == ()
+    tiers = {"dns": DNS("shop.test", health="/health"), "cdn": CDN(assets="web"), "gateway": Gateway()}
+    assert planned(A, **tiers).losses == ()
 
 
 def test_what_a_system_can_not_do_is_told_with_the_field_that_asks_for_it(

@@ -45,6 +45,20 @@ CONNECT = 1.0
 FIELD_COUNT = 100
 """Request fields: enough for 60 cookies that a browser sends one by one, and for its other fields."""
 
+ANSWERS: Mapping[str, str] = {
+    "body": "413",
+    "request_line": "414; 431 on Envoy, which counts it among the fields",
+    "request_fields": "431; 400 on HAProxy",
+    "field_count": "431, or 400",
+    "answer_fields": "502",
+    "connect": "another instance is tried, then 502 or 503",
+    "first_byte": "504",
+    "upload": "408, or the connection ends",
+    "idle": "the end of the answer; 504 when none began",
+    "total": "504, or the end of the answer",
+}
+"""What a client gets beyond a limit."""
+
 _PATH = ("cdn", "lb", "cache", "gateway")
 _OWNERS = {"cdn": "CDN", "lb": "LoadBalancer", "cache": "HTTPCache", "gateway": "Gateway"}
 _MARGINS: Mapping[str, float] = {
@@ -68,8 +82,10 @@ Said = tuple[str, Mapping[str, Any]]
 
 
 def worked_out(plan: Plan) -> tuple[Budget, ...]:
-    """The budgets of a plan's paths: the default first, then each path that has another one."""
+    """The budgets of a plan's paths: the default first, then each path that has another one. None without an edge."""
     tiers = _tiers(plan)
+    if not tiers:
+        return ()
     first = _budget("default", "/", tiers, ())
     found = [first]
     gateway = next((role for role in plan.roles.values() if role.tier == "gateway"), None)
@@ -107,6 +123,14 @@ def held(plan: Plan, role: Role) -> Budget:
             away = max(1, steps) if any(field in each.settings for each in budgets) else steps
             values[field] += type(values[field])(_MARGINS[field] * away)
     return Budget(of=role.id, path="/", settings=settings, **values)
+
+
+def patience(plan: Plan) -> float:
+    """Seconds that a client waits for the beginning of an answer, so that the line is the one to give up."""
+    budgets = plan.budgets or worked_out(plan)
+    return max((each.first_byte for each in budgets), default=60.0) + _MARGINS["first_byte"] * (
+        len(_PATH) + 1
+    )
 
 
 def owner(budget: Budget, field: str, tiers: Sequence[str]) -> str:

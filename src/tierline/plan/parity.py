@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from tierline.plan import bypass
-from tierline.plan.model import Loss
+from tierline.plan.budgets import held
+from tierline.plan.model import Loss, Plan
 from tierline.plan.placement import Line
 from tierline.stack import Stack
+from tierline.tiers.base import system
 
 
 def losses(stack: Stack, line: Line) -> tuple[Loss, ...]:
@@ -30,3 +32,14 @@ def losses(stack: Stack, line: Line) -> tuple[Loss, ...]:
                     Loss(tier=slot, system=line.lineup[slot], feature=feature, why=f"{asked}: {why}")
                 )
     return (*found, *bypass.losses(stack, line))
+
+
+def unheld(plan: Plan) -> tuple[Loss, ...]:
+    """One loss per limit or time-out that a tier's system can't hold, in the order of the path."""
+    firsts = {role.name: role for role in reversed(plan.roles.values()) if role.part != "origin"}
+    return tuple(
+        Loss(tier=tier, system=role.system, feature=setting, why=why)
+        for tier in ("cdn", "lb", "cache", "gateway")
+        if (role := firsts.get(tier)) is not None
+        for setting, why in system(role.slot, role.system).unheld(role, held(plan, role)).items()
+    )

@@ -22,7 +22,7 @@ from tierline.plan.budgets import worked_out
 from tierline.plan.bypass import bypassed
 from tierline.plan.fusion import fuse
 from tierline.plan.model import Plan, Role
-from tierline.plan.parity import losses
+from tierline.plan.parity import losses, unheld
 from tierline.plan.placement import PATH, Line, place
 from tierline.plan.scaling import scaled, scales
 from tierline.plan.wiring import wire
@@ -58,6 +58,7 @@ def resolve(stack: Stack, lineup: Mapping[str, str], *, fusion: bool = True) -> 
     )
     plan = bypassed(stack, plan)
     plan = msgspec.structs.replace(plan, budgets=worked_out(plan))
+    plan = msgspec.structs.replace(plan, losses=(*plan.losses, *unheld(plan)))
     plan = scaled(plan, {key: each.min for key, each in scales(plan).items()})
     return _described(stack, plan)
 

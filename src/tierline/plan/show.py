@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from xml.sax.saxutils import escape
 
+from tierline.plan.budgets import shown
 from tierline.plan.bypass import Rule, rules
-from tierline.plan.model import TIERS, Plan, Role, Unit
+from tierline.plan.model import TIERS, Budget, Plan, Role, Unit
 
 
 def text(plan: Plan, addresses: Mapping[str, str]) -> str:
@@ -34,6 +35,7 @@ def text(plan: Plan, addresses: Mapping[str, str]) -> str:
     lines.append(f"{len(plan.roles)} roles in {len(plan.units)} processes")
     asleep = dict.fromkeys(role.name for unit in plan.asleep for role in unit.roles)
     lines += [f"asleep  {name}: no process until a message waits" for name in asleep]
+    lines += [f"budget  {_limits(budget)}" for budget in plan.budgets]
     lines += [f"loss  {loss.tier}.{loss.system}: {loss.feature}: {loss.why}" for loss in plan.losses] or [
         "no losses"
     ]
@@ -51,6 +53,15 @@ def difference(fused: Plan, alone: Plan) -> str:
             lines.append(f"fused {unit.id}: {names} in 1 process instead of {len(apart)}")
     lines.append(f"{len(fused.units)} processes with fusion, {len(alone.units)} without (--no-fusion)")
     return "\n".join(lines)
+
+
+def _limits(budget: Budget) -> str:
+    words = {
+        "body": "body", "request_line": "request line", "request_fields": "request fields", "answer_fields": "answer fields",
+        "first_byte": "answer within", "upload": "body within", "idle": "silence", "total": "in all",
+    }  # fmt: skip
+    found = ", ".join(f"{word} {shown(field, getattr(budget, field))}" for field, word in words.items())
+    return f"{budget.of} {budget.path}: {found}"
 
 
 def _targets(role: Role, name: str) -> str:

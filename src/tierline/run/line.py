@@ -21,6 +21,7 @@ import msgspec
 from tierline.engines.base import Engine, Process
 from tierline.engines.unprivileged import account
 from tierline.errors import EngineError, RunError, choices, nearest
+from tierline.plan.budgets import patience
 from tierline.plan.model import Plan, Unit
 from tierline.run import filling, growth, guardian
 from tierline.run.addresses import Addresses, check_privileges, choose
@@ -367,6 +368,7 @@ class Line:
             "lineup": self.plan.lineup,
             "fusion": self.plan.fusion,
             "urls": urls(self),
+            "patience": patience(self.plan),
             "certificate": self.renewal.told(),
             "addresses": self.addresses.data(),
             "refused": self.refused,

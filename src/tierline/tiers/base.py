@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from tierline.engines.context import Context
 from tierline.errors import PlanError, choices, nearest
 from tierline.lineups import PLANNED
-from tierline.plan.model import TIERS, Role, Text
+from tierline.plan.model import TIERS, Budget, Role, Text
 
 if TYPE_CHECKING:
     from tierline.engines.base import Step
@@ -70,6 +70,11 @@ class System:
         """Whether a role with these settings knows the line's secret, by which it believes what the tier in front says
         of the client, and keeps it to itself (engines/forwarded.py)."""
         return False
+
+    def unheld(self, role: Role, budget: Budget) -> Mapping[str, str]:
+        """Limits and time-outs that it can't hold as `held` (plan/budgets.py) says for this role: the setting, and what
+        happens instead. They become losses of the plan."""
+        return {}
 
     def contribute(self, role: Role, context: Context) -> Any:
         """This role's fragment of its engine's configuration."""

@@ -152,7 +152,9 @@ class Client:
             transport = httpx.HTTPTransport(
                 http2=True, verify=context, trust_env=False, local_address=self.source()
             )
-            with httpx.Client(transport=transport, timeout=20, trust_env=False) as client:
+            # The line is the one to give up; its budget says when.
+            timeout = httpx.Timeout(self._told.get("patience", 60.0), connect=5)
+            with httpx.Client(transport=transport, timeout=timeout, trust_env=False) as client:
                 began = asked = time.time_ns() - (asked - began)
                 answer = client.request(
                     method, url, headers=sent, content=body, extensions={"sni_hostname": self.domain}

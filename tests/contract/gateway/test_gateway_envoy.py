@@ -4,6 +4,7 @@ from body_suite import BodyContract
 from gateway_running_suite import RunningContract, SpellingContract
 from gateway_suite import GatewayContract
 from keys_suite import KeysContract
+from limits_suite import LimitsContract
 from login_suite import LoginContract
 from mtls_suite import MTLSContract
 from openapi_suite import OpenAPIContract
@@ -43,4 +44,8 @@ class TestEnvoyRunning(RunningContract):
 
 
 class TestEnvoySpelling(SpellingContract):
+    system = "envoy"
+
+
+class TestEnvoyLimits(LimitsContract):
     system = "envoy"

@@ -5,6 +5,7 @@ from body_suite import BodyContract
 from gateway_running_suite import RunningContract, SpellingContract
 from gateway_suite import GatewayContract
 from keys_suite import KeysContract
+from limits_suite import LimitsContract
 from login_suite import LoginContract
 from mtls_suite import MTLSContract
 from openapi_suite import OpenAPIContract
@@ -50,4 +51,8 @@ class TestHAProxyRunning(RunningContract):
 
 
 class TestHAProxySpelling(SpellingContract):
+    system = "haproxy"
+
+
+class TestHAProxyLimits(LimitsContract):
     system = "haproxy"

@@ -95,6 +95,15 @@ def upstream(budget: Budget, protocol: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def unheld(budget: Budget) -> dict[str, str]:
+    """What Envoy can't hold of what this role is the one to refuse."""
+    if "body" in budget.settings and budget.settings["body"].startswith("LoadBalancer"):
+        return {
+            "max_body": "Envoy counts no body that it passes on: one that doesn't say how long it is isn't bounded"
+        }
+    return {}
+
+
 def time(seconds: float | None) -> str:
     """Seconds as Envoy writes them; none: no limit."""
     return "0s" if seconds is None else f"{seconds:g}s"

@@ -91,7 +91,9 @@ def proven(cluster: dict[str, Any], proof: str) -> dict[str, Any]:
     plain = {"@type": f"type.googleapis.com/{kind}", "explicit_http_config": {"http_protocol_options": {}}}
     given = cluster.get("typed_extension_protocol_options", {})
     put = {"header": {"key": LINE.lower(), "value": proof}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+    before = given.get(kind, {}).get("http_filters", [])[:-1]  # the last one is the codec
     filters = [
+        *before,
         {
             "name": "envoy.filters.http.header_mutation",
             "typed_config": {

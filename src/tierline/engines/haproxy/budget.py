@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tierline.plan.budgets import beyond
+from tierline.plan.budgets import beyond, shown
 from tierline.plan.model import Budget
 
 EVENTS = "{ req.hdr(accept) -m sub -i text/event-stream }"
@@ -49,6 +49,26 @@ def waited(budget: Budget, routes: Iterable[Budget]) -> tuple[str, dict[int, str
     return f'    http-request set-var(txn.wait) str("{beyond(budget, "first_byte")}")\n', {
         504: "%[var(txn.wait)]"
     }
+
+
+def unheld(budget: Budget) -> dict[str, str]:
+    """What HAProxy can't hold of what this role is the one to refuse."""
+    found = {}
+    mine = budget.settings
+    if "first_byte" in mine and budget.idle > budget.first_byte:
+        found["idle_timeout"] = (
+            "HAProxy has one time for an answer to begin and for silence within it: an answer that isn't asked for with "
+            f"Accept: text/event-stream ends after timeout= ({shown('first_byte', budget.first_byte)}) of silence"
+        )
+    if "total" in mine:
+        found["max_duration"] = "HAProxy has no time for a whole answer: only silence ends one"
+    if mine.get("upload", "").endswith("body_timeout"):
+        found["body_timeout"] = (
+            "HAProxy bounds the time of a body's beginning (header_timeout=), then only silence"
+        )
+    if "body" in mine and not mine["body"].startswith(("Gateway", "Route", "Service")):
+        found["max_body"] = "HAProxy counts no body that doesn't say how long it is: such a one isn't bounded"
+    return found
 
 
 def sizes(budgets: Iterable[Budget], headroom: int) -> str:

@@ -21,7 +21,7 @@ def server(budget: Budget) -> str:
     nginx has one time for an answer to begin and for silence within it (proxy_read_timeout), so a server that isn't the
     one to refuse waits for the longer of both. A client that reads slowly fills the buffers, never the disk.
     """
-    wait = max(budget.first_byte, budget.idle)
+    wait = budget.first_byte if "first_byte" in budget.settings else max(budget.first_byte, budget.idle)
     head, line = _kib(budget.answer_fields), _kib(max(budget.request_fields, budget.request_line))
     upload = min(budget.idle, budget.upload or budget.idle)
     return f"""\
@@ -56,6 +56,24 @@ def problems(plan: Plan, own: Budget, name: str) -> str:
 "trace_id":"$tl_trace"}}';
         }}
 """
+    return found
+
+
+def unheld(budget: Budget) -> dict[str, str]:
+    """What nginx can't hold of what this role is the one to refuse."""
+    found = {}
+    mine = budget.settings
+    if "first_byte" in mine and budget.idle != budget.first_byte:
+        which = (
+            "timeout=" if mine["first_byte"].startswith(("Gateway", "Route", "Service")) else "the longer one"
+        )
+        found["idle_timeout"] = (
+            f"nginx has one time for an answer to begin and for silence within it: {which} counts for both"
+        )
+    if "total" in mine:
+        found["max_duration"] = "nginx has no time for a whole answer: only silence ends one"
+    if mine.get("upload", "").endswith("body_timeout"):
+        found["body_timeout"] = "nginx bounds how long a client says nothing, not how long a body takes"
     return found
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tierline.errors import PlanError
-from tierline.plan.model import Role
+from tierline.plan.model import Budget, Role
 from tierline.tiers.base import System
 from tierline.tiers.cdn.common.edge_functions import INDEX, UNSAID, function, runs
 from tierline.tiers.cdn.common.routes import behaviours
@@ -21,6 +21,11 @@ _ALL_OF_THE_VIEWER = "216adef6-5c7f-47e4-b989-5492eafa07d3"
 _OPTIMIZED = "658327ea-f89d-4fab-a63d-7e88639e58f6"
 _ZONE = "Z2FDTNDATAQYW2"
 
+_PATIENCE = 60
+"""Seconds of the longest OriginReadTimeout without a request to AWS (CloudFront's quotas)."""
+_FIELDS = 20 << 10
+"""Bytes of fields (CloudFront's quotas)."""
+
 
 class CloudFront(System):
     title = "CloudFront"
@@ -31,6 +36,18 @@ class CloudFront(System):
     lacks = {"raw": "CloudFront takes no raw configuration: raw= is left out"}
     endpoints = {"http": "http", "https": "https"}
     stand_in = "nginx"
+
+    def unheld(self, role: Role, budget: Budget) -> Mapping[str, str]:
+        found = {}
+        if budget.first_byte > _PATIENCE:
+            found["timeout"] = f"CloudFront waits {_PATIENCE} s for an answer to begin, then says 504 itself"
+        if budget.idle > _PATIENCE:
+            found["idle_timeout"] = f"CloudFront ends an answer after {_PATIENCE} s of silence"
+        if max(budget.request_fields, budget.answer_fields) > _FIELDS:
+            found["max_headers"] = (
+                f"CloudFront takes {_FIELDS >> 10} KiB of fields, of a request and of an answer"
+            )
+        return found
 
     def deploy(self, roles: Sequence[Role], template: Template) -> None:
         if roles[0].part == "origin":
@@ -125,6 +142,7 @@ def _distribution(roles: Sequence[Role], template: Template) -> None:
                 "OriginProtocolPolicy": "https-only",
                 "OriginSSLProtocols": ["TLSv1.2"],
                 "OriginKeepaliveTimeout": 60,
+                "OriginReadTimeout": _PATIENCE,
             },
             "OriginCustomHeaders": [{"HeaderName": "X-Front-Key", "HeaderValue": front_key(template)}],
         }

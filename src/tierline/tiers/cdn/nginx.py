@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tierline.engines.certificates import CHALLENGE
@@ -12,7 +13,7 @@ from tierline.engines.nginx import caching, limits
 from tierline.engines.nginx.config import TLS, Fragment, hop_format, hop_log, ident, upstream
 from tierline.engines.nginx.forwarded import REFUSED, SEEN, either, setting
 from tierline.plan.budgets import held
-from tierline.plan.model import Role, Upstream
+from tierline.plan.model import Budget, Role, Upstream
 from tierline.tiers.base import System
 from tierline.tiers.cache.tier import Purge
 from tierline.tiers.cdn.common.files import files
@@ -32,6 +33,9 @@ class NginxCDN(System):
         "wire-request-named": "nginx can't take out of a request the fields that its Connection names; use cdn=varnish",
     }
     endpoints = {"http": "http", "https": "https"}
+
+    def unheld(self, role: Role, budget: Budget) -> Mapping[str, str]:
+        return limits.unheld(budget)
 
     def contribute(self, role: Role, context: Context) -> Fragment:
         return files(role, context) if role.part == "origin" else self._place(role, context)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tierline.engines.context import Context
+from tierline.engines.haproxy.budget import unheld as limits_unheld
 from tierline.engines.haproxy.front import ENDPOINTS
 from tierline.engines.varnish import admin
 from tierline.engines.varnish.config import Cache, vcl
 from tierline.engines.varnish.engine import Fragment
 from tierline.engines.varnish.forwarded import described
 from tierline.plan.budgets import held
-from tierline.plan.model import Role, Upstream
+from tierline.plan.model import Budget, Role, Upstream
 from tierline.tiers.base import System
 from tierline.tiers.cache.tier import Purge
 from tierline.tiers.cdn.common.places import front
@@ -27,6 +30,9 @@ class VarnishCDN(System):
         "wire-two-equal-hosts": "HAProxy takes the same Host twice for one",
     }
     endpoints = {**ENDPOINTS, "admin": "tcp"}
+
+    def unheld(self, role: Role, budget: Budget) -> Mapping[str, str]:
+        return limits_unheld(budget)
 
     def contribute(self, role: Role, context: Context) -> Fragment:
         settings = role.settings

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tierline.engines.context import Context
 from tierline.engines.envoy import bodies, budget, callers, limits, raw, shared_limits
+from tierline.engines.envoy.budget import unheld as limits_unheld
 from tierline.engines.envoy.clusters import cluster, targets, thresholds
 from tierline.engines.envoy.listeners import Fragment
 from tierline.engines.envoy.replies import problems
@@ -32,6 +33,9 @@ class EnvoyGateway(System):
     listens_for_places = True
     endpoints = {"http": "http", "mtls": "https"}
     counter = "feature.limits"
+
+    def unheld(self, role: Role, budget: Budget) -> Mapping[str, str]:
+        return limits_unheld(budget)
 
     def contribute(self, role: Role, context: Context) -> Fragment:
         settings, told = role.settings, role.settings.get("document")

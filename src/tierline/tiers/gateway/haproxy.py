@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from tierline.engines.context import Context
 from tierline.engines.haproxy import budget, callers, limits, login, onward
+from tierline.engines.haproxy.budget import unheld as limits_unheld
 from tierline.engines.haproxy.engine import Fragment, trace
 from tierline.engines.haproxy.forwarded import described
 from tierline.engines.haproxy.parts import door, servers
 from tierline.engines.haproxy.serving import document
 from tierline.engines.unkeyed import OVERRIDES
 from tierline.plan.budgets import beyond, held
-from tierline.plan.model import Role
+from tierline.plan.model import Budget, Role
 from tierline.plan.scaling import measuring
 from tierline.tiers.base import System
 from tierline.tiers.gateway.common import haproxy_login as logins
@@ -36,6 +38,9 @@ class HAProxyGateway(System):
         "wire-two-equal-hosts": "HAProxy takes the same Host twice for one",
     }
     endpoints = {"http": "http", "mtls": "https"}
+
+    def unheld(self, role: Role, budget: Budget) -> Mapping[str, str]:
+        return limits_unheld(budget)
 
     def contribute(self, role: Role, context: Context) -> Fragment:
         settings, name = role.settings, role.id.replace(".", "-")

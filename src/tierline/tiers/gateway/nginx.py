@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from tierline.engines.context import Context
 from tierline.engines.counter.engine import CREDENTIAL, ROLE
 from tierline.engines.forwarded import proof
 from tierline.engines.keysets import usable
-from tierline.engines.nginx import asking, logins, policies
+from tierline.engines.nginx import asking, limits, logins, policies
 from tierline.engines.nginx.config import ANSWERED, TLS, Fragment, hop_format, hop_log, ident, upstream
 from tierline.engines.nginx.forwarded import said
 from tierline.plan.budgets import held
-from tierline.plan.model import Role
+from tierline.plan.model import Budget, Role
 from tierline.plan.scaling import measuring
 from tierline.tiers.base import System
 from tierline.tiers.gateway.common import nginx_login
@@ -43,6 +44,9 @@ class NginxGateway(System):
     lacks = _LACKS
     endpoints = {"http": "http", "mtls": "https"}
     counter = "feature.limits"
+
+    def unheld(self, role: Role, budget: Budget) -> Mapping[str, str]:
+        return limits.unheld(budget)
 
     def contribute(self, role: Role, context: Context) -> Fragment:
         settings, auth = role.settings, role.settings["auth"]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tierline.plan.model import Role
+from tierline.plan.budgets import held
+from tierline.plan.model import Budget, Role
 from tierline.tiers.base import System
 from tierline.tiers.cloudformation import att, certificate, front_key, logical, ref
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from tierline.deploy.template import Template
 
 _ALGORITHMS = {"least_request": "least_outstanding_requests"}
+
+_LONGEST = 4000
+"""Seconds of the longest idle_timeout.timeout_seconds (Elastic Load Balancing's user guide)."""
 
 
 class ALB(System):
@@ -46,6 +50,11 @@ class ALB(System):
     endpoints = {"http": "http", "https": "https"}
     stand_in = "haproxy"
 
+    def unheld(self, role: Role, budget: Budget) -> Mapping[str, str]:
+        if _silence(budget) <= _LONGEST:
+            return {}
+        return {"idle_timeout": f"it ends an answer after {_LONGEST} s of silence at the latest"}
+
     def deploy(self, roles: Sequence[Role], template: Template) -> None:
         role, public = roles[0], roles[0].id in template.plan.entry
         template.add(
@@ -58,6 +67,10 @@ class ALB(System):
                 "Subnets": template.subnets("Public"),
                 "SecurityGroups": [template.group(role.name)],
                 "LoadBalancerAttributes": [
+                    {
+                        "Key": "idle_timeout.timeout_seconds",
+                        "Value": str(min(_LONGEST, _silence(held(template.plan, role)))),
+                    },
                     {"Key": "routing.http.drop_invalid_header_fields.enabled", "Value": "true"},
                     {"Key": "routing.http.desync_mitigation_mode", "Value": "strictest"},
                     {"Key": "routing.http2.enabled", "Value": "true"},
@@ -231,3 +244,8 @@ def _paths(role: Role, template: Template) -> list[tuple[str, str]]:
             patterns = [prefix, f"{prefix}/*"] if prefix else ["/*"]
             found += [((2, -len(prefix)), pattern, name) for pattern in patterns]
     return [(pattern, name) for _, pattern, name in sorted(found)]
+
+
+def _silence(budget: Budget) -> int:
+    """Seconds of silence that it allows, before an answer and within it."""
+    return max(1, round(max(budget.first_byte, budget.idle)))

@@ -8,6 +8,7 @@ from typing import Any
 from tierline.engines.certificates import shown
 from tierline.engines.context import Context
 from tierline.engines.envoy import budget, extras, raw, tls
+from tierline.engines.envoy.budget import unheld as limits_unheld
 from tierline.engines.envoy.clusters import cluster, targets, thresholds
 from tierline.engines.envoy.listeners import HTTP1, Bind, Fragment
 from tierline.engines.envoy.mail import mail
@@ -16,7 +17,7 @@ from tierline.engines.envoy.routing import matching, retry
 from tierline.engines.unkeyed import UNKEYED
 from tierline.plan.budgets import held
 from tierline.plan.bypass import rules
-from tierline.plan.model import Role, Upstream
+from tierline.plan.model import Budget, Role, Upstream
 from tierline.tiers.base import Protocol, System
 from tierline.tiers.lb.tier import FEATURES, MAIL, NO_STARTTLS, health
 
@@ -40,6 +41,9 @@ class EnvoyLB(System):
 
     def listens(self, settings: Mapping[str, Any]) -> Mapping[str, Protocol]:
         return {**self.endpoints, **MAIL} if settings["mail"] else self.endpoints
+
+    def unheld(self, role: Role, budget: Budget) -> Mapping[str, str]:
+        return limits_unheld(budget)
 
     def contribute(self, role: Role, context: Context) -> Fragment:
         settings = role.settings

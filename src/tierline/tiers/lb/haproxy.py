@@ -7,13 +7,14 @@ from typing import Any
 
 from tierline.engines.context import Context
 from tierline.engines.haproxy import budget
+from tierline.engines.haproxy.budget import unheld as limits_unheld
 from tierline.engines.haproxy.callers import errors, refusal, too_large
 from tierline.engines.haproxy.engine import Fragment, trace
 from tierline.engines.haproxy.forwarded import described
 from tierline.engines.haproxy.parts import bundle, challenge, hosts, mails, servers, strip
 from tierline.plan.budgets import held
 from tierline.plan.bypass import Rule, rules
-from tierline.plan.model import Role
+from tierline.plan.model import Budget, Role
 from tierline.plan.scaling import measuring
 from tierline.tiers.base import Protocol, System
 from tierline.tiers.lb.tier import FEATURES, MAIL, NO_STARTTLS, health
@@ -46,6 +47,9 @@ class HAProxyLB(System):
 
     def listens(self, settings: Mapping[str, Any]) -> Mapping[str, Protocol]:
         return {**self.endpoints, **MAIL} if settings["mail"] else self.endpoints
+
+    def unheld(self, role: Role, budget: Budget) -> Mapping[str, str]:
+        return limits_unheld(budget)
 
     def contribute(self, role: Role, context: Context) -> Fragment:
         settings, name = role.settings, role.id.replace(".", "-")

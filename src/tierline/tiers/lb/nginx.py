@@ -14,7 +14,7 @@ from tierline.engines.nginx.config import ANSWERED, TLS, Fragment, hop_format, h
 from tierline.engines.nginx.forwarded import REFUSED, said, setting
 from tierline.plan.budgets import held
 from tierline.plan.bypass import rules
-from tierline.plan.model import Role, Upstream
+from tierline.plan.model import Budget, Role, Upstream
 from tierline.plan.scaling import measuring
 from tierline.tiers.base import Protocol, System
 from tierline.tiers.lb.tier import FEATURES, MAIL, STARTTLS
@@ -47,6 +47,9 @@ class NginxLB(System):
 
     def listens(self, settings: Mapping[str, Any]) -> Mapping[str, Protocol]:
         return {**self.endpoints, **MAIL, **STARTTLS} if settings["mail"] else self.endpoints
+
+    def unheld(self, role: Role, budget: Budget) -> Mapping[str, str]:
+        return limits.unheld(budget)
 
     def contribute(self, role: Role, context: Context) -> Fragment:
         settings, name = role.settings, ident(role)

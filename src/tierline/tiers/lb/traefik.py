@@ -12,7 +12,7 @@ from tierline.engines.traefik.engine import Fragment
 from tierline.engines.unkeyed import UNKEYED
 from tierline.plan.budgets import held
 from tierline.plan.bypass import rules
-from tierline.plan.model import Role, Upstream
+from tierline.plan.model import Budget, Role, Upstream
 from tierline.plan.placement import PLACES
 from tierline.tiers.base import Protocol, System
 from tierline.tiers.lb.tier import FEATURES, MAIL, NO_STARTTLS
@@ -63,6 +63,15 @@ class TraefikLB(System):
         if isinstance(settings["certificate"], dict):
             more["challenge"] = "http"  # it says nothing of its own, so it sends the authority to who asks
         return {**self.endpoints, **more}
+
+    def unheld(self, role: Role, budget: Budget) -> Mapping[str, str]:
+        found = {
+            "max_body": "it bounds no body that it doesn't keep whole: nothing is refused; say it to the gateway",
+            "idle_timeout": "it has no time for silence within an answer: nothing ends it; say it to the gateway",
+            "body_timeout": "it has one time for a request and its whole answer: a slow body isn't given up",
+        }
+        asked = {"max_body": "body", "idle_timeout": "idle", "body_timeout": "upload"}
+        return {setting: why for setting, why in found.items() if asked[setting] in budget.settings}
 
     def contribute(self, role: Role, context: Context) -> Fragment:
         settings = role.settings
