@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tierline.errors import StackError, choices, nearest
-from tierline.intent import Intent, Name, setting
+from tierline.intent import Duration, Intent, Name, setting
 from tierline.tiers.analytics.tier import Telemetry
 from tierline.tiers.cache.tier import HTTPCache
 from tierline.tiers.cdn.tier import CDN
@@ -57,6 +57,9 @@ class Stack(Intent):
     telemetry: Telemetry = setting("Where hops land.", factory=Telemetry)
     region: str = setting("The region in which the zones are.", default="eu-west-1", allowed=_region)
     zones: tuple[str, ...] = setting("Availability zones.", default=("a", "b"), allowed=_zone)
+    hang_after: Duration = setting(
+        "How long a process may answer nothing before it is restarted.", default="10s", above=2, below=3600
+    )
     fuse: bool = setting("Let neighbours share processes.", default=True)
 
     def check(self) -> None:

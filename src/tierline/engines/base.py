@@ -29,13 +29,16 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     `http`: GET of `target` (a URL) answers below 500. `tcp`: `target` host:port accepts.
     `redis`, `nats`: the engine's own greeting on `target` host:port. `exec`: `argv` exits 0.
     `udp-dns`: an SOA query for `name` to `target` host:port is answered without an error.
+    `say`: `target` (host:port, or `unix:` and a path) answers `say` with what begins with `expect`.
     """
 
-    kind: Literal["http", "tcp", "redis", "nats", "exec", "udp-dns", "none"]
+    kind: Literal["http", "tcp", "redis", "nats", "exec", "udp-dns", "say", "none"]
     target: str = ""
     argv: tuple[str, ...] = ()
     name: str = ""
     headers: dict[str, str] = {}
+    say: bytes = b""
+    expect: bytes = b""
     advice: str = ""
     """What to look at when it doesn't answer, for who reads the error."""
 
@@ -142,6 +145,11 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     """The engine's own configuration checker; a non-zero exit refuses the configuration."""
     ready: Probe = Probe(kind="none")
     ready_timeout: float = 20.0
+    alive: Probe = Probe(kind="none")
+    """Asked again and again while it runs: cheap, and without a hop, a count or a line in a log. `none`: its readiness probe,
+    where that is `http`, `redis` or `nats`; a process with a voice sends heartbeats."""
+    hang_after: float = 10.0
+    """Seconds without an answer before it is restarted."""
     stdout: str | None = None
     """Append standard output to this file instead of the log (HAProxy's hop log)."""
     stop_signal: Literal["TERM", "INT", "QUIT", "USR1"] = "TERM"

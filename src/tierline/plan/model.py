@@ -138,6 +138,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     entry: tuple[str, ...]
     """Roles that clients connect to: the first tier of the path after dns."""
     fusion: bool = True
+    hang_after: float = 10.0
+    """Seconds after which a process that answers nothing is restarted, where its service says nothing else."""
     units: tuple[Unit, ...]
     asleep: tuple[Unit, ...] = ()
     """Functions that have no process until a message waits."""

@@ -51,6 +51,7 @@ def resolve(stack: Stack, lineup: Mapping[str, str], *, fusion: bool = True) -> 
         lineup={slot: system for slot, system in sorted(lineup.items()) if slot in line.used},
         entry=tuple(role.id for role in roles if role.name == entry),
         fusion=fusion,
+        hang_after=stack.hang_after,
         units=fuse(stack, roles, fusion=fusion),
         seasons=tuple(_season(stack, season) for season in stack.seasons),
         losses=losses(stack, line),

@@ -104,13 +104,13 @@ async def _change(
                 await asyncio.sleep(_DRAIN)
                 waited = True
             undo.append((child, before))
-            if await _apply(child, wanted[name]):
+            if await apply(child, wanted[name]):
                 told.append(name)
             else:
                 restarted.append(name)
     except (EngineError, RunError):
         for child, before in reversed(undo):
-            await _apply(child, before)
+            await apply(child, before)
         for child in newcomers.values():
             await line.drop(child)
         line.plan, line.addresses, line.context = was
@@ -182,13 +182,18 @@ async def answers(child: Child) -> None:
         await asyncio.sleep(0.02)
 
 
-async def _apply(child: Child, process: Process) -> bool:
+def live(before: Process, process: Process) -> bool:
+    """Whether a process can be brought to its new description while it runs."""
+    if process.reload == "none" or _settled(before) != _settled(process):
+        return False
+    return process.live is None or set(_changed(before, process)) <= set(process.live)
+
+
+async def apply(child: Child, process: Process) -> bool:
     """Bring one process to its new description; True when it went on running meanwhile."""
     before, child.process = child.process, process
-    live = process.reload != "none" and _settled(before) == _settled(process)
-    if live and process.live is not None:
-        live = set(_changed(before, process)) <= set(process.live)
-    if not live and able(child):
+    lives = live(before, process)
+    if not lives and able(child):
         child.process = before
         try:
             await succeed(child, process)
@@ -197,7 +202,7 @@ async def _apply(child: Child, process: Process) -> bool:
             raise
         except RunError:  # it is blocked: it couldn't answer anybody else either
             child.process = process
-    if not live and not process.check:
+    if not lives and not process.check:
         await restart(child)
         return False
     try:
@@ -207,7 +212,7 @@ async def _apply(child: Child, process: Process) -> bool:
         child.process = before
         await child.rewrite(_changed(process, before))
         raise
-    if not live:
+    if not lives:
         await restart(child)
         return False
     child.reread()

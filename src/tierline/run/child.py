@@ -57,6 +57,10 @@ class Child(Program):
         self.held.set()
         self.hung = False
         """Stopped in its tracks on purpose."""
+        self.silent = False
+        """It runs and answers nothing (run/liveness.py)."""
+        self.beat = 0.0
+        """When it sent a heartbeat last (monotonic); 0: not yet."""
         self._popen: subprocess.Popen[bytes] | None = None
         self._crashes = 0
         self._spoken = False
@@ -233,6 +237,8 @@ class Child(Program):
         self._exited = asyncio.Event()
         self.pid = popen.pid
         self.hung = False
+        self.silent = False
+        self.beat = 0.0
         self.began = time.time()
         self._life = _Life(self._exited)
         asyncio.create_task(self._watch(popen, self._life))  # noqa: RUF006  it ends with the process
@@ -250,6 +256,8 @@ class Child(Program):
     def heard_by(self, voice: Voice | None, message: dict[str, Any]) -> None:
         if "ready" in message and voice is self.voice:
             self._spoken = True
+        if "load" in message and voice is self.voice:
+            self.beat = time.monotonic()
         if "files" in message and voice is self.voice:
             self.sources = frozenset(message["files"])
         if "failed" in message:

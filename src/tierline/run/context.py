@@ -34,6 +34,11 @@ class LocalContext:
         self._units = {role.id: unit.id for unit in plan.units for role in unit.roles}
 
     @property
+    def left_out(self) -> frozenset[str]:
+        """Roles that don't answer now."""
+        return self._state.left_out
+
+    @property
     def authority(self) -> Path:
         return self._authority.certificate
 

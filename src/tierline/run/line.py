@@ -31,6 +31,8 @@ from tierline.run.events import Events
 from tierline.run.failover import Keeper, keep
 from tierline.run.fetched import follow
 from tierline.run.isolation import Isolation
+from tierline.run.leaving_out import reachable
+from tierline.run.liveness import Liveness, default
 from tierline.run.renewal import Renewal
 from tierline.run.state import State, boot
 from tierline.run.tasks import Tasks
@@ -50,14 +52,20 @@ def engine(name: str) -> Engine:
 def processes(plan: Plan, context: LocalContext) -> list[Process]:
     """Every process of the plan, as data. Raises EngineError for a program that isn't installed."""
     found = []
-    for unit in plan.units:
+    for unit in reachable(plan, context.left_out).units:
         said = [role.settings for role in unit.roles if role.settings.get("raw") and role.part != "origin"]
         raw = {each["raw_at"]: each["raw"] for each in said}
         found += [
-            msgspec.structs.replace(process, raw=raw)
+            msgspec.structs.replace(default(process), raw=raw, hang_after=_hang_after(unit, plan))
             for process in engine(unit.engine).processes(unit, context)
         ]
     return found
+
+
+def _hang_after(unit: Unit, plan: Plan) -> float:
+    """The least of what its services say, else what the stack says."""
+    said = [role.settings.get("hang_after") for role in unit.roles if role.slot == "feature.service"]
+    return min((each for each in said if each is not None), default=plan.hang_after)
 
 
 def ordered(plan: Plan, listed: list[Process]) -> list[Process]:
@@ -236,6 +244,7 @@ class Line:
         self.tasks.keep("failover", lambda: keep(self.children, self.described, *told))
         self.tasks.keep("memory limits", lambda: filling.watch(self))
         self.tasks.keep("log sizes", lambda: growth.watch(self))
+        self.tasks.keep("liveness", lambda: Liveness(self).run())
         self.tasks.keep("storage", self._watch_storage)
         self._save()
 
@@ -385,7 +394,9 @@ class Line:
                     "tiers": [roles[role].tier for role in child.process.roles if role in roles],
                     "zone": child.process.zone or child.process.region,
                     "pid": child.pid if child.phase in ("starting", "ready") else 0,
-                    "phase": "hung" if child.hung and child.phase == "ready" else child.phase,
+                    "phase": "hung"
+                    if (child.hung or child.silent) and child.phase == "ready"
+                    else child.phase,
                     "began": child.began,
                     "restarts": max(0, child.restarts),
                     "ready_in": round(child.ready_after, 3),

@@ -8,14 +8,15 @@ import struct
 from collections.abc import AsyncIterator
 
 from tierline.engines.base import Probe
+from tierline.engines.sockets import short
 
 _TIMEOUT = 1.0
 
 
-async def answers(probe: Probe) -> bool:
-    """One try, a second at most."""
+async def answers(probe: Probe, within: float = _TIMEOUT) -> bool:
+    """One try, `within` seconds at most."""
     try:
-        async with asyncio.timeout(_TIMEOUT):
+        async with asyncio.timeout(within):
             return await _KINDS[probe.kind](probe)
     except (OSError, TimeoutError, asyncio.IncompleteReadError, ValueError):
         return False
@@ -54,6 +55,13 @@ async def _nats(probe: Probe) -> bool:
         return (await reader.readline()).startswith(b"INFO ")
 
 
+async def _say(probe: Probe) -> bool:
+    async with _connection(probe.target) as (reader, writer):
+        writer.write(probe.say)
+        said = await reader.read(1024)
+        return bool(said) and said.startswith(probe.expect)
+
+
 async def _exec(probe: Probe) -> bool:
     process = await asyncio.create_subprocess_exec(
         *probe.argv, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
@@ -79,8 +87,12 @@ async def _dns(probe: Probe) -> bool:
 
 @contextlib.asynccontextmanager
 async def _connection(target: str) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    host, _, port = target.rpartition(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
+    if target.startswith("unix:"):
+        with short(target.removeprefix("unix:")) as path:
+            reader, writer = await asyncio.open_unix_connection(path)
+    else:
+        host, _, port = target.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
     try:
         yield reader, writer
     finally:
@@ -94,5 +106,6 @@ _KINDS = {
     "redis": _redis,
     "nats": _nats,
     "exec": _exec,
+    "say": _say,
     "udp-dns": _dns,
 }

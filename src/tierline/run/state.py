@@ -58,6 +58,8 @@ class State:
         """The folder that this one is a copy of, as far as it is known."""
         self._run = secrets.token_hex(4)
         self._lock: int | None = None
+        self.left_out: frozenset[str] = frozenset()
+        """Roles that run and answer nothing, which those in front don't ask (run/liveness.py)."""
         self._secrets: dict[str, str] | None = None
 
     def open(self) -> None:

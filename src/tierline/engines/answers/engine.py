@@ -44,6 +44,13 @@ def _fields(raw: str, unit: Unit) -> dict[str, Any]:
     raise EngineError(f"{at}: for dns=embedded it must be a JSON object of its configuration's fields: {why}")
 
 
+def alive(target: str) -> Probe:
+    """A DNS message over TCP whose opcode no name server of ours knows (STATUS, RFC 1035, 4.1.1): the answer is NOTIMP, and
+    it is no query that a log or a count would have."""
+    ask = b"\0\x0c" + b"\x12\x67\x10\0" + b"\0" * 8
+    return Probe(kind="say", target=target, say=ask)
+
+
 class Answers:
     """Fulfils engines/base.py's Engine."""
 
@@ -104,6 +111,7 @@ class Answers:
                 folders=(str(folder),),
                 check=(context.python, "-m", "tierline.engines.answers", "--check", path),
                 ready=Probe(kind="udp-dns", target=first, name=unit.roles[0].settings["domain"]),
+                alive=alive(first),
                 reload="HUP",
             )
         ]

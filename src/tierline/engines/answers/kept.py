@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tierline.engines.answers.engine import ENGINE, written
+from tierline.engines.answers.engine import ENGINE, alive, written
 from tierline.engines.base import Probe, Process
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def processes(
             unprivileged=True,
             after=(health,),
             ready=Probe(kind="udp-dns", target=config.listen[0], name=unit.roles[0].settings["domain"]),
+            alive=alive(config.listen[0]),
         ),
     ]
 

@@ -87,6 +87,12 @@ class Envoy:
                 unprivileged=True,
                 check=(context.python, "-I", "-S", check.__file__, program, str(config)),
                 ready=Probe(kind="tcp", target=f"{host}:{port}"),
+                alive=Probe(
+                    kind="say",
+                    target=f"unix:{folder / 'admin.sock'}",
+                    say=b"GET /ready HTTP/1.1\r\nHost: envoy\r\nConnection: close\r\n\r\n",
+                    expect=b"HTTP/1.1 ",
+                ),
                 ready_timeout=20.0,
                 drain=(context.python, "-I", "-S", drain.__file__, str(folder / "admin.sock")),
                 reload="files",

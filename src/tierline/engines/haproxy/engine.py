@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 from tierline.engines import binaries
@@ -72,6 +74,7 @@ class HAProxy:
                 certificates=tuple(path for fragment in fragments for path in fragment.certificates),
                 check=(program, "-c", "-f", str(config)),
                 ready=Probe(kind="tcp", target=f"{host}:{port}"),
+                alive=alive(folder),
                 folders=(str(folder),),
                 unprivileged=True,
                 stdout=str(context.hops(unit.roles[0].id)),
@@ -79,6 +82,11 @@ class HAProxy:
                 reload="USR2",
             )
         ]
+
+
+def alive(folder: Path) -> Probe:
+    """The worker's administration socket, which its one event loop answers."""
+    return Probe(kind="say", target=f"unix:{folder / 'admin.sock'}", say=b"show version\n")
 
 
 def document(unit: Unit, fragments: list[Fragment]) -> str:

@@ -35,7 +35,7 @@ from tierline.engines.context import Context
 from tierline.engines.forwarded import PLACE
 from tierline.engines.haproxy import budget, connection
 from tierline.engines.haproxy.callers import errors, refusal, refuse, too_large
-from tierline.engines.haproxy.engine import ENGINE, Fragment, document, trace
+from tierline.engines.haproxy.engine import ENGINE, Fragment, alive, document, trace
 from tierline.engines.haproxy.forwarded import fields, proven, requests
 from tierline.engines.haproxy.parts import hosts, server_options
 from tierline.plan.budgets import held
@@ -119,6 +119,7 @@ def process(unit: Unit, role: Role, front: Front, context: Context, after: str) 
         after=(after,),
         check=(program, "-c", "-f", str(config)),
         ready=Probe(kind="tcp", target=f"{host}:{port}"),
+        alive=alive(folder),
         stdout=str(context.hops(role.id)),
         stop_signal="USR1",  # a soft stop: what is under way is answered first
         reload="USR2",

@@ -33,6 +33,9 @@ ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POL
 """
 """Mozilla's intermediate profile: nginx's own defaults don't pass it."""
 
+ALIVE_SOCKET = "alive.sock"
+"""In the unit's folder, which only its own user can enter."""
+
 TRACE = """\
     # W3C trace context: the trace goes on, this hop has a span of its own, and a request that comes without
     # one begins a trace here. One in a hundred of those is kept in detail; all are counted.
@@ -139,6 +142,8 @@ http {{
     # What is of one connection goes no further (RFC 9110, 7.6.1); an upgrade that was made or is asked for stays.
     more_clear_headers Keep-Alive Proxy-Connection;
     more_clear_headers -s '200 201 202 204 206 301 302 303 304 307 308 400 401 403 404 409 410 412 422 429 500 502 503' Upgrade;
+    # The supervisor asks here whether it answers.
+    server {{ listen unix:{ALIVE_SOCKET}; access_log off; return 204; }}
 {TRACE}
 {forwarded.http({name: proof for fragment in fragments for name, proof in fragment.proofs.items() if proof})}
 {shared}{"".join(fragment.http for fragment in fragments)}

@@ -6,7 +6,7 @@ from tierline.engines import binaries
 from tierline.engines.base import Binary, Probe, Process
 from tierline.engines.context import Context
 from tierline.engines.nginx import caching, mail
-from tierline.engines.nginx.config import Fragment, document, ident
+from tierline.engines.nginx.config import ALIVE_SOCKET, Fragment, document, ident
 from tierline.plan.model import Unit
 from tierline.tiers.base import system
 
@@ -32,7 +32,8 @@ class Nginx:
         fragments: list[Fragment] = [system(r.slot, r.system).contribute(r, context) for r in unit.roles]
         config = folder / "nginx.conf"
         caches = any(fragment.memory for fragment in fragments)
-        sockets = [name for fragment in fragments for name in fragment.sockets]
+        sockets = [ALIVE_SOCKET]
+        sockets += [name for fragment in fragments for name in fragment.sockets]
         if caches:
             sockets += [caching.PURGE_SOCKET, *(f"{ident(role)}.fetch.sock" for role in unit.roles)]
         program = self.binary().path
@@ -64,6 +65,12 @@ class Nginx:
                 before_start=tuple(step for fragment in fragments for step in fragment.before),
                 check=(*argv, "-t", "-q"),
                 ready=Probe(kind="tcp", target=f"{host}:{port}"),
+                alive=Probe(
+                    kind="say",
+                    target=f"unix:{folder / ALIVE_SOCKET}",
+                    say=b"GET / HTTP/1.0\r\n\r\n",
+                    expect=b"HTTP/1.1 204",
+                ),
                 stop_signal="QUIT",  # what is under way is answered first
                 reload="HUP",
             ),

@@ -10,6 +10,9 @@ from tierline.engines.context import Context
 from tierline.plan.model import Unit
 from tierline.tiers.base import system
 
+ALIVE = "TIERLINE-ALIVE"
+"""A method that is refused, and logged nowhere."""
+
 
 class Fragment(msgspec.Struct, kw_only=True):
     """What a role adds: lines of squid.conf."""
@@ -50,6 +53,13 @@ class Squid:
                 unprivileged=True,
                 check=(self.binary().path, "-k", "parse", "-f", str(config)),
                 ready=Probe(kind="tcp", target=f"{host}:{port}"),
+                alive=Probe(
+                    kind="say",
+                    target=f"{host}:{port}",
+                    say=f"{ALIVE} / HTTP/1.0\r\nHost: squid\r\n\r\n".encode(),
+                    expect=b"HTTP/1.1 403",
+                ),
+                reload="HUP",
                 stop_signal="TERM",
                 stop_timeout=3.0,
             )

@@ -61,6 +61,13 @@ class Traefik:
                 writes=(hops,),
                 unprivileged=True,
                 ready=_ready(unit, context),
+                # Refused before it is a request, so no router, hop or log sees it.
+                alive=Probe(
+                    kind="say",
+                    target="{}:{}".format(*context.address(unit.roles[0].id, "http")),
+                    say=b"GET / HTTP/9.9\r\n\r\n",
+                    expect=b"HTTP/1.1 505",
+                ),
                 reload="files",
             )
         ]

@@ -159,6 +159,9 @@ logging:
     - name: sampled
       action: REJECT
       condition: '{{X-Tl-F}}cqh MATCH 01'
+    - name: alive
+      action: REJECT
+      condition: 'pssc MATCH 505'
   formats:
     - name: hop
       format: '{hop}'
@@ -166,5 +169,5 @@ logging:
     - filename: {name}
       format: hop
       mode: ascii
-      filters: [sampled]
+      filters: [sampled, alive]
 """

@@ -105,6 +105,13 @@ class TrafficServer:
                 # It writes its log only into files that it began itself.
                 after_ready=leads,
                 ready=Probe(kind="tcp", target=f"{host}:{port}"),
+                # Refused before it is a request; its log has no 505.
+                alive=Probe(
+                    kind="say",
+                    target=f"{host}:{port}",
+                    say=b"GET / HTTP/9.9\r\n\r\n",
+                    expect=b"HTTP/1.1 505",
+                ),
                 ready_timeout=30.0,
                 stop_signal="TERM",
                 stop_timeout=3.0,

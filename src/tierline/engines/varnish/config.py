@@ -78,7 +78,8 @@ backend next{number} {{  # {target.role}
 }}
 """
         if number:
-            choice += f"    if (bereq.retries == {number}) {{ set bereq.backend = next{number}; }}\n"
+            choice += f"    if (bereq.retries == {number} || !std.healthy(bereq.backend)) {{\n"
+            choice += f"        set bereq.backend = next{number};\n    }}\n"
     secret = proof([each for each in targets if each.endpoint != "behind"], context)
     shown = f'    set bereq.http.{LINE} = "{secret}";\n' if secret else ""
     strip = "".join(f"        unset req.http.{name};\n" for name in POISON)

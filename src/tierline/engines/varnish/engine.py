@@ -57,6 +57,7 @@ class Varnish:
                 "-p", "default_ttl=0", "-p", "default_grace=0", "-p", "default_keep=0",
                 *parameters(fragment.budget), "-p", "vsl_space=16m", "-p", "vsl_reclen=4084",
                 "-p", "thread_pool_min=20",
+                "-p", "cli_timeout=10",
                 "-p", "feature=+esi_disable_xml_check",
             ),
             cwd=str(folder),
@@ -68,6 +69,8 @@ class Varnish:
             unprivileged=True,
             check=(program, "-C", "-j", "none", "-n", str(folder / "check"), "-f", str(vcl)),
             ready=Probe(kind="tcp", target=f"{host}:{port}"),
+            # It greets with a challenge; its own worker it asks itself, every three seconds (cli_timeout).
+            alive=Probe(kind="say", target=f"{admin}:{admin_port}", expect=b"107 "),
             stop_signal="TERM",
             stop_timeout=3.0,
         )  # fmt: skip

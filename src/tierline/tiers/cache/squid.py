@@ -5,7 +5,7 @@ from __future__ import annotations
 from tierline.engines import percaller
 from tierline.engines.context import Context
 from tierline.engines.forwarded import LINE, PLACE, UNDERSCORED, behind_places, first, proof
-from tierline.engines.squid.engine import Fragment
+from tierline.engines.squid.engine import ALIVE, Fragment
 from tierline.engines.unkeyed import UNKEYED
 from tierline.plan.budgets import held
 from tierline.plan.model import Role
@@ -137,6 +137,8 @@ workers 1
 never_direct allow all
 acl purges method PURGE
 acl others method BAN PURGEKEY CONNECT TRACE
+acl alive method {ALIVE}
+http_access deny alive
 http_access deny purges
 http_access deny others
 http_access allow all
@@ -172,8 +174,8 @@ negative_ttl 0 seconds
 acl traced req_header traceparent ^00-
 logformat hop {{"tp":"%{{traceparent}}>h","s":%>Hs,{hop},"E":"%ts.%03tu","D":"%tre-3","q":1000,"n":"%rm %>rp"}}
 logformat count {{"f":"00","s":%>Hs,{hop}}}
-access_log stdio:{context.hops(role.id)} logformat=hop traced
-access_log stdio:{context.hops(role.id)} logformat=count !traced
+access_log stdio:{context.hops(role.id)} logformat=hop traced !alive
+access_log stdio:{context.hops(role.id)} logformat=count !traced !alive
 {settings["raw"] or ""}
 """
         )

@@ -98,6 +98,12 @@ class Service(Intent):
     forward: tuple[str, ...] = setting(
         "The client's header fields that go with journeys' calls, e.g. `authorization`.", default=()
     )
+    hang_after: Duration | None = setting(
+        "How long it may answer nothing, its event loop blocked for example, before it is restarted; default: the stack's.",
+        default=None,
+        above=2,
+        below=3600,
+    )
     private: bool = setting(
         "Its answers are each caller's own: requests for it bypass the HTTP cache.", default=False
     )

@@ -1,0 +1,167 @@
+"""Finds processes that run and answer nothing, takes them out of balancing, and restarts them.
+
+    probe or heartbeat missed ─▶ "hung" in status, an event ─▶ left out by the tiers in front ─▶ restarted after hang_after
+                                                  answers again ─▶ taken back
+
+A process is asked in its engine's own protocol (`Process.alive`); Python processes send a heartbeat from their event
+loop (run/voice.py), so a loop that is blocked is seen as well. Probes make no hops, counts or log lines.
+
+A machine that was suspended or is overloaded delays the supervisor too: what is late by as much as the supervisor itself
+was is not late. PostgreSQL's processes are looked after by run/failover.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+from tierline.engines.base import Process
+from tierline.errors import TierlineError
+from tierline.run import probe
+from tierline.run.leaving_out import regroup
+
+if TYPE_CHECKING:
+    from tierline.run.child import Child
+    from tierline.run.line import Line
+
+EVERY = 0.7
+"""Seconds between two probes of a process."""
+PATIENCE = 0.4
+"""Seconds for one answer; a second probe follows a failed one at once."""
+BEAT = 1.3
+"""Seconds without a heartbeat, which comes twice a second."""
+_TICK = 0.2
+_LATE = 0.3
+"""Seconds by which the supervisor may wake too late before it trusts no clock."""
+
+
+class Liveness:
+    """Watches all processes of a line, for as long as `run` runs."""
+
+    def __init__(self, line: Line) -> None:
+        self._line = line
+        self._probing: dict[Child, asyncio.Task[None]] = {}
+        self._due: dict[Child, float] = {}
+        self._since: dict[Child, float] = {}
+        """When each process that is hung answered last."""
+        self._ended: dict[Child, int] = {}
+        """Processes that were ended, by the pid that each had: whatever is still found out about that one is over."""
+        self._regrouping: asyncio.Task[None] | None = None
+        self._left_out: frozenset[str] = frozenset()
+        self._late = 0.0
+        """When the supervisor itself was late last."""
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        before = time.monotonic()
+        while True:
+            await asyncio.sleep(_TICK)
+            now = time.monotonic()
+            if (late := now - before - _TICK) > _LATE:
+                self._forgive(now, late)
+            before = now
+            children = list(self._line.children.values())
+            for number, child in enumerate(children):
+                self._look(child, now, number / max(1, len(children)))
+            for gone in (self._since.keys() | self._ended.keys()) - set(children):
+                self._since.pop(gone, None)
+                self._ended.pop(gone, None)
+            self._regroup()
+
+    def _forgive(self, now: float, late: float) -> None:
+        """The supervisor didn't run for so long: nobody else may have either."""
+        self._late = now
+        for child in self._line.children.values():
+            child.beat = min(now, child.beat + late) if child.beat else 0.0
+        self._since = {child: since + late for child, since in self._since.items()}
+        for task in self._probing.values():
+            task.cancel()
+        self._probing.clear()
+        self._due = dict.fromkeys(self._due, now)
+
+    def _look(self, child: Child, now: float, spread: float) -> None:
+        if child.process.cluster is not None or not child.ready.is_set() or child.phase != "ready":
+            self._due.pop(child, None)
+            if child.phase != "starting":
+                child.silent = False  # it is down, which is known without asking
+                self._since.pop(child, None)
+            return
+        if child.process.voice and child.beat:
+            self._found(child, now - child.beat < BEAT, now)
+        elif child.process.alive.kind != "none" and not child.delays:  # what is slow on purpose isn't hung
+            due = self._due.setdefault(child, now + EVERY * spread)
+            if now >= due and child not in self._probing:
+                self._due[child] = now + EVERY
+                self._probing[child] = asyncio.create_task(self._probe(child))
+        if child.silent and not child.hung and now - self._since.get(child, now) > child.process.hang_after:
+            self._restart(child)
+
+    async def _probe(self, child: Child) -> None:
+        pid = child.pid
+        try:
+            well = await probe.answers(child.process.alive, PATIENCE)
+            well = well or await probe.answers(child.process.alive, PATIENCE)
+            # Under load an answer may lie in the socket while the loop that reads it is late itself.
+            if (
+                child.pid == pid
+                and child.ready.is_set()
+                and (well or time.monotonic() - self._late > PATIENCE)
+            ):
+                self._found(child, well, time.monotonic())
+        finally:
+            self._probing.pop(child, None)
+
+    def _found(self, child: Child, well: bool, now: float) -> None:
+        if well == (not child.silent) or self._ended.get(child) == child.pid:
+            return
+        child.silent = not well
+        name = child.process.name
+        if well:
+            since = self._since.pop(child, now)
+            self._line.events.tell("answers", name, f"it answers again, after {now - since:.1f} s")
+        else:
+            self._since[child] = now
+            after = f"it is restarted after {child.process.hang_after:g} s"
+            why = "stopped by `tierline hang`: heal brings it back" if child.hung else after
+            self._line.events.tell("hung", name, f"it runs and answers nothing; {why}")
+        self._line.changed()
+
+    def _restart(self, child: Child) -> None:
+        self._since.pop(child, None)
+        self._ended[child] = child.pid
+        child.silent = False
+        seconds = f"{child.process.hang_after:g} s"
+        self._line.events.tell("restarted", child.process.name, f"it answered nothing for {seconds}")
+        child.problem = f"restarted: it answered nothing for {seconds}"
+        child.kill(hold=False)
+
+    def _regroup(self) -> None:
+        """Tell the tiers in front when what is to be left out has changed."""
+        roles = frozenset(
+            role for child in self._line.children.values() if child.silent or (child.hung and child.ready.is_set())
+            for role in child.process.roles
+        )  # fmt: skip
+        if roles == self._left_out or (self._regrouping is not None and not self._regrouping.done()):
+            return
+        self._left_out = roles
+        self._regrouping = asyncio.create_task(self._told(roles))
+
+    async def _told(self, roles: frozenset[str]) -> None:
+        self._line.state.left_out = roles
+        with contextlib.suppress(asyncio.CancelledError):
+            try:
+                async with self._line.changing:
+                    await regroup(self._line)
+            except (TierlineError, OSError) as error:
+                self._line.events.tell("refused", "liveness", f"those in front go on as they were: {error}")
+
+
+def default(process: Process) -> Process:
+    """The process with its readiness probe as liveness probe, where that asks in the engine's own protocol."""
+    import msgspec
+
+    if process.alive.kind != "none" or process.ready.kind not in ("redis", "nats", "http"):
+        return process
+    return msgspec.structs.replace(process, alive=process.ready)

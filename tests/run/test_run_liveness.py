@@ -1,0 +1,205 @@
+"""Processes that run and answer nothing: shown, left out by those in front, restarted; each engine in its tier."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import ssl
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from workbench import Bench, eventually, of, run
+
+STACK = f"""
+from tierline import *
+stack = Stack(
+    "alive", zones=["a", "b"], hang_after="3s", DNS cdn=CDN(), lb=LoadBalancer(), cache=HTTPCache(), gateway=Gateway(),
+    services=[
+        Service("good", "good:app", expose=["/"], USES),
+        Service("cmd", command=[{sys.executable!r}, "cmd.py"], expose=["/cmd"]),
+    ],
+)
+"""
+GOOD = """
+import time
+
+async def app(scope, receive, send):
+    if scope["path"] == "/block":
+        time.sleep(60)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"cache-control", b"no-store")]})
+    await send({"type": "http.response.body", "body": b"good"})
+"""
+CMD = """
+import http.server, os
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+http.server.ThreadingHTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Handler).serve_forever()
+"""
+
+
+class Hanging:
+    """Inherit it and name the systems, and the processes that hang in turn."""
+
+    uses: ClassVar[tuple[str, ...]]
+    dns: ClassVar[str] = ""
+    resources: ClassVar[str] = ""
+    bench: ClassVar[Bench]
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def running(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+        stack = STACK.replace("DNS", cls.dns).replace("USES", cls.resources)
+        cls.bench = Bench(tmp_path_factory.mktemp("alive"), stack, {"good": GOOD, "cmd": CMD})
+        cls.bench.up(*(word for use in cls.uses for word in ("--use", use)))
+        yield
+        cls.bench.close()
+
+    def ask(self, path: str = "/x", timeout: float = 30) -> int:
+        url = self.bench.status()["urls"]["https"].rstrip("/") + path
+        try:
+            with urllib.request.urlopen(
+                url, context=ssl._create_unverified_context(), timeout=timeout
+            ) as got:
+                return int(got.status)
+        except urllib.error.HTTPError as refused:
+            return refused.code
+
+    def events(self, what: str, name: str) -> int:
+        log = (self.bench.state / "logs/events.log").read_text().splitlines()
+        return sum(f" {what} {name}:" in line for line in log)
+
+    def phase(self, name: str) -> str:
+        return str(self.bench.process(name)["phase"])
+
+    def stopped(self, name: str) -> dict[str, Any]:
+        process = self.bench.process(name)
+        os.killpg(process["pid"], signal.SIGSTOP)
+        return process
+
+    def again(self, name: str, pid: int) -> bool:
+        found = self.bench.process(name)
+        return found["phase"] == "ready" and found["pid"] != pid
+
+    def restarted(self, name: str) -> None:
+        """It hangs, and that is seen; nobody waits for it; it is restarted and used again."""
+        before = self.events("hung", name)
+        pid = self.stopped(name)["pid"]
+        assert eventually(lambda: self.events("hung", name) > before), f"{name} hangs, and nobody sees it"
+        assert [self.ask() for _ in range(8)] == [200] * 8
+        assert eventually(lambda: self.again(name, pid)), f"{name} is not restarted"
+        assert self.events("restarted", name)
+        assert self.ask() == 200
+
+    def test_nothing_hangs_unasked_and_probes_leave_no_trace(self) -> None:
+        before = self.counted()
+        time.sleep(2.5)  # three probes of each
+        assert not [event for event in self.bench.status()["events"] if event["what"] == "hung"]
+        assert self.counted() == before
+
+    def counted(self) -> list[str]:
+        lines = self.bench.run("metrics").stdout.splitlines()
+        return [line for line in lines if line.startswith("tierline_requests_total")]
+
+
+class TestEmbedded(Hanging):
+    uses = ("cdn=nginx", "lb=haproxy", "cache=nginx", "gateway=envoy")
+    dns = 'dns=DNS("alive.test"),'
+    resources = 'uses=[Cache("kept"), Queue("work"), Mail("post"), Bucket("files")]'
+
+    @pytest.mark.parametrize("name", ["lb.a", "cache.a", "gateway.a", "good.a", "cmd.a"])
+    def test_a_process_that_hangs(self, name: str) -> None:
+        self.restarted(name)
+
+    @pytest.mark.parametrize("name", ["dns", "valkey", "nats", "mailbox", "seaweedfs", "telemetry"])
+    def test_a_process_that_nobody_balances_over(self, name: str) -> None:
+        pid = self.stopped(name)["pid"]
+        assert eventually(lambda: self.again(name, pid)), f"{name} is not restarted"
+        assert self.events("hung", name) and self.events("restarted", name)
+
+    def test_an_event_loop_that_is_blocked(self) -> None:
+        def block() -> None:
+            with contextlib.suppress(OSError):
+                self.ask("/block")
+
+        before = {name: self.bench.process(name)["pid"] for name in ("good.a", "good.b")}
+        hung = sum(self.events("hung", name) for name in before)
+        asking = threading.Thread(target=block)
+        asking.start()
+        assert eventually(lambda: sum(self.events("hung", name) for name in before) > hung)
+        assert eventually(lambda: any(self.again(name, pid) for name, pid in before.items()))
+        asking.join()
+        assert eventually(lambda: {self.phase(name) for name in before} == {"ready"})
+        assert self.ask() == 200
+
+    def test_what_was_hung_on_purpose_stays_hung_and_is_left_out(self) -> None:
+        pid = self.bench.process("cache.a")["pid"]
+        assert run("hang", "cache.a", str(self.bench.folder)).returncode == 0
+        assert eventually(lambda: self.phase("cache.a") == "hung" and self.events("hung", "cache.a"))
+        assert [self.ask() for _ in range(5)] == [200] * 5
+        self.restarted("gateway.a")  # that takes as long as the other would have
+        assert (self.phase("cache.a"), self.bench.process("cache.a")["pid"]) == ("hung", pid)
+        assert run("heal", "cache.a", str(self.bench.folder)).returncode == 0
+        assert eventually(lambda: self.phase("cache.a") == "ready")
+        assert self.bench.process("cache.a")["pid"] == pid and self.ask() == 200
+
+    def test_a_machine_that_was_suspended_restarts_nothing(self) -> None:
+        told = self.bench.status()
+        pids = {each["name"]: each["pid"] for each in told["processes"]}
+        every = of(self.bench.folder)
+        others = [pid for pid in every if pid != told["pid"]]
+        os.kill(told["pid"], signal.SIGSTOP)
+        for pid in others:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+        time.sleep(5)
+        for pid in (told["pid"], *others):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        assert self.ask() == 200
+        time.sleep(1)
+        assert {each["name"]: each["pid"] for each in self.bench.status()["processes"]} == pids
+
+
+class TestPopular(Hanging):
+    uses = ("cdn=varnish", "lb=nginx", "cache=varnish", "gateway=haproxy")
+
+    @pytest.mark.parametrize("name", ["lb.a", "cache.a", "gateway.a"])
+    def test_a_process_that_hangs(self, name: str) -> None:
+        self.restarted(name)
+
+
+class TestAlternate(Hanging):
+    uses = ("cdn=nginx", "lb=traefik", "cache=squid", "gateway=nginx")
+
+    @pytest.mark.parametrize("name", ["lb.a", "cache.a", "gateway.a"])
+    def test_a_process_that_hangs(self, name: str) -> None:
+        self.restarted(name)
+
+
+class TestOthers(Hanging):
+    uses = ("cdn=nginx", "lb=envoy", "cache=trafficserver", "gateway=haproxy")
+
+    @pytest.mark.parametrize("name", ["lb.a", "cache.a"])
+    def test_a_process_that_hangs(self, name: str) -> None:
+        self.restarted(name)
+
+
+def test_bounds_are_checked(tmp_path: Path) -> None:
+    for wrong in ("1s", "2h"):
+        bench = Bench(tmp_path, f'from tierline import *\nstack = Stack("one", hang_after="{wrong}")\n')
+        said = bench.run("plan")
+        assert said.returncode and "hang_after" in said.stderr, said.stderr
