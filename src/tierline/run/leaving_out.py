@@ -42,8 +42,8 @@ def _others(targets: tuple[Upstream, ...], left_out: frozenset[str]) -> tuple[Up
     return tuple(each for each in targets if each.role not in left_out) or targets
 
 
-async def regroup(line: Line) -> None:
-    """Tell the processes in front what they may send requests to now."""
+async def regroup(line: Line) -> frozenset[str]:
+    """Tell the processes in front what they may send requests to now. The roles that they don't ask any more."""
     from tierline.run.change import apply, live
     from tierline.run.line import ordered, processes
 
@@ -64,6 +64,14 @@ async def regroup(line: Line) -> None:
             first = first or error
     if first is not None:
         raise first
+    without = reachable(line.plan, line.state.left_out).roles
+    return frozenset(
+        target.role
+        for id, role in roles.items()
+        for name, targets in role.upstreams.items()
+        for target in targets
+        if target not in without[id].upstreams[name]
+    )
 
 
 def _told(line: Line, process: Process) -> None:

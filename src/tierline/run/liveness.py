@@ -153,7 +153,12 @@ class Liveness:
         with contextlib.suppress(asyncio.CancelledError):
             try:
                 async with self._line.changing:
-                    await regroup(self._line)
+                    gone = await regroup(self._line)
+                for child in self._line.children.values():
+                    if (child.silent or child.hung) and gone.intersection(child.process.roles):
+                        self._line.events.tell(
+                            "left out", child.process.name, "no tier in front sends it anything"
+                        )
             except (TierlineError, OSError) as error:
                 self._line.events.tell("refused", "liveness", f"those in front go on as they were: {error}")
 
