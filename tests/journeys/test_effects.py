@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from tierline.errors import StackError
-from tierline.journeys import Conflict, Journey, MemoryStore, NotFound, SessionStore, build
+from tierline.journeys import Conflict, Cookie, Journey, MemoryStore, NotFound, Reply, SessionStore, build
 from tierline.journeys.testing import Outcome, ask
 
 
@@ -511,3 +511,43 @@ def test_a_failed_effect_is_done_again_for_the_same_key() -> None:
         assert (await post(app, idempotency_key="k")).body["order"]["id"] == 1
 
     run(main)
+
+
+def test_an_effect_and_a_view_choose_status_fields_and_cookies() -> None:
+    buy = Journey("buy", "/buy", methods=["POST"])
+
+    @buy.effect
+    async def order() -> Reply[Order]:
+        return Reply(Order(3), status=201, location="/orders/3", cookies={"last": "3"})
+
+    @buy.view("mobile")
+    def mobile(order: Order) -> Reply[dict[str, int]]:
+        return Reply(
+            {"n": order.id}, status=202, headers={"x-shop": "lyon"}, cookies={"a": Cookie("b", max_age=0)}
+        )
+
+    async def main() -> None:
+        app = build([buy])
+        for _ in range(2):
+            made = await post(app, idempotency_key="k", x_forwarded_proto="https")
+            assert made.status == 201 and made.body == {"order": {"id": 3}}
+            assert made.headers["location"] == "/orders/3" and made.headers["cache-control"] == "no-store"
+            assert made.headers["set-cookie"] == "last=3; Path=/; SameSite=Lax; HttpOnly; Secure"
+        seen = await post(app, idempotency_key="k", x_client="mobile")
+        assert seen.status == 202 and seen.body == {"n": 3} and seen.headers["x-shop"] == "lyon"
+        assert seen.headers["set-cookie"] == "a=b; Path=/; SameSite=Lax; Max-Age=0; HttpOnly"
+
+    run(main)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"status": 99}, {"headers": {"x-a": "b\r\nset-cookie: c"}}, {"headers": {"x a": "b"}}, {"location": "/a\nb"},
+        {"headers": {"Content-Length": "1"}}, {"cookies": {"a": "b; Path=/x"}}, {"cookies": {"a b": "c"}},
+        {"cookies": {"a": Cookie("b", path="/; Domain=evil.example")}},
+    ],
+)  # fmt: skip
+def test_a_reply_can_hold_nothing_that_splits_an_answer(words: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"can't be set|not allowed"):
+        Reply(None, **words)

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from tierline.journeys.inprocess import InProcess
     from tierline.journeys.inputs import Query
     from tierline.journeys.paging import Cursor, Page, page
+    from tierline.journeys.reply import Cookie, Reply
     from tierline.journeys.request import Request
-    from tierline.journeys.service import Call, Reply, ServiceClient, Transport
+    from tierline.journeys.service import Call, ServiceClient, ServiceReply, Transport
     from tierline.journeys.session import Session, SessionStore
     from tierline.journeys.store import MemoryStore, RedisStore
 
@@ -43,7 +44,9 @@ _LATE = {
     "Page": "paging",
     "Query": "inputs",
     "RedisStore": "store",
-    "Reply": "service",
+    "Cookie": "reply",
+    "Reply": "reply",
+    "ServiceReply": "service",
     "Request": "request",
     "ServiceClient": "service",
     "Session": "session",
@@ -63,6 +66,7 @@ __all__ = [
     "Cache",
     "Call",
     "Conflict",
+    "Cookie",
     "Cursor",
     "DeadlineExceeded",
     "Forbidden",
@@ -78,6 +82,7 @@ __all__ = [
     "Request",
     "ServiceClient",
     "ServiceError",
+    "ServiceReply",
     "Session",
     "SessionStore",
     "Transport",

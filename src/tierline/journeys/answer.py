@@ -14,6 +14,7 @@ from tierline.journeys.journey import HTML, View
 from tierline.journeys.negotiate import pick
 from tierline.journeys.plan import Plan
 from tierline.journeys.policy import CREDENTIALS, MISSING, Cache
+from tierline.journeys.reply import Reply
 from tierline.journeys.request import Filler
 from tierline.journeys.run import Failure, Run
 
@@ -172,6 +173,8 @@ def compose(choice: Choice, run: Run, fields: str | None = None) -> bytes:
     if run.degraded is not None or plan.view is not None:
         values[plan.slots["degraded"]] = run.degraded or []
     body = plan.finish(values)
+    if isinstance(body, Reply):
+        run.reply, body = body, body.body
     if type(body) is dict and fields is None and run.degraded is None:
         try:
             data = _encode(body)
@@ -264,4 +267,5 @@ def _contained(choice: Choice, run: Run, size: int, fields: str | None) -> bytes
     run.degraded = [*(run.degraded or []), node.name]
     values = run.values
     values[plan.slots["degraded"]] = run.degraded
-    return _bytes(choice, run, plan.finish(values), fields)
+    body = plan.finish(values)
+    return _bytes(choice, run, body.body if isinstance(body, Reply) else body, fields)

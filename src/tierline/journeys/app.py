@@ -179,12 +179,14 @@ class Experience:
                 body = answer.encoded(choice, run)
             else:
                 body = answer.compose(choice, run, fields)
+            if run.reply is None and stages is not None and stages.write is not None:
+                run.reply = stages.write.record.reply
             status, reply = self._head(choice, run, body, headers)
             if stages is not None:
                 stages.answered()
             if request is not None and (request.kept or route.journey.steps):
                 await self._visits.answered(route.journey, request, reply)
-            if status == 304:
+            if status in (204, 304):
                 body = b""
             elif method == "HEAD":
                 # A whole body in one message: its length is the server's to tell, except where there is none.
@@ -256,9 +258,17 @@ class Experience:
         reply = choice.headers.copy()
         if not choice.static:
             reply.append((b"surrogate-key", choice.surrogates(run.values)))
+        status = 200
+        alone = run.degraded is not None
+        if run.reply is not None:
+            own = run.reply.fields(headers.get(b"x-forwarded-proto") == b"https")
+            reply += own
+            status = run.reply.status
+            alone = alone or status != 200 or any(name == b"set-cookie" for name, _ in own)
         if run.degraded is not None:
-            reply[1] = (b"cache-control", b"no-store")
             reply.append((answer.DEGRADED, ", ".join(run.degraded).encode()))
+        if alone:
+            reply[1] = (b"cache-control", b"no-store")
         elif choice.kept:
             if run.life < choice.age:
                 # A part's copy has been here for a while: what is left is `max-age` less `Age` (RFC 9111, 4.2).
@@ -267,7 +277,7 @@ class Experience:
             reply.append((b"etag", etag))
             if b"if-none-match" in headers and answer.matches(headers[b"if-none-match"], etag):
                 return 304, reply
-        return 200, reply
+        return status, reply
 
     @contextlib.contextmanager
     def observed(self, parts: dict[str, Any]) -> Iterator[None]:

@@ -17,6 +17,7 @@ from tierline.journeys.attempt import Attempt, attempt
 from tierline.journeys.fault import BadInput, Conflict
 from tierline.journeys.guard import limited
 from tierline.journeys.plan import called
+from tierline.journeys.reply import Reply
 from tierline.journeys.store import Store
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class Record(msgspec.Struct, array_like=True):
 
     digest: bytes
     values: dict[str, msgspec.Raw] = {}
+    reply: Reply[None] | None = None
+    """Status and fields that the latest effect with a Reply asked for."""
 
 
 _encode = msgspec.msgpack.Encoder(enc_hook=str).encode
@@ -124,6 +127,9 @@ async def _perform(node: Node, run: Run) -> Any:
     key = write.key if node.name == effects[0] else f"{write.key}.{node.name}"
     attempt.set(Attempt(key=key))
     value = await limited(node, run)
+    if isinstance(value, Reply):
+        write.record.reply = Reply(None, value.status, value.headers, value.cookies, value.location)
+        value = value.body
     if node.check is None or isinstance(value, node.check):
         await write.keep(node.name, value)
     return value

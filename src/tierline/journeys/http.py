@@ -13,7 +13,7 @@ from typing import Any
 
 from tierline.errors import StackError
 from tierline.journeys.fault import DeadlineExceeded, ServiceError, Unreachable
-from tierline.journeys.service import IDEMPOTENT, Call, Reply, Transport
+from tierline.journeys.service import IDEMPOTENT, Call, ServiceReply, Transport
 from tierline.journeys.wire import Connection
 
 _IDLE = 25.0
@@ -77,7 +77,7 @@ class HTTP(Transport):
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._next = 0
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._flying: dict[asyncio.Future[Reply], tuple[float, str, str]] = {}
+        self._flying: dict[asyncio.Future[ServiceReply], tuple[float, str, str]] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._host = f"host: {name}\r\n".encode("latin-1")
         self.set_addresses([addresses] if isinstance(addresses, str) else addresses)
@@ -129,7 +129,7 @@ class HTTP(Transport):
             address.idle.clear()
             address.open = address.busy = 0
 
-    async def request(self, call: Call) -> Reply:
+    async def request(self, call: Call) -> ServiceReply:
         method, target, body = call.method, call.target, call.body
         loop = asyncio.get_running_loop()
         if loop is not self._loop:

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from tierline.journeys.fault import DeadlineExceeded, ServiceError, TooLarge
-from tierline.journeys.service import Call, Reply, Transport
+from tierline.journeys.service import Call, ServiceReply, Transport
 from tierline.trips import record
 from tierline.trips.record import current, hop
 
@@ -105,7 +105,7 @@ class InProcess(Transport):
         }
         self._host = (b"host", name.encode())
 
-    async def request(self, call: Call) -> Reply:
+    async def request(self, call: Call) -> ServiceReply:
         span = current.get()
         if span is None or not span.sampled:
             reply = await self._call(call)
@@ -123,7 +123,7 @@ class InProcess(Transport):
             here.status = reply.status
             return reply
 
-    async def _call(self, call: Call) -> Reply:
+    async def _call(self, call: Call) -> ServiceReply:
         scope = self._base.copy()
         headers, body = call.headers, call.body
         path, _, query = call.target.partition("?")
@@ -155,7 +155,7 @@ class InProcess(Transport):
             raise ServiceError(self._name, "it ended without an answer")
         chunks = exchange.chunks
         whole = b"".join(chunks) if isinstance(chunks, list) else bytes(chunks)
-        return Reply(exchange.status, exchange.headers, whole)
+        return ServiceReply(exchange.status, exchange.headers, whole)
 
     async def open(self) -> None:
         """Runs the application's start-up, when it has one. Raises ServiceError when that fails."""

@@ -18,6 +18,7 @@ from tierline.journeys.guard import guarded
 from tierline.journeys.inputs import spoken
 from tierline.journeys.plan import Node, Plan
 from tierline.journeys.policy import MISSING
+from tierline.journeys.reply import Reply
 from tierline.trips import record
 
 
@@ -47,6 +48,8 @@ class Run:
     timer: asyncio.TimerHandle | None = None
     marks: dict[str, tuple[int, int]] | None = None
     begun = 0
+    reply: Reply[Any] | None = None
+    """Status and fields that the view, or an effect, asked for."""
     life = inf
     """Seconds for which every copy that a part was answered from is still fresh."""
     stopped = False

@@ -29,6 +29,7 @@ from tierline.journeys.inputs import (
 )
 from tierline.journeys.journey import BUILTINS, RESERVED, Journey, Part, Place, View
 from tierline.journeys.policy import Cache, Requires
+from tierline.journeys.reply import unwrapped
 
 Source = Literal["part", "path", "query", "builtin", "service"]
 
@@ -282,7 +283,7 @@ def _check_stages(shape: Shape) -> None:
 def _read(journey: Journey, what: str, name: str, function: Callable[..., Any], place: Place) -> Function:
     found = tuple(parameters(journey, what, function, place))
     returns = type_hints(function).get("return", Any)
-    return Function(name, place, found, Any if isinstance(returns, Unresolved) else returns)
+    return Function(name, place, found, Any if isinstance(returns, Unresolved) else unwrapped(returns))
 
 
 def _is_query(parameter: Parameter) -> bool:

@@ -52,7 +52,7 @@ def _seconds(text: str | None) -> float | None:
     return None
 
 
-class Reply:
+class ServiceReply:
     """What a service answered."""
 
     __slots__ = ("body", "headers", "service", "status")
@@ -116,7 +116,7 @@ class Call:
 class Transport:
     """A way to a service. Raises ServiceError when there is no reply, Unreachable when nothing was sent."""
 
-    async def request(self, call: Call) -> Reply:
+    async def request(self, call: Call) -> ServiceReply:
         raise NotImplementedError
 
     async def open(self) -> None:
@@ -142,8 +142,8 @@ class _Shared:
     __slots__ = ("reply", "waiters")
 
     def __init__(self) -> None:
-        self.reply: Reply | None = None
-        self.waiters: list[asyncio.Future[Reply | None]] | None = None
+        self.reply: ServiceReply | None = None
+        self.waiters: list[asyncio.Future[ServiceReply | None]] | None = None
 
 
 _templates: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
@@ -228,7 +228,7 @@ class ServiceClient:
 
     async def get(
         self, path: str, *, allow: Iterable[int] = (), headers: Mapping[str, str] | None = None, **values: Any
-    ) -> Reply:
+    ) -> ServiceReply:
         """GET; an equal one of the same request is made once."""
         target = target_of(path, values)
         scope = frame.get()
@@ -246,7 +246,7 @@ class ServiceClient:
         while (shared := scope.shared.get(key)) is not None:
             if shared.reply is not None:
                 return self._checked(shared.reply, allow)
-            turn: asyncio.Future[Reply | None] = asyncio.get_running_loop().create_future()
+            turn: asyncio.Future[ServiceReply | None] = asyncio.get_running_loop().create_future()
             if shared.waiters is None:
                 shared.waiters = [turn]
             else:
@@ -270,20 +270,22 @@ class ServiceClient:
                 if not turn.done():
                     turn.set_result(mine.reply)
 
-    async def post(self, path: str, *, json: Any = None, body: bytes = b"", **rest: Any) -> Reply:
+    async def post(self, path: str, *, json: Any = None, body: bytes = b"", **rest: Any) -> ServiceReply:
         """POST, not repeated once it may have been sent, unless it carries an `Idempotency-Key`, as an effect's do."""
         return await self._with_body("POST", path, json, body, rest)
 
-    async def put(self, path: str, *, json: Any = None, body: bytes = b"", **rest: Any) -> Reply:
+    async def put(self, path: str, *, json: Any = None, body: bytes = b"", **rest: Any) -> ServiceReply:
         return await self._with_body("PUT", path, json, body, rest)
 
-    async def patch(self, path: str, *, json: Any = None, body: bytes = b"", **rest: Any) -> Reply:
+    async def patch(self, path: str, *, json: Any = None, body: bytes = b"", **rest: Any) -> ServiceReply:
         return await self._with_body("PATCH", path, json, body, rest)
 
-    async def delete(self, path: str, **rest: Any) -> Reply:
+    async def delete(self, path: str, **rest: Any) -> ServiceReply:
         return await self._with_body("DELETE", path, None, b"", rest)
 
-    async def _with_body(self, method: str, path: str, json: Any, body: bytes, rest: dict[str, Any]) -> Reply:
+    async def _with_body(
+        self, method: str, path: str, json: Any, body: bytes, rest: dict[str, Any]
+    ) -> ServiceReply:
         allow = rest.pop("allow", ())
         headers = rest.pop("headers", None)
         return await self.request(
@@ -299,7 +301,7 @@ class ServiceClient:
         body: bytes = b"",
         allow: Iterable[int] = (),
         headers: Mapping[str, str] | None = None,
-    ) -> Reply:
+    ) -> ServiceReply:
         """Any request; `target` is path and query, already quoted."""
         sent: list[tuple[bytes, bytes]] = []
         for name, value in (headers or {}).items():
@@ -355,7 +357,7 @@ class ServiceClient:
             for key in [key for key in scope.shared if type(key) is tuple and key[0] == self._name]:
                 del scope.shared[key]
 
-    def _checked(self, reply: Reply, allow: Iterable[int]) -> Reply:
+    def _checked(self, reply: ServiceReply, allow: Iterable[int]) -> ServiceReply:
         if reply.status >= 400 and reply.status not in allow:
             said = reply.body[:200].decode("utf-8", "replace")
             # What a service says of its own failure is for its owners; what it says of the request is for who asked.
@@ -369,7 +371,9 @@ class ServiceClient:
             )
         return reply
 
-    async def _send(self, method: str, target: str, body: bytes, headers: list[tuple[bytes, bytes]]) -> Reply:
+    async def _send(
+        self, method: str, target: str, body: bytes, headers: list[tuple[bytes, bytes]]
+    ) -> ServiceReply:
         if not _TARGET.fullmatch(target):
             raise ValueError(f"{target!r} is not a request target")
         scope = frame.get()

@@ -20,7 +20,7 @@ from tierline.journeys.inputs import PERSONAL, type_hints
 from tierline.journeys.journey import Journey, Part
 from tierline.journeys.routes import VIEWERS
 from tierline.journeys.schedule import Shape
-from tierline.journeys.service import Call, Reply, ServiceClient, Transport, target_of
+from tierline.journeys.service import Call, ServiceClient, ServiceReply, Transport, target_of
 from tierline.journeys.session import Session
 from tierline.journeys.stream import LINES
 
@@ -62,7 +62,7 @@ class FakeTransport(Transport):
         self.mistake = ""
         """What was asked of it that it doesn't know."""
 
-    async def request(self, call: Call) -> Reply:
+    async def request(self, call: Call) -> ServiceReply:
         method, target = call.method, call.target
         self.calls.append(f"{method} {target}")
         path = target.partition("?")[0]
@@ -82,7 +82,7 @@ class FakeTransport(Transport):
             raise value
         status, value = value if isinstance(value, tuple) else (200, value)
         data = value if isinstance(value, bytes) else msgspec.json.encode(value)
-        return Reply(status, [(b"content-type", b"application/json")], data)
+        return ServiceReply(status, [(b"content-type", b"application/json")], data)
 
 
 class _Sessions:

@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 from tierline.journeys.fault import ServiceError, TooLarge
-from tierline.journeys.service import Reply
+from tierline.journeys.service import ServiceReply
 
 MOST_HEAD: Final = 64 * 1024
 MOST_HEADERS: Final = 128
@@ -53,7 +53,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, name: str) -> None:
         self._name = name
         self._transport: asyncio.Transport | None = None
-        self._waiter: asyncio.Future[Reply] | None = None
+        self._waiter: asyncio.Future[ServiceReply] | None = None
         self._buffer = bytearray()
         self._mode = _HEAD
         self._head_only = False
@@ -75,7 +75,7 @@ class Connection(asyncio.Protocol):
 
     def send(
         self, data: bytes, most: int, head_only: bool, loop: asyncio.AbstractEventLoop
-    ) -> asyncio.Future[Reply]:
+    ) -> asyncio.Future[ServiceReply]:
         """Writes one request, head and body; the future is its reply."""
         assert self._waiter is None
         assert self._transport is not None
@@ -272,7 +272,7 @@ class Connection(asyncio.Protocol):
     def _complete(self) -> None:
         waiter, self._waiter = self._waiter, None
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        reply = Reply(self._status, self._headers, body)
+        reply = ServiceReply(self._status, self._headers, body)
         self._body = []
         self._size = self._need = 0
         self._mode = _HEAD

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tierline.errors import RunError
 from tierline.journeys.fault import DeadlineExceeded
 from tierline.journeys.frame import frame
-from tierline.journeys.service import Reply, ServiceClient, Transport, target_of
+from tierline.journeys.service import ServiceClient, ServiceReply, Transport, target_of
 
 if TYPE_CHECKING:
     from tierline.journeys.http import HTTP
@@ -71,25 +71,25 @@ class Handle:
 
     async def get(
         self, path: str, *, allow: Iterable[int] = (), headers: Mapping[str, str] | None = None, **values: Any
-    ) -> Reply:
+    ) -> ServiceReply:
         """GET. Unlike in a journey, equal calls of one request are made each time."""
         call = self._client().request("GET", target_of(path, values), allow=allow, headers=headers)
         return await self._in_time(call)
 
-    async def post(self, path: str, *, json: Any = None, body: bytes = b"", **rest: Any) -> Reply:
+    async def post(self, path: str, *, json: Any = None, body: bytes = b"", **rest: Any) -> ServiceReply:
         """Never repeated once it may have been sent."""
         return await self._in_time(self._client().post(path, json=json, body=body, **rest))
 
-    async def put(self, path: str, *, json: Any = None, body: bytes = b"", **rest: Any) -> Reply:
+    async def put(self, path: str, *, json: Any = None, body: bytes = b"", **rest: Any) -> ServiceReply:
         return await self._in_time(self._client().put(path, json=json, body=body, **rest))
 
-    async def patch(self, path: str, *, json: Any = None, body: bytes = b"", **rest: Any) -> Reply:
+    async def patch(self, path: str, *, json: Any = None, body: bytes = b"", **rest: Any) -> ServiceReply:
         return await self._in_time(self._client().patch(path, json=json, body=body, **rest))
 
-    async def delete(self, path: str, **rest: Any) -> Reply:
+    async def delete(self, path: str, **rest: Any) -> ServiceReply:
         return await self._in_time(self._client().delete(path, **rest))
 
-    async def _in_time(self, call: Coroutine[Any, Any, Reply]) -> Reply:
+    async def _in_time(self, call: Coroutine[Any, Any, ServiceReply]) -> ServiceReply:
         """A call in this process is cancelled at its deadline, as one over HTTP is given up."""
         around = frame.get()
         loop = asyncio.get_running_loop()
