@@ -184,3 +184,21 @@ def test_of_two_that_start_at_once_one_wins(bench: Make) -> None:
     assert codes == [0, 2, 2], said
     assert sum("this stack is already up" in each for each in said) == 2
     assert made.status()["phase"] == "ready"
+
+
+def test_up_while_it_goes_down_leaves_nothing(one: Bench) -> None:
+    for _ in range(2):
+        downs = [
+            subprocess.Popen([*TIERLINE, "down", str(one.folder)], stdout=-1, stderr=-1) for _ in range(2)
+        ]
+        ups = [
+            subprocess.Popen([*TIERLINE, "up", "--detach", str(one.folder)], stdout=-1, stderr=-1)
+            for _ in range(2)
+        ]
+        for each in (*downs, *ups):
+            each.communicate(timeout=60)
+        assert {each.returncode for each in downs} == {0}
+        assert {each.returncode for each in ups} <= {0, 2}
+        one.down()
+        assert one.left() == []
+        one.up()

@@ -12,13 +12,18 @@ import os
 import signal
 import sys
 
+lost = 0
+"""Writes to this process's log that failed."""
+
 
 class _Stream(io.RawIOBase):
     """A descriptor. What can't be written to it is counted and dropped."""
 
-    def __init__(self, descriptor: int) -> None:
+    mode = "wb"
+
+    def __init__(self, name: str, descriptor: int) -> None:
+        self.name = f"<{name}>"
         self._descriptor = descriptor
-        self.lost = 0
 
     def writable(self) -> bool:
         return True
@@ -34,7 +39,8 @@ class _Stream(io.RawIOBase):
         try:
             return os.write(self._descriptor, view)
         except OSError:
-            self.lost += 1
+            global lost
+            lost += 1
             return len(view)
 
 
@@ -48,7 +54,7 @@ def begin() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGHUP,))
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         made = io.TextIOWrapper(
-            io.BufferedWriter(_Stream(descriptor)), encoding="utf-8", errors="backslashreplace", line_buffering=True,
+            io.BufferedWriter(_Stream(name, descriptor)), encoding="utf-8", errors="backslashreplace", line_buffering=True,
             write_through=True,
         )  # fmt: skip
         setattr(sys, name, made)

@@ -263,7 +263,9 @@ class Child(Program):
         if "failed" in message:
             self.mistake = message["failed"]
         if "lost" in message:
-            self.storage.failed(f"hops of {self.process.name}", message["problem"], message["lost"])
+            self.storage.failed(f"spans of {self.process.name}", message["problem"], message["lost"])
+        if "unlogged" in message:
+            self.storage.failed(self.log.name, "its process could not write to it", message["unlogged"])
         self.heard(self, message)
 
     async def _watch(self, popen: subprocess.Popen[bytes], life: _Life) -> None:

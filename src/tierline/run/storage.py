@@ -57,7 +57,12 @@ class Storage:
             return True
         free = found.f_bavail * found.f_frsize
         if free < LOW or (found.f_files and not found.f_favail):
-            self.failed(_SPACE, f"{free >> 20} MiB and {found.f_favail} files are left")
+            left = (
+                f"{free >> 20} MiB are free"
+                if found.f_favail or not found.f_files
+                else "no file can be made (inodes)"
+            )
+            self.failed(_SPACE, left)
         else:
             self.well(_SPACE)
         now = time.time()

@@ -22,6 +22,11 @@ class Hops:
         self._region = region
         self.count = 0
 
+    @property
+    def lost(self) -> int:
+        """Hops that could not be written."""
+        return self._recorder.lost if self._recorder is not None else 0
+
     def write(self, query: Query, template: Template, host: str, group: Group, began: int, now: int) -> None:
         """`began`: perf_counter_ns, `now`: time_ns. An unsampled or invalid traceparent writes nothing."""
         span = parse(query.trace)

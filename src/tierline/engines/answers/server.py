@@ -134,7 +134,7 @@ class Server:
             client, _ = self._telling.accept()
             with client:
                 self.answerer.count()
-                self.stats.hops = self.hops.count
+                self.stats.hops, self.stats.lost = self.hops.count, self.hops.lost
                 client.settimeout(0.2)
                 client.sendall(msgspec.json.encode(self.stats.data(self.health.data())))
 

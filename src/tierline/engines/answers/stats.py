@@ -39,6 +39,7 @@ class Stats:
         self.transfers = 0
         self.failures = 0
         self.hops = 0
+        self.lost = 0
         self.connections = 0
         self.refused = 0
         self.started = self.loaded = time()
@@ -75,6 +76,7 @@ class Stats:
             "transfers": self.transfers,
             "failures": self.failures,
             "hops": self.hops,
+            "hops_lost": self.lost,
             "connections": self.connections,
             "started": self.started,
             "loaded": self.loaded,

@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from tierline.engines import steady
 from tierline.engines.python.apps import Loaded, answered
 from tierline.engines.python.config import Config
 from tierline.engines.python.function import Worker
@@ -113,6 +114,9 @@ class Servers:
             if record.recorder.lost:
                 self._voice.say(lost=record.recorder.lost, problem=record.recorder.problem)
                 record.recorder.lost = 0
+            if steady.lost:
+                self._voice.say(unlogged=steady.lost)
+                steady.lost = 0
             if loop.time() >= load_at:
                 load_at = loop.time() + _LOAD_EVERY
                 load = {each.told.name: each.app.meter.told() for each in self._loaded}
