@@ -35,7 +35,9 @@ def command(stack: Path | None, as_json: bool) -> None:
         click.echo(f"  {'certificate':<{width}} {_certificate(told['certificate'])}")
     if lines := services(told, time.time()):
         click.echo("\n" + "\n".join(lines))
-    click.echo(f"\n  {'process':<26}{'zone':<16}{'state':<12}{'pid':>7}{'age':>8}{'starts':>7}{'memory':>9}")
+    click.echo(
+        f"\n  {'process':<26}{'zone':<16}{'state':<12}{'pid':>7}{'age':>8}{'starts':>7}{'memory':>9}{'errors':>8}"
+    )
     for process in told["processes"]:
         memory = ""
         if process["pid"]:
@@ -46,8 +48,12 @@ def command(stack: Path | None, as_json: bool) -> None:
         age = f"{time.time() - process['began']:.0f} s" if process["began"] else ""
         click.echo(
             f"  {process['name']:<26}{process['zone']:<16}{process['phase']:<12}{process['pid'] or '':>7}{age:>8}"
-            f"{process['restarts'] + 1:>7}{memory:>9}"
+            f"{process['restarts'] + 1:>7}{memory:>9}{process['errors']['count'] or '':>8}"
         )
+        if last := process["errors"]["last"]:
+            click.echo(f"    last error: {last}")
+        if unwell := process["errors"]["health"]:
+            click.echo(f"    {unwell}")
         if late := process["delay"]:
             more = f" ± {late['jitter'] * 1000:g} ms" if late["jitter"] else ""
             click.echo(f"    delayed by {late['seconds'] * 1000:g} ms{more} {late['problem']}".rstrip())

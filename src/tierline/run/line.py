@@ -27,6 +27,7 @@ from tierline.run import filling, growth, guardian
 from tierline.run.addresses import Addresses, check_privileges, choose
 from tierline.run.child import Child
 from tierline.run.context import LocalContext
+from tierline.run.errors import Errors
 from tierline.run.events import Events
 from tierline.run.failover import Keeper, keep
 from tierline.run.fetched import follow
@@ -173,7 +174,8 @@ class Line:
         self.keepers: dict[str, Keeper] = {}
         """Who looks after processes that hold the same data, by the cluster's name."""
         self.isolation = Isolation(self)
-        self.hearers.append(self.isolation.heard)
+        self.errors = Errors(self)
+        self.hearers += [self.isolation.heard, self.errors.heard]
         self.generation = ""
         """Which state of the sources runs: what the code before has kept is not used again."""
 
@@ -245,6 +247,7 @@ class Line:
         self.tasks.keep("memory limits", lambda: filling.watch(self))
         self.tasks.keep("log sizes", lambda: growth.watch(self))
         self.tasks.keep("liveness", lambda: Liveness(self).run())
+        self.tasks.keep("health", self.errors.watch)
         self.tasks.keep("storage", self._watch_storage)
         self._save()
 
@@ -405,6 +408,7 @@ class Line:
                         (each.told() for each in child.delays), key=lambda told: told["seconds"], default=None
                     ),
                     "filling": child.filling and {"used": child.filling.used, "most": child.filling.most},
+                    "errors": self.errors.of(child),
                     "notice": child.notice[1] if child.notice[0] > time.time() else "",
                 }
                 for child in self.children.values()

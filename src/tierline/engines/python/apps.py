@@ -84,7 +84,7 @@ def load(told: App, config: Config, before: Sequence[Loaded]) -> Loaded:
         inner = WSGIMiddleware(inner)
     else:
         _asgi(inner, told)
-    return Loaded(told, inner, Traced(inner, told.name, "process", proof=config.proof))
+    return Loaded(told, inner, Traced(inner, told.name, "process", proof=config.proof, checked=told.health))
 
 
 def _attribute(target: str) -> Any:

@@ -121,6 +121,9 @@ class Servers:
                 load_at = loop.time() + _LOAD_EVERY
                 load = {each.told.name: each.app.meter.told() for each in self._loaded}
                 self._voice.say(load=load, pid=os.getpid(), at=time.monotonic())
+                traced = {each.told.name: each.app for each in self._loaded if isinstance(each.app, Traced)}
+                if failed := {name: (app.failed, app.last) for name, app in traced.items() if app.failed}:
+                    self._voice.say(failed_answers=failed, pid=os.getpid())
                 if called := answered():
                     self._voice.say(called=called, pid=os.getpid())
             if loop.time() >= look_at:

@@ -26,7 +26,8 @@ _clock = time.perf_counter_ns
 
 class Traced:
     """Wraps an ASGI application. `system` None: the application records its own hops (the journeys).
-    `health`: a path answered here, for applications that have none of their own. `proof`: what tiers of the line show."""
+    `health`: a path answered here, for applications that have none of their own. `proof`: what tiers of the line show.
+    `checked`: the path of the application's own health check, whose answers aren't counted as errors."""
 
     closing: ClassVar[bool] = False
     """This process has a successor: each answer asks its client to connect anew (RFC 9112, section 9.6), and
@@ -35,16 +36,22 @@ class Traced:
     watch: ClassVar[Watch | None] = None
     """Who blocked the event loop of this process."""
 
-    def __init__(self, app: Any, name: str, system: str | None, health: str = "", proof: str = "") -> None:
+    def __init__(
+        self, app: Any, name: str, system: str | None, health: str = "", proof: str = "", checked: str = ""
+    ) -> None:
         self._app = app
         self.name = name
         self._system = system
-        self._health = health
+        self._health, self._checked = health, checked
         self._proof = proof.encode()
         self._zone = os.environ.get("TIERLINE_ZONE", "")
         self.running = 0
         """Requests being answered now."""
         self.meter = Meter()
+        self.failed = 0
+        """Answers of 500 and above."""
+        self.last = ""
+        """The first line of the last one's error."""
         self.lasting = Lasting()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -76,7 +83,7 @@ class Traced:
         began = _clock()
         try:
             if self._system is None:
-                await self._app(scope, receive, send)
+                await self._app(scope, receive, self._seen(scope, send))
             elif span is None or not span.sampled:
                 await self._counted(scope, receive, send)
             else:
@@ -105,6 +112,25 @@ class Traced:
                 )
             )  # fmt: skip
 
+    def _seen(self, scope: Any, send: Any) -> Any:
+        async def watched(message: Any) -> None:
+            if message["type"] == "http.response.start" and message["status"] >= 500:
+                self._erred(scope, message["status"])
+            await send(message)
+
+        return watched
+
+    def _erred(self, scope: Any, status: int, error: Exception | None = None) -> None:
+        if scope["path"] == self._checked:
+            return
+        self.failed += 1
+        said = (
+            f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            if error is not None
+            else f"answered {status}"
+        )
+        self.last = f"{scope['method']} {scope['path'][:100]}: {said}"
+
     async def _counted(self, scope: Any, receive: Any, send: Any) -> None:
         status = 500
 
@@ -117,7 +143,14 @@ class Traced:
 
         try:
             await self._app(scope, receive, watched)
+        except Exception as error:
+            self._erred(scope, 500, error)
+            status = 0
+            raise
         finally:
+            if status >= 500:
+                self._erred(scope, status)
+            status = status or 500
             self.lasting.ended(send)
             record.recorder.count("feature", self.name, self._zone, status)
 
@@ -136,7 +169,14 @@ class Traced:
 
         try:
             await self._app(scope, receive, watched)
+        except Exception as error:
+            self._erred(scope, 500, error)
+            status = 0
+            raise
         finally:
+            if status >= 500:
+                self._erred(scope, status)
+            status = status or 500
             self.lasting.ended(send)
             record.current.reset(token)
             record.recorder.write(
