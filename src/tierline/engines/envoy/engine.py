@@ -18,6 +18,7 @@ from tierline.engines.envoy.merging import merged
 from tierline.engines.forwarded import HOST, PLACE, proof
 from tierline.engines.open_files import connections
 from tierline.plan.model import Unit
+from tierline.plan.paths import refused
 from tierline.plan.placement import PLACES
 from tierline.tiers.base import system
 
@@ -138,6 +139,26 @@ ENTRY = {
 """Of a role that clients connect to."""
 
 
+def _no_path(fragment: Fragment, context: Context) -> dict[str, Any]:
+    """Refuses paths that the line doesn't take (plan/paths.py), whatever a policy would say of them."""
+    pattern = f"[^?]*({refused(context.plan).replace('$', '($|[?])')}).*"
+    off = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": True}
+    owned = {each["name"]: off for each in fragment.filters}
+    problem = {"type": "about:blank", "status": 400, "title": "Bad request", "detail": "path"}
+    text = "path" if fragment.local_reply else json.dumps(problem)
+    kind = {"key": "content-type", "value": "application/problem+json"}
+    return {
+        "name": "path",
+        "match": {
+            "prefix": "/",
+            "headers": [{"name": ":path", "string_match": {"safe_regex": {"regex": pattern}}}],
+        },
+        "direct_response": {"status": 400, "body": {"inline_string": text}},
+        "response_headers_to_add": [{"header": kind, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}],
+        **({"typed_per_filter_config": owned} if owned else {}),
+    }
+
+
 def watched_files(fragments: list[Fragment], folder: Path, context: Context) -> dict[str, str]:
     """Everything that may change while Envoy runs: path → text."""
     files: dict[str, str] = {}
@@ -151,7 +172,10 @@ def watched_files(fragments: list[Fragment], folder: Path, context: Context) -> 
                 {
                     "name": name,
                     "virtual_hosts": [
-                        {**host, "routes": [TWO_HOSTS, NO_HOST, NO_TRACE, *host["routes"]]}
+                        {
+                            **host,
+                            "routes": [TWO_HOSTS, NO_HOST, NO_TRACE, _no_path(fragment, context), *host["routes"]],
+                        }
                         for host in fragment.virtual_hosts
                     ],
                     "validate_clusters": False,
@@ -230,6 +254,10 @@ def _bootstrap(unit: Unit, context: Context) -> dict[str, Any]:
                     },
                 }
             ]
+        },
+        # RE2 takes time in proportion to the path whatever the pattern; the default bound is for strangers' patterns.
+        "layered_runtime": {
+            "layers": [{"name": "ours", "static_layer": {"re2.max_program_size.error_level": 1_000_000}}]
         },
         "dynamic_resources": {
             "cds_config": watched(folder / "clusters.json"),

@@ -150,9 +150,10 @@ def _manager(
         # Envoy's own way would name this machine's address for a client on loopback.
         "skip_xff_append": True,
         "generate_request_id": entry,
-        "normalize_path": True,
-        "merge_slashes": True,
-        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        # What a policy matches is what a service gets: a route refuses other spellings (plan/paths.py).
+        "normalize_path": False,
+        "merge_slashes": False,
+        "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
         "upgrade_configs": [{"upgrade_type": "websocket"}],
         **budget.manager(own),
         "common_http_protocol_options": {

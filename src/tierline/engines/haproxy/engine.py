@@ -95,8 +95,6 @@ def document(unit: Unit, fragments: list[Fragment]) -> str:
     return f"""\
 # Written by tierline for {unit.id}.
 global
-    # Paths are made plain before a rule looks at them (normalize-uri).
-    expose-experimental-directives
     # Relative to the unit's folder: only this user can reach it.
     stats socket unix@admin.sock mode 600 level admin expose-fd listeners
     # Workers that were replaced end what is under way, no longer.

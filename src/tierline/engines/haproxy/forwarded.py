@@ -9,6 +9,7 @@ from tierline.engines.forwarded import FIELDS, HOST, LINE, PLACE, behind_places,
 from tierline.engines.haproxy.callers import refuse
 from tierline.engines.unkeyed import UNKEYED
 from tierline.plan.model import Role, Upstream
+from tierline.plan.paths import refused
 
 _FORGED = f"^({'|'.join(sorted(name.lower() for name in {*FIELDS, *UNKEYED}))})$"
 
@@ -17,12 +18,12 @@ def described(role: Role, context: Context) -> str:
     """For a role that clients or places of the CDN connect to; after its `trace`. A door of its own for clients that
     stands behind other tiers (mTLS) is recognised by its TLS."""
     if first(role, context.plan):
-        return requests("") + fields("")
+        return requests("") + paths(context) + fields("")
     if behind_places(role, context.plan):
         place = f"req.hdr({PLACE.lower()}) -m str -- {context.secret('cdn.place')}"
         found = f"    http-request set-var(txn.place) bool(true) if {{ {place} }}\n"
         found += f"    http-request del-header {PLACE}\n"
-        return found + requests("") + fields("!{ var(txn.place) -m bool }")
+        return found + requests("") + paths(context) + fields("!{ var(txn.place) -m bool }")
     if role.settings.get("mtls"):
         return requests("{ ssl_fc }") + fields("{ ssl_fc }")
     return ""
@@ -32,6 +33,11 @@ def proven(targets: Sequence[Upstream], context: Context) -> str:
     """A line of a backend whose servers want to know that a request comes through the line."""
     secret = proof(targets, context)
     return f"    http-request set-header {LINE} {secret}\n" if secret else ""
+
+
+def paths(context: Context, when: str = "") -> str:
+    """Paths that the line refuses (plan/paths.py)."""
+    return refuse(400, "path", f"{when} {{ path -m reg '{refused(context.plan)}' }}".strip())
 
 
 def requests(when: str) -> str:

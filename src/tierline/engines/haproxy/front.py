@@ -36,7 +36,7 @@ from tierline.engines.forwarded import PLACE
 from tierline.engines.haproxy import budget, connection
 from tierline.engines.haproxy.callers import errors, refusal, refuse, too_large
 from tierline.engines.haproxy.engine import ENGINE, Fragment, alive, document, trace
-from tierline.engines.haproxy.forwarded import fields, proven, requests
+from tierline.engines.haproxy.forwarded import fields, paths, proven, requests
 from tierline.engines.haproxy.parts import hosts, server_options
 from tierline.plan.budgets import held
 from tierline.plan.model import Role, Unit, Upstream
@@ -55,8 +55,6 @@ TYPES = (
 )  # fmt: skip
 """What is compressed: text. Pictures, films and fonts are compressed already."""
 
-_ODD = r"{ var(txn.uri) -m reg '(/[.][.]?(/|$)|[\\\x00])' }"
-"""Dots and what a server might take for a slash or an end."""
 _BELOW = r"""'regsub("^(?:([^?]*/)[?]\1.*|([^?]*)[?]\2)$","below")'"""
 LEAST = 1024
 """Bytes below which compressing isn't worth it."""
@@ -165,9 +163,9 @@ frontend {name}
 {refuse(421, "not our name", f"!{{ {hosts(ours)} }}")}\
 {too_large(own) if "body" in own.settings else ""}\
 {refuse(405, "method", "{ method PURGE BAN PURGEKEY }")}\
+{paths(context)}\
     # Rules are for what a path means, however it is written.
     http-request set-var(txn.uri) path,url_dec,regsub(//+,/,g)
-{refuse(400, "path", _ODD)}\
 {countries}\
 {"".join(_chosen(number, rule) for number, rule in enumerate(sorted(front.rules, key=_length), 1))}\
 {"".join(_judged(n, rule, ours, front.signing) for n, rule in enumerate(sorted(front.rules, key=_length), 1))}\

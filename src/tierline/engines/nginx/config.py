@@ -20,6 +20,7 @@ from tierline.engines.forwarded import LINE
 from tierline.engines.open_files import connections
 from tierline.engines.unkeyed import UNKEYED
 from tierline.plan.model import Role, Upstream
+from tierline.plan.paths import refused
 
 TLS = """\
     ssl_protocols TLSv1.2 TLSv1.3;
@@ -104,6 +105,7 @@ def document(fragments: list[Fragment], context: Context, unit: str) -> str:
     from tierline.engines.nginx import caching, forwarded
 
     folder = context.folder(unit)
+    proofs = {name: proof for each in fragments for name, proof in each.proofs.items() if proof}
     memory = max(fragment.memory for fragment in fragments)
     shared = caching.http(memory) if memory else ""
     return f"""\
@@ -145,7 +147,7 @@ http {{
     # The supervisor asks here whether it answers.
     server {{ listen unix:{ALIVE_SOCKET}; access_log off; return 204; }}
 {TRACE}
-{forwarded.http({name: proof for fragment in fragments for name, proof in fragment.proofs.items() if proof})}
+{forwarded.http(proofs, refused(context.plan))}
 {shared}{"".join(fragment.http for fragment in fragments)}
 {"".join(fragment.servers for fragment in fragments)}
 }}

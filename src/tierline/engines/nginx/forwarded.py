@@ -22,7 +22,17 @@ _HTTP = """\
     }
 """.replace("HOST", HOST.replace("\\", "\\\\"))
 
-REFUSED = "        if ($tl_no_host) { return 400; }\n"
+REFUSED = """\
+        if ($tl_no_host) { return 400; }
+        # A status that nobody sends, to go to a location by its name.
+        error_page 490 = @tl_path;
+        if ($tl_no_path) { return 490; }
+        location @tl_path {
+            types { }
+            default_type application/problem+json;
+            return 400 '{"type":"about:blank","status":400,"title":"Bad request","detail":"path","trace_id":"$tl_trace"}';
+        }
+"""
 """For a server that clients connect to."""
 
 
@@ -36,11 +46,15 @@ SEEN = {
 """What the first tier sees, by field."""
 
 
-def http(proofs: dict[str, str]) -> str:
-    """Lines of the http block. proofs: what requests to an upstream block show there."""
+def http(proofs: dict[str, str], refused: str) -> str:
+    """Lines of the http block. proofs: what requests to an upstream block show there. refused: what is found in paths
+    that the line doesn't take (plan/paths.py)."""
+    quoted = refused.replace("\\", "\\\\")
     lines = "".join(f"        {name} {proof};\n" for name, proof in proofs.items())
     return f"""\
 {_HTTP}\
+    map $request_uri $tl_path_sent {{ "~^(?<tl_q>[^?]*)" $tl_q; }}
+    map $tl_path_sent $tl_no_path {{ "~{quoted}" 1; default ""; }}
     map $proxy_host $tl_line {{
         default "";
 {lines}    }}

@@ -10,7 +10,7 @@ from tierline.engines.context import Context
 from tierline.engines.haproxy import budget, callers, limits, login, onward
 from tierline.engines.haproxy.budget import unheld as limits_unheld
 from tierline.engines.haproxy.engine import Fragment, trace
-from tierline.engines.haproxy.forwarded import described
+from tierline.engines.haproxy.forwarded import described, paths
 from tierline.engines.haproxy.parts import door, servers
 from tierline.engines.haproxy.serving import document
 from tierline.engines.unkeyed import OVERRIDES
@@ -22,9 +22,6 @@ from tierline.tiers.gateway.common import haproxy_login as logins
 from tierline.tiers.gateway.common.haproxy_routes import breaker, changes, deadline, detours_of, rules_of
 from tierline.tiers.gateway.common.routes import api_keys, limit_name, routes, token_paths, under
 from tierline.tiers.gateway.tier import FEATURES
-
-_ODD = r"{ path -m reg -i '(/\.\.?(/|$)|//|%2e|%2f|%5c|%00)' }"
-"""Spellings of a path that could walk around a rule."""
 
 
 class HAProxyGateway(System):
@@ -75,10 +72,8 @@ frontend {name}
     # With one of these a service would see another request than the rules here.
     http-request del-header ^({"|".join(name.lower() for name in OVERRIDES)})$ -m reg
     http-request set-var(txn.client) req.hdr_ip(x-forwarded-for,-1)
-    # One spelling of each path, so that a rule holds for all of them: %61 is an a (RFC 3986, 6.2.2.2).
-    http-request normalize-uri percent-decode-unreserved
 {onward.ASKED if detours else ""}\
-{callers.refuse(400, "path", _ODD)}\
+{paths(context)}\
 {rules}\
 {served}\
 {"".join(rules_of(number, route, own) for number, route in enumerate(table))}\

@@ -25,6 +25,7 @@ from tierline.tiers.gateway.common.routes import routes
 from tierline.tiers.gateway.tier import FEATURES
 
 _LACKS = {
+    "paths_as_sent": "nginx matches decoded paths, so it can't tell what a service would read; they are refused",
     "mtls_san": "nginx tells a certificate's subject only, not its alternative names; use gateway=envoy",
     "live_upstreams": "only by a reload, which closes idle connections: names looked up again follow a second late, and "
     "addresses chosen by njs have no keep-alive; use gateway=haproxy or gateway=envoy",
@@ -79,7 +80,7 @@ class NginxGateway(System):
         listen {host}:{port};
 {_door(role, context)}\
 {hop_log(role, context, "$gw_final")}\
-{_REFUSED if fields else ""}\
+{_REFUSED}\
         access_log /dev/null tl_{ident(role)}_count if=$gw_tell;
 {policies.own(held(context.plan, role), _KEYS if keys else "", skew)}\
 {policies.PREFLIGHT if settings["cors"] else ""}\
@@ -110,8 +111,8 @@ class NginxGateway(System):
 
 # The answer's own location comes through here, too.
 _REFUSED = """\
-        set $gw_no_host "$tl_no_host$uri";
-        if ($gw_no_host ~ "^1/(?!-/malformed)") { return 400; }
+        set $gw_odd "$tl_no_path$tl_no_host$uri";
+        if ($gw_odd ~ "^1+/(?!-/malformed$)") { return 400; }
 """
 
 

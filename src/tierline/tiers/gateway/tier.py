@@ -19,6 +19,7 @@ FEATURES: Mapping[str, str] = {
     "route_host": "routes by host name",
     "route_method": "routes by method",
     "route_header": "routes by header",
+    "paths_as_sent": "paths in spellings of their own pass, and policies hold for each of them",
     "rewrite": "the path's prefix replaced on the way",
     "transform_headers": "request and response headers set and removed",
     "transform_body": "JSON bodies of requests and responses shaped by templates",
@@ -102,6 +103,11 @@ class Gateway(Intent):
         above=1,
         below=100,
     )
+    paths: Literal["safe", "as_sent"] = setting(
+        "Paths that servers read in different ways (`//`, `;`, an encoded `/`, encoded letters): refused with 400, or "
+        "`as_sent`: passed on as they are, with policies that hold for each way to write a path.",
+        default="safe",
+    )
     concurrency: int | None = setting(
         "Requests at once per service; more are refused with 503.", default=None, above=1
     )
@@ -168,6 +174,7 @@ class Gateway(Intent):
             "trace_context": "Gateway()",
         }
         for feature, field, wanted in (
+            ("paths_as_sent", 'paths="as_sent"', self.paths == "as_sent"),
             ("retries", "retries=", self.retries),
             ("retry_budget", "retry_budget=", self.retry_budget),
             ("circuit_breaking", "concurrency=", self.concurrency),

@@ -13,6 +13,7 @@ from tierline.engines.unkeyed import UNKEYED
 from tierline.plan.budgets import held
 from tierline.plan.bypass import rules
 from tierline.plan.model import Budget, Role, Upstream
+from tierline.plan.paths import refused
 from tierline.plan.placement import PLACES
 from tierline.tiers.base import Protocol, System
 from tierline.tiers.lb.tier import FEATURES, MAIL, NO_STARTTLS
@@ -123,7 +124,12 @@ def _entry_points(role: Role, context: Context) -> dict[str, Any]:
                 },
                 "lifeCycle": {"graceTimeOut": "1s"},
             },
-            "http": {"maxHeaderBytes": own.request_line + own.request_fields},
+            # What isn't refused by a router (plan/paths.py) goes on as it is.
+            "http": {
+                "maxHeaderBytes": own.request_line + own.request_fields,
+                "sanitizePath": False,
+                "encodedCharacters": _CHARACTERS,
+            },
         }
         if name != "http":
             point["http"]["tls"] = {}
@@ -134,6 +140,12 @@ def _entry_points(role: Role, context: Context) -> dict[str, Any]:
         host, port = context.address(role.id, name)
         found[f"{role.id}-{name}"] = {"address": f"{host}:{port}"}
     return found
+
+
+_CHARACTERS = {
+    f"allowEncoded{name}": True
+    for name in ("Slash", "BackSlash", "NullCharacter", "Semicolon", "Percent", "QuestionMark", "Hash")
+}
 
 
 def _listening(role: Role) -> set[tuple[str, str]]:
@@ -204,10 +216,22 @@ def _http(role: Role, context: Context) -> dict[str, Any]:
             "middlewares": [f"{role.id}-places", f"{role.id}-retry"],
             "tls": {},
         }
+    # Its rules see what isn't reserved decoded; it writes what it passes on in one way.
+    odd = refused(context.plan).replace("[^!-~]", "[\\x00-\\x1f\\x7f\\x{FFFD}]")
+    middlewares[f"{role.id}-path"] = {
+        "ipAllowList": {"sourceRange": ["255.255.255.255/32"], "rejectStatusCode": 400}
+    }
+    for id in list(routers):
+        routers[f"{id}.path"] = {
+            **routers[id],
+            "rule": f"({routers[id]['rule']}) && PathRegexp(`{odd}`)",
+            "priority": 95_000,
+            "middlewares": [f"{role.id}-path"],
+        }
     services = _services(role, "", targets, context)
     if rules(role):
         services |= _services(role, "bypass-", role.upstreams["gateway"], context)
-    ways = list(routers)
+    ways = [each for each in routers if not each.endswith(".path")]
     for number, each in enumerate(rules(role)):
         to = f"{role.id}-bypass-next" if each.to == "gateway" else f"{role.id}-next"
         # The first rule that fits decides (plan/bypass.py).

@@ -13,6 +13,7 @@ import msgspec
 from tierline.errors import PlanError, choices, nearest
 from tierline.plan.budgets import find
 from tierline.plan.model import Budget, Plan, Role
+from tierline.plan.paths import below
 
 Match = Literal["exact", "prefix", "template"]
 _RANK = {"exact": 0, "template": 1, "prefix": 2}
@@ -278,5 +279,7 @@ def every_version(paths: list[str], settings: dict[str, Any]) -> list[str]:
 def under(paths: list[str], settings: dict[str, Any]) -> str:
     """A regular expression over the whole path for these prefixes, by whole segments, in every version."""
     every = every_version(paths, settings)
+    if settings.get("paths") == "as_sent":
+        return f"({'|'.join(below(path.rstrip('/')) for path in every)})"
     quoted = [re.escape(path.rstrip("/")).replace("\\-", "-") for path in every]
     return f"({'|'.join(quoted)})(/.*)?"
