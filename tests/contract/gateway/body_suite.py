@@ -98,7 +98,7 @@ class BodyContract(Contract):
             path = "/orders/" + httpx.URL("http://x/", params={"": name}).query.decode()[1:].replace(
                 "+", "%20"
             )
-            if "%5C" not in path:
+            if "%5C" not in path and "%09" not in path:
                 found = self.received(self.post(path + "/lines", {"customer": {"name": name}}))
                 assert found["order"] == name
                 assert found["note"] == f"order {name} of {name}, "

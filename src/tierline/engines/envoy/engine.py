@@ -174,7 +174,13 @@ def watched_files(fragments: list[Fragment], folder: Path, context: Context) -> 
                     "virtual_hosts": [
                         {
                             **host,
-                            "routes": [TWO_HOSTS, NO_HOST, NO_TRACE, _no_path(fragment, context), *host["routes"]],
+                            "routes": [
+                                TWO_HOSTS,
+                                NO_HOST,
+                                NO_TRACE,
+                                _no_path(fragment, context),
+                                *host["routes"],
+                            ],
                         }
                         for host in fragment.virtual_hosts
                     ],
@@ -226,6 +232,8 @@ def resources(kind: str, items: list[dict[str, Any]]) -> str:
 
 
 _RUNTIME = {
+    # RE2 takes time in proportion to the path whatever the pattern; the default bound is for strangers' patterns.
+    "re2.max_program_size.error_level": 1_000_000,
     # A chunk is followed by CRLF and nothing else (RFC 9112, 7.1).
     "envoy.reloadable_features.strict_chunk_parsing": True,
     "envoy.reloadable_features.http1_allow_query_method": True,
@@ -254,10 +262,6 @@ def _bootstrap(unit: Unit, context: Context) -> dict[str, Any]:
                     },
                 }
             ]
-        },
-        # RE2 takes time in proportion to the path whatever the pattern; the default bound is for strangers' patterns.
-        "layered_runtime": {
-            "layers": [{"name": "ours", "static_layer": {"re2.max_program_size.error_level": 1_000_000}}]
         },
         "dynamic_resources": {
             "cds_config": watched(folder / "clusters.json"),

@@ -79,12 +79,25 @@ def load(told: App, config: Config, before: Sequence[Loaded]) -> Loaded:
         return Loaded(told, worker, worker)
     inner = _attribute(told.target)
     if told.kind == "wsgi":
-        from a2wsgi import WSGIMiddleware
-
-        inner = WSGIMiddleware(inner)
+        inner = _wsgi(inner)
     else:
         _asgi(inner, told)
     return Loaded(told, inner, Traced(inner, told.name, "process", proof=config.proof, checked=told.health))
+
+
+def _wsgi(app: Any) -> Any:
+    """A WSGI application as ASGI. Its threads wait for bodies as coroutines, and Granian's `receive` only makes a future."""
+    from a2wsgi import WSGIMiddleware
+
+    inner = WSGIMiddleware(app)
+
+    async def called(scope: Any, receive: Any, send: Any) -> None:
+        async def received() -> Any:
+            return await receive()
+
+        await inner(scope, received, send)
+
+    return called
 
 
 def _attribute(target: str) -> Any:
