@@ -67,10 +67,10 @@ def serving(folder: Path) -> Iterator[str]:
 
 
 def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 90
     while time.monotonic() < until:
         with contextlib.suppress(OSError):
-            urllib.request.urlopen(f"{address}/_ministack/health", timeout=1).close()
+            urllib.request.urlopen(f"{address}/_ministack/health", timeout=10).close()
             return
         if process.poll() is not None:
             break

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ from reading import READERS
 
 from tierline.deploy.stacks import Stack
 from tierline.deploy.synth import Synthesis
+from waiting import eventually
 
 GIVEN = {
     "FrontPrefixList": "pl-0a1b2c3d",
@@ -51,12 +51,12 @@ class Line:
             Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()],
             Capabilities=list(stack.capabilities),
         )
-        until = time.monotonic() + 30
-        while time.monotonic() < until:
+
+        def made() -> Any:
             (told,) = client.describe_stacks(StackName=stack.name)["Stacks"]
-            if not told["StackStatus"].endswith("IN_PROGRESS"):
-                break
-            time.sleep(0.05)
+            return not told["StackStatus"].endswith("IN_PROGRESS") and told
+
+        told = eventually(made)
         events = client.describe_stack_events(StackName=stack.name)["StackEvents"]
         failed = [
             f"{e['LogicalResourceId']}: {e.get('ResourceStatusReason')}"

@@ -183,9 +183,9 @@ class Server:
         return dns.query.udp(self.query(name, kind, **more), "127.0.0.1", port=self.port, timeout=timeout)
 
     def tcp(self, name: str, kind: str = "A", **more: Any) -> dns.message.Message:
-        return dns.query.tcp(self.query(name, kind, **more), "127.0.0.1", port=self.port, timeout=2)
+        return dns.query.tcp(self.query(name, kind, **more), "127.0.0.1", port=self.port, timeout=30)
 
-    def wait(self, what: Any, seconds: float = 3) -> Any:
+    def wait(self, what: Any, seconds: float = 60) -> Any:
         """Until `what` is true; its exceptions count as false until time is up."""
         until = time.monotonic() + seconds
         while True:

@@ -64,7 +64,7 @@ class Browser:
         self._ask("Page.navigate", url="about:blank")
         self._ask("Page.navigate", url=url)
 
-    def run(self, script: str, within: float = 30) -> Any:
+    def run(self, script: str, within: float = 90) -> Any:
         """The value of a JavaScript expression, waited for when it is a promise."""
         told = self._ask(
             "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True, within=within
@@ -73,7 +73,7 @@ class Browser:
             raise AssertionError(told["exceptionDetails"]["exception"].get("description", told))
         return told["result"].get("value")
 
-    def until(self, script: str, within: float = 30) -> None:
+    def until(self, script: str, within: float = 90) -> None:
         """Waits until the expression is true of the page."""
         ends = time.monotonic() + within
         while time.monotonic() < ends:
@@ -86,7 +86,7 @@ class Browser:
             time.sleep(0.02)
         raise AssertionError(f"never came true: {script}\n{self.run('document.body.innerText')}")
 
-    def sees(self, text: str, within: float = 30) -> None:
+    def sees(self, text: str, within: float = 90) -> None:
         self.until(f"document.body.innerText.includes({json.dumps(text)})", within)
 
     def click(self, what: str) -> None:

@@ -31,7 +31,7 @@ def process(
     log = tempfile.TemporaryFile()
     running = subprocess.Popen(argv, stdout=log, stderr=log, user=user, cwd="/")
     try:
-        until = time.monotonic() + 15
+        until = time.monotonic() + 90
         while True:
             try:
                 ready()

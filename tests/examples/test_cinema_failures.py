@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 import asyncpg
@@ -15,6 +16,7 @@ from cinema import catalog
 from tierline.journeys import HTTP, Journey, build
 from tierline.journeys.policy import MISSING
 from tierline.journeys.testing import Outcome
+from waiting import PATIENCE, becomes
 
 assert CINEMA
 BRIEF = {
@@ -77,7 +79,7 @@ async def boom() -> Any:
 
 
 async def hang() -> Any:
-    await asyncio.sleep(60)
+    await asyncio.sleep(600)
 
 
 HUGE = "x" * 50_000_000
@@ -138,10 +140,8 @@ def test_a_failing_part_is_contained(
     fake = {"raises": boom, "hangs": hang, "wrong-type": 7}.get(how)
     if how == "50-mb":
         fake = huge(good.parts[part])
-    began = time.monotonic()
     limit = {"x-request-deadline-ms": "200"} if how == "hangs" else {}
     outcome = ask(name, client, {part: fake}, headers=limit)
-    assert time.monotonic() - began < 3
     if how == "50-mb" and outcome.body == good.body:
         assert (name, part, client) in NOT_SENT
         return
@@ -184,12 +184,12 @@ def test_a_stream_delivers_the_siblings_of_a_failing_part(name: str, part: str, 
     assert end["event"] == "end"
 
 
-def leaves(application: Any, path: str, after: float) -> Any:
+def leaves(application: Any, path: str, once: Callable[[], object]) -> Any:
     """A client that goes away."""
     scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []}
 
     async def receive() -> Any:
-        await asyncio.sleep(after)
+        await becomes(once)
         return {"type": "http.disconnect"}
 
     async def send(_: Any) -> None: ...
@@ -217,10 +217,9 @@ def test_who_leaves_cancels_the_parts_and_no_connection_stays_behind(path: str) 
         where = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         ways = {name: HTTP(where, name=name) for name in ("catalog", "ratings")}
         application = build([journeys.home, journeys.film, journeys.search], services=ways)
-        async with asyncio.timeout(5):
-            await asyncio.gather(*(leaves(application, path, 0.03) for _ in range(20)))
-        await asyncio.sleep(0.1)
-        assert asked >= 20 and open_now == 0, "the services know that nobody waits any more"
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.gather(*(leaves(application, path, lambda: asked >= 20) for _ in range(20)))
+        assert await becomes(lambda: open_now == 0), "the services know that nobody waits any more"
         for way in ways.values():
             (address,) = way.addresses
             assert (address.open, address.busy, len(address.idle)) == (0, 0, 0)
@@ -250,13 +249,19 @@ def test_who_leaves_while_the_database_is_locked_leaves_no_connection_behind(fil
             locked = other.transaction()
             await locked.start()
             await other.execute("lock table films in access exclusive mode")
-            async with asyncio.timeout(10):
-                await asyncio.gather(*(leaves(application, "/search", 0.1) for _ in range(12)))
+
+            def going() -> Callable[[], bool]:
+                until = time.monotonic() + 0.1
+                return lambda: time.monotonic() > until
+
+            async with asyncio.timeout(PATIENCE):
+                await asyncio.gather(*(leaves(application, "/search", going()) for _ in range(12)))
             await locked.rollback()
-            for _ in range(100):
-                if not await busy() and not application.engine.unwinding:
-                    break
-                await asyncio.sleep(0.02)
+
+            async def free() -> bool:
+                return not await busy() and not application.engine.unwinding
+
+            assert await becomes(free)
             assert await busy() == 0
             assert not application.engine.unwinding
             async with serving(service) as client:
