@@ -6,11 +6,8 @@ plan ─▶ addresses ─▶ processes (data) ─▶ children, started in order,
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -31,11 +28,13 @@ from tierline.run.errors import Errors
 from tierline.run.events import Events
 from tierline.run.failover import Keeper, keep
 from tierline.run.fetched import follow
+from tierline.run.guarded import Guarded
+from tierline.run.identity import boot
 from tierline.run.isolation import Isolation
 from tierline.run.leaving_out import reachable
 from tierline.run.liveness import Liveness, default
 from tierline.run.renewal import Renewal
-from tierline.run.state import State, boot
+from tierline.run.state import State
 from tierline.run.tasks import Tasks
 from tierline.run.urls import urls
 from tierline.tiers.base import system
@@ -156,9 +155,7 @@ class Line:
         self.ready_in = 0.0
         self.phase = "starting"
         self.renewal = Renewal(self)
-        self._guardian: subprocess.Popen[bytes] | None = None
-        self._known: dict[int, str] = {}
-        """What the guardian guards: pid and start time."""
+        self._guarded = Guarded(state)
         self._changed = asyncio.Event()
         self.changing = asyncio.Lock()
         """Held while the line is being changed."""
@@ -225,8 +222,8 @@ class Line:
                 f"it is a copy of {self.state.copied}, with its data, secrets and certificates; what was copied while that "
                 "line ran may be torn: tierline down --volumes starts with nothing",
             )  # fmt: skip
-        self._start_guardian()
-        self.tasks.keep("guardian", self._watch_guardian)
+        self._guarded.start()
+        self.tasks.keep("guardian", self._guarded.watch)
         self._save()
         for child in self.children.values():
             self.launch(child)
@@ -315,18 +312,12 @@ class Line:
         self.phase = "stopping"
         self.tasks.cancel()
         for wave in self._front_to_back():
-            await asyncio.gather(*(child.stop() for child in wave))
+            # One that can't be stopped in order (no descriptor left) is ended below: it keeps no other from it.
+            for each in await asyncio.gather(*(child.stop() for child in wave), return_exceptions=True):
+                if isinstance(each, Exception):
+                    self.tasks.fault("stop", each)
         await self.tasks.ended()
-        self._tell("done\n")
-        popen = self._guardian
-        if popen is not None and popen.stdin is not None:
-            with contextlib.suppress(OSError):
-                popen.stdin.close()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                popen.wait(5)
-        # What a service has started and left behind, in groups of its own.
-        root, line, run = self.state.guards
-        guardian.sweep({}, lambda: guardian.found(root, line, run))
+        self._guarded.end()
 
     def _front_to_back(self) -> list[list[Child]]:
         """Processes by where they stand in a request's way: once those in front have answered what they had, nobody
@@ -418,14 +409,7 @@ class Line:
     def changed(self) -> None:
         self._changed.set()
         pids = {pid for child in self.children.values() for pid in child.pids}
-        come, gone = pids - self._known.keys(), self._known.keys() - pids
-        for pid in gone:
-            del self._known[pid]
-            self._tell(f"- {pid}\n")
-        for pid in come:
-            self._known[pid] = guardian.start_time(pid)
-            self._tell(f"+ {pid} {self._known[pid]}\n")
-        if self.phase == "ready" or come:
+        if self._guarded.are(pids) or self.phase == "ready":
             self._save()
 
     def _save(self) -> None:
@@ -435,28 +419,5 @@ class Line:
             self.tasks.fault("status", error)
             return
         self.state.write(
-            {**told, "line": self.state.line, "boot": boot(), "guarded": list(self._known.items())}
+            {**told, "line": self.state.line, "boot": boot(), "guarded": list(self._guarded.known.items())}
         )
-
-    def _start_guardian(self) -> None:
-        self._guardian = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(Path(guardian.__file__)), *self.state.guards],
-            stdin=subprocess.PIPE,
-            env={name: value for name, value in os.environ.items() if name != guardian.MARK},
-            start_new_session=True,
-        )
-
-    async def _watch_guardian(self) -> None:
-        """A guardian that was killed is replaced, and told what it has to guard."""
-        while self.phase != "stopping":
-            await asyncio.sleep(0.25)
-            if self._guardian is not None and self._guardian.poll() is not None:
-                self._start_guardian()
-                for pid, began in self._known.items():
-                    self._tell(f"+ {pid} {began}\n")
-
-    def _tell(self, line: str) -> None:
-        if self._guardian is not None and self._guardian.stdin is not None:
-            with contextlib.suppress(OSError):
-                self._guardian.stdin.write(line.encode())
-                self._guardian.stdin.flush()

@@ -20,7 +20,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import pwd
 import secrets
 import shutil
 import time
@@ -32,6 +31,7 @@ import msgspec
 
 from tierline.errors import RunError
 from tierline.run import guardian
+from tierline.run.identity import boot, identity, original, owned
 from tierline.run.storage import Storage
 
 VERSION = "1"
@@ -80,7 +80,7 @@ class State:
             for name in ("state.json", "control.sock"):  # whatever is there
                 _remove(self.root / name)
             (self.root / "version").write_text(VERSION + "\n")
-            self.copied = _original(self.root)
+            self.copied = original(self.root)
             self.line = identity(self.root) or secrets.token_hex(8)
             self._write_identity()
         except OSError as error:
@@ -209,7 +209,7 @@ class State:
         try:
             found = version.read_bytes().decode(errors="replace").strip() if version.is_file() else VERSION
         except OSError as error:
-            raise RunError(f"{version}: {error.strerror}; {self._theirs()}") from None
+            raise RunError(f"{version}: {error.strerror}; {owned(self.root)}") from None
         if found != VERSION:
             raise RunError(
                 f"{self.root} has layout {found}, this tierline has layout {VERSION}: "
@@ -220,7 +220,7 @@ class State:
         """Raises RunError for what can't be started from: another owner's folder, too little room, lost secrets."""
         mine = os.geteuid()
         if self.root.stat().st_uid != mine:
-            raise RunError(f"{self.root}: {self._theirs()}")
+            raise RunError(f"{self.root}: {owned(self.root)}")
         free = shutil.disk_usage(self.root).free
         if free < _LEAST_FREE:
             raise RunError(
@@ -228,16 +228,6 @@ class State:
                 "old data with tierline down --volumes"
             )
         self._read_secrets()
-
-    def _theirs(self) -> str:
-        try:
-            owner = self.root.stat().st_uid
-            name = pwd.getpwuid(owner).pw_name
-        except KeyError:
-            name = f"the user with the id {owner}"
-        except OSError:
-            name = "another user"
-        return f"this state folder belongs to {name}: run tierline as {name}, or move the folder away and start with new data"
 
     def _read_secrets(self) -> dict[str, str]:
         """Raises RunError when they are gone, or can't be read: new ones open nothing that is there."""
@@ -322,30 +312,6 @@ class State:
         path = self.root.joinpath(*names)
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         return path
-
-
-def identity(root: Path) -> str:
-    """The id of a state folder's line; empty when it has none, or is a copy of the folder that has it."""
-    try:
-        line, device, inode, *_ = (root / "line").read_text().split()
-        found = root.stat()
-        return line if (int(device), int(inode)) == (found.st_dev, found.st_ino) else ""
-    except (OSError, ValueError):
-        return ""
-
-
-def _original(root: Path) -> str:
-    """The folder that a state folder was copied from; empty when it is none, or nobody knows."""
-    try:
-        path = (root / "line").read_text().rstrip("\n").split(" ", 3)[3]
-    except (OSError, ValueError, IndexError):
-        return ""
-    return "" if identity(root) or path == str(root) else path
-
-
-def boot() -> str:
-    """Which run of the machine this is: start times only compare within one."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def _remove(path: Path) -> None:
