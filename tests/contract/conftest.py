@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("wire_suite")
+pytest.register_assert_rewrite("wire_suite", "streaming_suite", "streaming_client")

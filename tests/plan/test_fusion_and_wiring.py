@@ -236,9 +236,10 @@ def test_no_secret_and_no_port_is_in_a_plan() -> None:
 # The parity report -------------------------------------------------------------------------------------------
 
 
-def test_what_the_embedded_lineup_does_is_no_loss() -> None:
+def test_the_embedded_lineup_loses_the_trailers_of_requests_alone() -> None:
     tiers = {"dns": DNS("shop.test", health="/health"), "cdn": CDN(assets="web"), "gateway": Gateway()}
-    assert planned(A, **tiers).losses == ()
+    (loss,) = planned(A, **tiers).losses
+    assert (loss.tier, loss.system, loss.feature) == ("cdn", "nginx", "request_trailers")
 
 
 def test_what_a_system_can_not_do_is_told_with_the_field_that_asks_for_it(

@@ -849,27 +849,6 @@ class LoadBalancerContract:
             answer = sock.recv(4096)
         assert not answer or answer.split()[1] in (b"400", b"408")
 
-    def test_slow_bodies_are_given_up(self) -> None:
-        self.asks("slow_bodies")
-        line = self.line()
-        host, port = line.address(endpoint="https")
-        with socket.create_connection((host, port), timeout=PATIENCE) as plain:
-            sock = self.trust(line).wrap_socket(plain, server_hostname="localhost")
-            sock.sendall(b"POST /trickles HTTP/1.1\r\nhost: edge.localhost\r\ncontent-length: 100\r\n\r\n")
-            sock.settimeout(0.2)
-
-            def given_up() -> list[bytes]:
-                with contextlib.suppress(TimeoutError):
-                    sock.sendall(b"x")
-                    return [sock.recv(4096)]
-                return []
-
-            (answer,) = eventually(given_up, 60)  # who sends a byte now and then isn't waited for
-        assert not answer or answer.split()[1] in (b"400", b"408"), answer
-        assert not [
-            seen for seen in line.upstreams.seen if seen.path == "/trickles" and len(seen.body) == 100
-        ]
-
     # trips and monitoring
 
     def test_what_is_no_request_is_counted(self) -> None:

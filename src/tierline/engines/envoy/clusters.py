@@ -88,7 +88,10 @@ def proven(cluster: dict[str, Any], proof: str) -> dict[str, Any]:
     if not proof:
         return cluster
     kind = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-    plain = {"@type": f"type.googleapis.com/{kind}", "explicit_http_config": {"http_protocol_options": {}}}
+    plain = {
+        "@type": f"type.googleapis.com/{kind}",
+        "explicit_http_config": {"http_protocol_options": {"enable_trailers": True}},
+    }
     given = cluster.get("typed_extension_protocol_options", {})
     put = {"header": {"key": LINE.lower(), "value": proof}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
     before = given.get(kind, {}).get("http_filters", [])[:-1]  # the last one is the codec

@@ -161,7 +161,10 @@ def _manager(
             "max_headers_count": own.field_count,
             "headers_with_underscores_action": "REJECT_REQUEST",
         },
-        "http_protocol_options": HTTP1,
+        # Trailers go on, gRPC's status among them.
+        "http_protocol_options": {**HTTP1, "enable_trailers": True},
+        # Interim answers go on: 103, and the service's own 100.
+        "proxy_100_continue": True,
         # As Envoy's advice for edges: what one client may have stored here is bounded.
         "http2_protocol_options": {
             "max_concurrent_streams": 256,

@@ -63,9 +63,7 @@ def unheld(budget: Budget) -> dict[str, str]:
     if "total" in mine:
         found["max_duration"] = "HAProxy has no time for a whole answer: only silence ends one"
     if mine.get("upload", "").endswith("body_timeout"):
-        found["body_timeout"] = (
-            "HAProxy bounds the time of a body's beginning (header_timeout=), then only silence"
-        )
+        found["body_timeout"] = "HAProxy bounds how long a client says nothing, not how long a body takes"
     if "body" in mine and not mine["body"].startswith(("Gateway", "Route", "Service")):
         found["max_body"] = "HAProxy counts no body that doesn't say how long it is: such a one isn't bounded"
     return found

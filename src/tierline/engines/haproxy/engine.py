@@ -128,6 +128,8 @@ defaults
     http-reuse safe
     # Enough to get past every dead instance of a zone to a living one.
     option redispatch 1
+    # A service hears at once that its client has left, while it works and while it streams.
+    option abortonclose
     retries 4
     retry-on conn-failure empty-response 0rtt-rejected
     # Each role has its own, which are longer: these are for the sections that say nothing.

@@ -146,8 +146,6 @@ def fragment_of(role: Role, front: Front, folder: Path, context: Context) -> Fra
 frontend {name}
     bind {host}:{port}
     bind {host}:{tls_port} ssl crt {certificate} alpn h2,http/1.1
-    # What trickles in reaches nobody: a body, or the first 32 kB of it, has as long as the headers.
-    option http-buffer-request
 {budget.frontend(own)}{errors(budget.told(own))}\
     acl a_place var(txn.place) -m bool
 {trace(role, role.system)}\

@@ -149,6 +149,11 @@ function moment(text) {
     return old ? Date.UTC(+old[6], MONTHS[old[1]], +old[2], +old[3], +old[4], +old[5]) / 1000 : NaN;
 }
 
+/* Whether it says neither how long it is nor anything of caching: a stream, perhaps one without an end. */
+function endless(said) {
+    return said['content-length'] === undefined && said.etag === undefined && said['last-modified'] === undefined;
+}
+
 /* How a response may be kept: {store, born, fresh, revalidate, error}; `fresh` is a number of seconds after `born`. */
 function policy(r, said, status) {
     const now = Date.now() / 1000, control = directives(said['cache-control'] || ''), date = moment(said.date);
@@ -179,7 +184,7 @@ function policy(r, said, status) {
         error: stale('stale-if-error', r.variables.tl_stale_if_error),
         store: status >= 200 && status != 206 && status != 304 && !('private' in control)
             && (!('no-store' in control) || ('must-understand' in control && status in HEURISTIC))
-            && (explicit || 'public' in control || status in HEURISTIC)
+            && (explicit || 'public' in control || (status in HEURISTIC && !endless(said)))
             && ((said['set-cookie'] === undefined && !r.headersIn.Authorization) || shared) && !/(^|,)\s*\*\s*(,|$)/.test(said.vary || ''),
     };
 }
@@ -270,7 +275,15 @@ function answer(r) {
         if (!fetched || out.Age !== undefined) out.Age = String(Math.floor(Date.now() / 1000 - born));
     }
     if (!fetched) unsay(r);
+    else if (out['Content-Length'] === undefined) unpack(out);
     surrogate(r, fetched);
+}
+
+/* nginx's gzip holds back what it has until its buffer is full, but for what isn't kept. It compresses media types
+   without parameters alone once they are set here; an empty one changes nothing (RFC 9110, 5.6.6). */
+function unpack(out) {
+    const type = out['Content-Type'];
+    if (type) out['Content-Type'] = type.includes(';') ? type : type + ';';
 }
 
 /* What an answer says of who asked for it isn't for the next one: see engines/percaller.py. */

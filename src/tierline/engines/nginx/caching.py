@@ -178,6 +178,8 @@ def cached(
             proxy_cache_bypass $tl_asks;
             proxy_ignore_headers Expires Set-Cookie {keyed};
             proxy_pass_header Date;
+            # What is kept is passed on from its file: sendfile would wait for 1460 bytes of it, reading doesn't.
+            sendfile off;
             proxy_force_ranges on;
             if_modified_since before;
             js_header_filter cache.answer;
@@ -195,9 +197,8 @@ def direct(store: Store, more: str = "") -> str:
     )
     plain = f"""\
         location @{store.name}_plain {{
-{pass_on(store.host)}{store.headers}\
-            # What nobody keeps goes on as it comes: an event of a stream doesn't wait for the next one.
-            proxy_buffering off;
+{_unasked(store.host)}{store.headers}\
+{STREAMED}\
             proxy_pass_header Date;
             proxy_ignore_headers {_FOREIGN};
             proxy_hide_header X-Tierline-Born;
@@ -210,9 +211,8 @@ def direct(store: Store, more: str = "") -> str:
     return f"""\
 {plain if store.skips else ""}\
         location @{store.name}_direct {{
-{pass_on(store.host)}{store.headers}\
-            # What nobody keeps goes on as it comes: an event of a stream doesn't wait for the next one.
-            proxy_buffering off;
+{_unasked(store.host)}{store.headers}\
+{STREAMED}\
             proxy_pass_header Date;
             proxy_ignore_headers {_FOREIGN};
             js_header_filter cache.passed;
@@ -229,8 +229,27 @@ def direct(store: Store, more: str = "") -> str:
 """
 
 
+STREAMED = """\
+            # What nobody keeps goes on as it comes, both ways: no event of a stream, no part of an upload waits.
+            proxy_buffering off;
+            proxy_request_buffering off;
+            # Trailers for who asks for them: gRPC's status comes in one.
+            proxy_pass_trailers on;
+            proxy_set_header TE $tl_te;
+            proxy_set_header Connection $tl_te;
+"""
+
 _FOREIGN = "X-Accel-Expires X-Accel-Redirect X-Accel-Limit-Rate X-Accel-Buffering X-Accel-Charset"
 """An origin doesn't steer nginx."""
+
+
+def _unasked(host: str) -> str:
+    """Headers of what goes on directly, which says itself what its connection is for."""
+    return (
+        pass_on(host)
+        .replace('            proxy_set_header Connection "";\n', "")
+        .replace('            proxy_set_header TE "";\n', "")
+    )
 
 
 def fetching(store: Store, more: str = "") -> str:

@@ -146,6 +146,9 @@ http {{
     more_clear_headers -s '200 201 202 204 206 301 302 303 304 307 308 400 401 403 404 409 410 412 422 429 500 502 503' Upgrade;
     # The supervisor asks here whether it answers.
     server {{ listen unix:{ALIVE_SOCKET}; access_log off; return 204; }}
+    # 103 goes on as it came (RFC 8297).
+    early_hints 1;
+    map $http_te $tl_te {{ "~*(^|[, ])trailers *(,|;|$)" trailers; default ""; }}
 {TRACE}
 {forwarded.http(proofs, refused(context.plan))}
 {shared}{"".join(fragment.http for fragment in fragments)}

@@ -21,6 +21,22 @@ POISON = (*UNKEYED, *UNDERSCORED, "Proxy-Connection", "Keep-Alive", "TE", "x-tie
 """What ends here, and what no key holds: a stranger could have others get what it makes of an answer."""
 
 
+def no_streams(use: str) -> dict[str, str]:
+    """What Varnish can't pass on, and why. use: what can."""
+    stays = f"Varnish asks on to the end, whoever has left; use {use}"
+    return {
+        "uploads": f"Varnish holds back what of a body comes with its headers until there is more; use {use}",
+        "disconnects": stays,
+        "early_hints": f"Varnish drops 103; use {use}",
+        "trailers": f"Varnish drops trailers; use {use}",
+        "request_trailers": f"Varnish answers 502 to a request with trailers; use {use}",
+        # Behaviours of tests/contract/streaming_suite.py.
+        "leaves-before-copy": stays,
+        "leaves-stream": stays,
+        "leaves-upload": stays,
+    }
+
+
 class Cache(msgspec.Struct, kw_only=True):
     """What one cache does."""
 
@@ -424,10 +440,11 @@ _RULE = """\
 """
 
 _GZIP = f"""\
-    # Text is kept compressed, and unpacked for who doesn't accept that; Varnish weakens its ETag itself.
+    # Text is kept compressed, and unpacked for who doesn't accept that; Varnish weakens its ETag itself. Not what
+    # doesn't say how long it is: compressing would hold back the parts of a stream.
     if (beresp.http.Content-Type ~ "(?i)^({"|".join(each.replace("+", "[+]") for each in TYPES)})(;|$)"
         && !beresp.http.Content-Encoding && beresp.http.Cache-Control !~ "(?i)no-transform"
-        && beresp.status != 206 && std.integer(beresp.http.Content-Length, {LEAST}) >= {LEAST}) {{
+        && beresp.status != 206 && std.integer(beresp.http.Content-Length, 0) >= {LEAST}) {{
         set beresp.do_gzip = true;
     }}
 """

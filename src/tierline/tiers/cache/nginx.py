@@ -12,19 +12,23 @@ from tierline.plan.budgets import held
 from tierline.plan.model import Role
 from tierline.tiers.base import System
 from tierline.tiers.cache.tier import Purge
+from tierline.tiers.streaming import STREAMING
+
+_STREAMS = {
+    "leaves-before-copy": "nginx asks on for what it may keep until the answer begins",
+}
 
 
 class NginxCache(System):
     title = "nginx"
     engine = "nginx"
     levels = frozenset({"runs"})
-    supports = frozenset(
-        {
+    supports = frozenset(STREAMING) - frozenset(_STREAMS) | frozenset({
             "freshness", "validation", "vary", "stale_while_revalidate", "stale_if_error", "collapsing", "ranges",
             "invalidation", "client_control", "purge_path", "purge_prefix", "purge_tag",
-        }
-    )  # fmt: skip
+        })  # fmt: skip
     lacks = {
+        **_STREAMS,
         "fragments": "nginx knows SSI, not ESI; use varnish",
         # Of the table of RFC 9111, by the names in tests/contract/cache:
         "hop-request-named": "nginx can't take out of a request the fields that its Connection names",

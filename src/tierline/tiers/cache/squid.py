@@ -10,6 +10,7 @@ from tierline.engines.unkeyed import UNKEYED
 from tierline.plan.budgets import held
 from tierline.plan.model import Role
 from tierline.tiers.base import System
+from tierline.tiers.streaming import STREAMING
 
 _POISON = (*UNKEYED, *UNDERSCORED, "Proxy-Connection", "x-tierline-claims")
 
@@ -47,12 +48,18 @@ _FRAMED = "Squid goes by the chunks and keeps the connection: no client may reac
 _FAILS = 3
 """Connections that a peer may refuse in a row before Squid leaves it out until one succeeds."""
 
+_STREAMS = {
+    "trailers": "Squid drops trailers; use cache=nginx",
+}
+
 
 class SquidCache(System):
     title = "Squid"
     engine = "squid"
     levels = frozenset({"runs"})
-    supports = frozenset({"freshness", "validation", "vary", "collapsing", "ranges", "invalidation"})
+    supports = frozenset(STREAMING) - frozenset(_STREAMS) | frozenset(
+        {"freshness", "validation", "vary", "collapsing", "ranges", "invalidation"}
+    )
     lacks = {
         "wire-two-hosts": "Squid takes the first Host: no client may reach it directly",
         "wire-two-equal-hosts": "Squid takes the first Host: no client may reach it directly",
@@ -62,6 +69,7 @@ class SquidCache(System):
         "wire-te-cl": _FRAMED,
         "wire-te-case-cl": _FRAMED,
         "wire-te-fold-cl": _FRAMED,
+        **_STREAMS,
         "stale_while_revalidate": "Squid doesn't know it; use varnish or nginx",
         "stale_if_error": "Squid doesn't know it; use varnish or nginx",
         "fragments": "Debian's Squid has no ESI; use varnish",
@@ -167,7 +175,9 @@ request_header_access {LINE} deny all
 {f"request_header_add {LINE} {shown} all{chr(10)}" if shown else ""}\
 httpd_suppress_version_string on
 range_offset_limit none
-quick_abort_min -1 KB
+# Whom nobody waits for any more is asked no further.
+quick_abort_min 0 KB
+quick_abort_max 0 KB
 negative_ttl 0 seconds
 {stripped}{unsaid}\
 {"" if inner else "reply_header_access Surrogate-Key deny all"}

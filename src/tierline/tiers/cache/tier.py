@@ -7,6 +7,7 @@ import re
 import msgspec
 
 from tierline.intent import Duration, Intent, Size, setting
+from tierline.tiers.streaming import passing
 
 
 class Purge(msgspec.Struct, frozen=True):
@@ -54,6 +55,7 @@ class HTTPCache(Intent):
     def features(self) -> dict[str, str]:
         """What this intent asks of its system, by feature, with the field that asks for it."""
         asked = {"freshness": "HTTPCache()", "validation": "HTTPCache()", "vary": "HTTPCache()"}
+        asked |= passing("HTTPCache()")
         if self.stale_while_revalidate:
             asked["stale_while_revalidate"] = "stale_while_revalidate="
         if self.stale_if_error:

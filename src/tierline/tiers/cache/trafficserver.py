@@ -9,6 +9,11 @@ from tierline.engines.trafficserver.engine import Fragment
 from tierline.plan.model import Role
 from tierline.tiers.base import System
 from tierline.tiers.cache.tier import Purge
+from tierline.tiers.streaming import STREAMING
+
+_STREAMS = {
+    "leaves-stream": "Traffic Server asks on for an answer to GET once it has begun",
+}
 
 _FRAMED = "Traffic Server goes by the chunks and keeps the connection: no client may reach it directly"
 
@@ -17,13 +22,12 @@ class TrafficServerCache(System):
     title = "Apache Traffic Server"
     engine = "trafficserver"
     levels = frozenset({"runs"})
-    supports = frozenset(
-        {
+    supports = frozenset(STREAMING) - frozenset(_STREAMS) | frozenset({
             "freshness", "validation", "vary", "collapsing", "ranges", "invalidation", "client_control", "purge_path",
             "purge_prefix", "purge_tag",
-        }
-    )  # fmt: skip
+        })  # fmt: skip
     lacks = {
+        **_STREAMS,
         "stale_while_revalidate": "Traffic Server doesn't know it; use varnish or nginx",
         "stale_if_error": "Traffic Server doesn't know it; use varnish or nginx",
         "fragments": "not set up; use varnish",

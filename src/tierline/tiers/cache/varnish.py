@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from tierline.engines.context import Context
 from tierline.engines.varnish import admin
-from tierline.engines.varnish.config import Cache, hop, vcl
+from tierline.engines.varnish.config import Cache, hop, no_streams, vcl
 from tierline.engines.varnish.engine import Fragment
 from tierline.engines.varnish.forwarded import described
 from tierline.plan.budgets import held
 from tierline.plan.model import Role
 from tierline.tiers.base import System
 from tierline.tiers.cache.tier import Purge
+from tierline.tiers.streaming import STREAMING
+
+_STREAMS = no_streams("cache=nginx")
 
 _CHUNKS = "Varnish ends a body that breaks off as if it were whole: no client may reach it directly"
 
@@ -19,18 +22,17 @@ class VarnishCache(System):
     title = "Varnish"
     engine = "varnish"
     levels = frozenset({"runs"})
-    supports = frozenset(
-        {
+    supports = frozenset(STREAMING) - frozenset(_STREAMS) | frozenset({
             "freshness", "validation", "vary", "stale_while_revalidate", "stale_if_error", "collapsing", "ranges",
             "invalidation", "client_control", "fragments", "purge_path", "purge_prefix", "purge_tag",
-        }
-    )  # fmt: skip
+        })  # fmt: skip
     lacks = {
         "wire-chunk-size-words": _CHUNKS,
         "wire-chunk-size-0x": _CHUNKS,
         "wire-chunk-size-sign": _CHUNKS,
         "wire-chunk-size-huge": _CHUNKS,
         "wire-chunk-no-crlf": _CHUNKS,
+        **_STREAMS,
         "purge-on-its-way": "a ban doesn't reach what its origin hasn't answered yet; nginx's purge does",
         # Of the table of RFC 9111, by the names in tests/contract/cache:
         "ask-max-stale": "Varnish keeps no stale copies that their origin doesn't allow",

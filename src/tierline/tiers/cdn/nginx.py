@@ -28,8 +28,10 @@ class NginxCDN(System):
     title = "nginx"
     engine = "nginx"
     levels = frozenset({"runs"})
-    supports = frozenset(FEATURES)
+    supports = frozenset(FEATURES) - {"request_trailers"}
     lacks = {
+        "request_trailers": "nginx ends the HTTP/2 connection on which they come; use cdn=varnish",
+        "leaves-before-copy": "nginx asks on for what it may keep until the answer begins",
         "wire-request-named": "nginx can't take out of a request the fields that its Connection names; use cdn=varnish",
     }
     endpoints = {"http": "http", "https": "https"}

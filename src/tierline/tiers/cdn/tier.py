@@ -10,6 +10,7 @@ from typing import Literal
 
 from tierline.engines.answers.continents import is_country
 from tierline.intent import Duration, Intent, Size, setting
+from tierline.tiers.streaming import STREAMING, passing
 
 SIGNING_KEY = "cdn.signing"
 """The name of the secret that signs URLs."""
@@ -138,7 +139,7 @@ class CDN(Intent):
 
     def features(self) -> dict[str, str]:
         """What this intent asks of its system, by feature, with the field that asks for it."""
-        asked = {"pull": "CDN()", "tls": "CDN()"}
+        asked = {"pull": "CDN()", "tls": "CDN()", **passing("CDN()")}
         if self.assets is not None:
             asked["assets"] = f"assets={self.assets!r}"
         if self.buckets:
@@ -182,6 +183,7 @@ FEATURES: dict[str, str] = {
     "stale_if_error": "stale copies while the origin fails",
     "raw": "configuration of the engine's own, checked by it",
     "websocket": "upgraded connections, past the copies",
+    **STREAMING,
 }
 """What a system of this tier may support, and what that means."""
 

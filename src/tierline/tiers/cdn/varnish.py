@@ -8,7 +8,7 @@ from tierline.engines.context import Context
 from tierline.engines.haproxy.budget import unheld as limits_unheld
 from tierline.engines.haproxy.front import ENDPOINTS
 from tierline.engines.varnish import admin
-from tierline.engines.varnish.config import Cache, vcl
+from tierline.engines.varnish.config import Cache, no_streams, vcl
 from tierline.engines.varnish.engine import Fragment
 from tierline.engines.varnish.forwarded import described
 from tierline.plan.budgets import held
@@ -18,14 +18,17 @@ from tierline.tiers.cache.tier import Purge
 from tierline.tiers.cdn.common.places import front
 from tierline.tiers.cdn.tier import FEATURES
 
+_STREAMS = no_streams("cdn=nginx")
+
 
 class VarnishCDN(System):
     title = "Varnish"
     engine = "varnish"
     origin = "nginx"
     levels = frozenset({"runs"})
-    supports = frozenset(FEATURES)
+    supports = frozenset(FEATURES) - frozenset(_STREAMS)
     lacks = {
+        **_STREAMS,
         "purge-on-its-way": "a ban doesn't reach what its origin hasn't answered yet; nginx's purge does",
         "wire-two-equal-hosts": "HAProxy takes the same Host twice for one",
     }

@@ -31,6 +31,9 @@ class EnvoyGateway(System):
     levels = frozenset({"runs"})
     supports = frozenset(FEATURES)
     listens_for_places = True
+    lacks = {
+        "unsized-uploads": "Envoy counts a body that doesn't say how long it is by reading it to its end first",
+    }
     endpoints = {"http": "http", "mtls": "https"}
     counter = "feature.limits"
 
@@ -52,7 +55,7 @@ class EnvoyGateway(System):
                     targets(upstreams, context),
                     circuit_breakers={"thresholds": [breaker]},
                     connect_timeout=budget.time(own.connect),
-                    **budget.upstream(own, {"http_protocol_options": {}}),
+                    **budget.upstream(own, {"http_protocol_options": {"enable_trailers": True}}),
                 )
                 for name, upstreams in role.upstreams.items()
             ]

@@ -29,10 +29,12 @@ class HAProxyGateway(System):
     engine = "haproxy"
     measures = True
     levels = frozenset({"runs"})
-    supports = frozenset(FEATURES) - {"retry_budget"}
+    supports = frozenset(FEATURES) - {"retry_budget", "request_trailers"}
     lacks = {
         "retry_budget": "retries are bounded per request only; use gateway=envoy",
         "wire-two-equal-hosts": "HAProxy takes the same Host twice for one",
+        "request_trailers": "a body that has them doesn't say how long it is: 411; use gateway=envoy",
+        "unsized-uploads": "HAProxy counts no body, so one that doesn't say how long it is gets 411",
     }
     endpoints = {"http": "http", "mtls": "https"}
 

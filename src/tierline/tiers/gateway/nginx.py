@@ -26,6 +26,10 @@ from tierline.tiers.gateway.tier import FEATURES
 
 _LACKS = {
     "paths_as_sent": "nginx matches decoded paths, so it can't tell what a service would read; they are refused",
+    "uploads": "bodies are read to their end first; use gateway=envoy or gateway=haproxy",
+    "trailers": "not set up; use gateway=envoy or gateway=haproxy",
+    "unsized-uploads": "bodies are read to their end first",
+    "leaves-upload": "bodies are read to their end first",
     "mtls_san": "nginx tells a certificate's subject only, not its alternative names; use gateway=envoy",
     "live_upstreams": "only by a reload, which closes idle connections: names looked up again follow a second late, and "
     "addresses chosen by njs have no keep-alive; use gateway=haproxy or gateway=envoy",

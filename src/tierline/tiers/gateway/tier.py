@@ -9,6 +9,7 @@ from tierline.intent import Duration, Intent, Size, setting
 from tierline.tiers.gateway.common.auth import JWT, MTLS, OIDC, APIKeys, Auth, Quota
 from tierline.tiers.gateway.common.policies import Access, Canary, Mirror, RateLimit, Route, Version
 from tierline.tiers.gateway.common.words import headers, plain_path
+from tierline.tiers.streaming import STREAMING, passing
 
 __all__ = [
     "JWT", "MTLS", "OIDC", "APIKeys", "Access", "Auth", "Canary", "Gateway", "Mirror", "Quota", "RateLimit", "Route", "Version",
@@ -62,6 +63,7 @@ FEATURES: Mapping[str, str] = {
     "caller_log": "who asked, by which route, and which policy refused, in the hop",
     "caller_metrics": "requests counted by route and consumer",
     "metrics": "counts per service in Prometheus format, on a socket of the unit's own",
+    **STREAMING,
 }
 """Every feature of a gateway, by name: what `supports`, `lacks` and the contract suite speak of."""
 
@@ -172,6 +174,7 @@ class Gateway(Intent):
             "body_limit": "max_body=",
             "problem_documents": "Gateway()",
             "trace_context": "Gateway()",
+            **passing("Gateway()"),
         }
         for feature, field, wanted in (
             ("paths_as_sent", 'paths="as_sent"', self.paths == "as_sent"),

@@ -10,7 +10,7 @@ from tierline.engines.context import Context
 from tierline.engines.envoy import budget, extras, raw, tls
 from tierline.engines.envoy.budget import unheld as limits_unheld
 from tierline.engines.envoy.clusters import cluster, targets, thresholds
-from tierline.engines.envoy.listeners import HTTP1, Bind, Fragment
+from tierline.engines.envoy.listeners import Bind, Fragment
 from tierline.engines.envoy.mail import mail
 from tierline.engines.envoy.replies import problems
 from tierline.engines.envoy.routing import matching, retry
@@ -109,11 +109,6 @@ def _manager(settings: dict[str, Any]) -> dict[str, Any]:
         "request_headers_timeout": f"{settings['header_timeout']:g}s",
         # Streams of gRPC have no end to wait for.
         **({"request_timeout": "0s"} if settings["h2c"] else {}),
-        "http_protocol_options": {
-            **HTTP1,
-            # gRPC's status comes in a trailer; behind, HTTP/1.1 has them too.
-            "enable_trailers": True,
-        },
     }
 
 

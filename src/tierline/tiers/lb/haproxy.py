@@ -26,12 +26,6 @@ _BALANCE = {
 }
 
 
-_BODIES = """\
-    # A body, or the first 32 kB of it, has the same time: what trickles in reaches nobody. Streams of gRPC may.
-    option http-buffer-request
-"""
-
-
 class HAProxyLB(System):
     title = "HAProxy"
     engine = "haproxy"
@@ -65,7 +59,6 @@ frontend {name}
     maxconn {settings["max_connections"]}
     timeout http-request {int(settings["header_timeout"] * 1000)}ms
 {budget.frontend(own)}{errors(budget.told(own)) if own.settings else ""}\
-{_BODIES if not settings["h2c"] else ""}\
 {trace(role, measured=measuring(role, context.plan))}{strip(role, context)}\
 {described(role, context)}{challenge(thumbprint)}\
     http-request set-var-fmt(txn.verdict) "tls %[ssl_fc_protocol,regsub(TLSv,,)] %[ssl_fc_alpn]" if {{ ssl_fc }}

@@ -9,6 +9,7 @@ from typing import Literal
 from tierline.intent import Duration, Intent, Size, setting
 from tierline.plan.model import Plan, Role
 from tierline.tiers.base import Protocol
+from tierline.tiers.streaming import STREAMING, passing
 
 FEATURES: Mapping[str, str] = {
     "tls": "TLS 1.2 and 1.3 end here, with the local authority's certificate or your own",
@@ -36,7 +37,6 @@ FEATURES: Mapping[str, str] = {
     "queue_timeout": "a request that waited too long is refused with 503",
     "proxy_protocol": "the client's address from a PROXY header",
     "websocket": "upgraded connections",
-    "trailers": "HTTP trailers, which gRPC needs",
     "grpc": "gRPC calls and streams: HTTP/2 to what stands behind, too",
     "known_hosts": "requests for strangers' hosts are refused (421, or 404)",
     "strict_parsing": "ambiguous requests are refused or made plain, never passed on as they are",
@@ -44,7 +44,6 @@ FEATURES: Mapping[str, str] = {
     "forwarded": "Forwarded (RFC 7239) says who asks, and where, as the X-Forwarded fields do",
     "slow_clients": "headers that trickle in are given up",
     "refusals_counted": "what is no request at all is counted, too",
-    "slow_bodies": "bodies that trickle in are given up, and reach nobody",
     "trace_context": "a trace goes on, one hop per request",
     "trace_begin": "a request that comes without a trace begins one",
     "metrics": "counts per instance in Prometheus format, where only this user reaches them",
@@ -54,6 +53,7 @@ FEATURES: Mapping[str, str] = {
     "mail_imap": "the same over IMAP",
     "mail_starttls": "SMTP, IMAP and POP3 that begin plainly and change to TLS (STARTTLS, STLS)",
     "mail_health": "an inbox that doesn't greet is known to be down before a mail program comes",
+    **STREAMING,
 }
 """Every feature of a load balancer, by name: what `supports`, `lacks` and the contract suite speak of."""
 
@@ -192,6 +192,7 @@ class LoadBalancer(Intent):
             "http2": "LoadBalancer()",
             "trace_context": "LoadBalancer()",
             "strict_parsing": "LoadBalancer()",
+            **passing("LoadBalancer()"),
             self.balance: f"balance={self.balance!r}",
         }
         for feature, wanted in (

@@ -23,8 +23,7 @@ _LACKS = {
     "refusals_counted": "Traefik says nothing of what is no request at all",
     "slow_clients": "Traefik has one time for a request and its whole answer, which streams don't have; use lb=haproxy or "
     "lb=envoy",
-    "slow_bodies": "Traefik has one time for a request and its whole answer, which streams don't have; use lb=haproxy or "
-    "lb=envoy",
+    "early_hints": "Traefik drops 103; use lb=haproxy, lb=nginx or lb=envoy",
     "raw": "Traefik has no checker, and drops what it doesn't understand with a line in its log; use another system",
     "consistent_hash": "Traefik hashes the client's address, not the path; use lb=haproxy or lb=envoy",
     "seamless": "what is under way to an instance that dies is not tried again; use lb=haproxy or lb=envoy",

@@ -1,0 +1,62 @@
+"""The places of the streaming suite that are whole lineups: CDN, balancer, cache, gateway, and a service in the Python
+worker beside one that is a command."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import ClassVar
+
+from streaming_suite import Place, StreamingContract
+
+from ports import free_port
+from tierline.lineups import LINEUPS
+from tierline.tiers.base import system
+from workbench import Bench
+
+STACK = """
+import sys
+from tierline import CDN, DNS, Gateway, HTTPCache, LoadBalancer, Service, Stack
+
+stack = Stack(
+    "streams", dns=DNS("streams.test"), cdn=CDN(), lb=LoadBalancer(), cache=HTTPCache(), gateway=Gateway(),
+    services=[
+        Service("web", "streaming_app:app", expose=["/"]),
+        Service("wsgi", "streaming_wsgi:app", interface="wsgi", expose=["/wsgi/"]),
+        Service("raw", command=[sys.executable, "streaming_app.py"], expose=["/raw/"]),
+    ],
+    zones=["a"],
+)
+"""
+
+
+class LineStreaming(StreamingContract):
+    """A lineup; the command is the service, which reads and sends trailers and 103 as well."""
+
+    lineup: ClassVar[str] = ""
+    bench: ClassVar[Bench]
+    prefix: ClassVar[str] = "/raw"
+
+    def __init_subclass__(cls) -> None:
+        if cls.lineup:
+            chosen = LINEUPS[cls.lineup]
+            tiers = [system(tier, chosen[tier]) for tier in ("gateway", "cache", "lb", "cdn")]
+            cls.lacks = {feature: why for each in tiers for feature, why in each.lacks.items()}
+
+    @classmethod
+    def make(cls) -> Place:
+        folder = Path(tempfile.mkdtemp(prefix="tierline-streams-"))
+        folder.chmod(0o755)
+        here = Path(__file__).parent
+        files = {each: (here / each).read_text() for each in ("streaming_app.py", "streaming_wsgi.py")}
+        cls.bench = Bench(folder, STACK, files)
+        http, https = free_port(), free_port()
+        cls.bench.up("--lineup", cls.lineup, "--port", f"http={http}", "--port", f"https={https}")
+
+        def close() -> None:
+            cls.bench.run("down", "--volumes")
+            cls.bench.close()
+
+        return Place(
+            ("127.0.0.1", http), ("127.0.0.1", https), "streams.test", prefix=cls.prefix, close=close
+        )
