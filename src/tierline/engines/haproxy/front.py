@@ -146,6 +146,8 @@ def fragment_of(role: Role, front: Front, folder: Path, context: Context) -> Fra
 frontend {name}
     bind {host}:{port}
     bind {host}:{tls_port} ssl crt {certificate} alpn h2,http/1.1
+    # Varnish takes what breaks off for the whole: a body, or the first 32 kB of it, is judged before it goes on.
+    option http-buffer-request
 {budget.frontend(own)}{errors(budget.told(own))}\
     acl a_place var(txn.place) -m bool
 {trace(role, role.system)}\
