@@ -40,6 +40,8 @@ class LimitsContract:
     """Inherit it and name the system."""
 
     system: ClassVar[str] = ""
+    one_body: ClassVar[bool] = False
+    """Whether all routes have the same largest body: a loss of the plan."""
     line: ClassVar[Line]
     client: ClassVar[httpx.Client]
 
@@ -81,6 +83,8 @@ class LimitsContract:
         ],
     )
     def test_a_body_above_the_limit_of_its_path(self, path: str, size: int, why: str) -> None:
+        if self.one_body and "Gateway" not in why:
+            pytest.xfail(f"gateway.{self.system} has one largest body for all routes")
         assert self.client.post(path, content=b"x" * size).status_code == 200
         answer, hop = self.ask(path, b"x" * (size + 1))
         self.refused(answer, 413, why)
@@ -96,6 +100,10 @@ class LimitsContract:
         self.refused(answer, 504, f"no answer within {why}")
         assert hop == {"verdict": "upstream too slow", "policy": "timeout"}
         assert len(self.line.upstreams.seen) == before + 1, "what takes long is asked for once"
+
+    def test_what_it_cannot_hold_is_a_loss(self) -> None:
+        lost = {loss.feature for loss in self.line.plan.losses}
+        assert ("max_body" in lost) == self.one_body
 
     def test_an_answer_of_32_kib_of_fields_passes(self) -> None:
         answer = self.client.get("/x", headers={"x-test-header": f"x-large: {'x' * 24_000}"})

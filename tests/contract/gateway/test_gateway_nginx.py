@@ -16,6 +16,7 @@ from feature_suite import Contract
 from gateway_running_suite import RunningContract, SpellingContract
 from gateway_suite import GatewayContract, bearer, jwks, token
 from keys_suite import KeysContract
+from limits_suite import LimitsContract
 from login_suite import LoginContract
 from mtls_suite import MTLSContract
 from openapi_suite import OpenAPIContract
@@ -215,3 +216,8 @@ class TestNginxFused:
 
 class TestNginxSpelling(SpellingContract):
     system = "nginx"
+
+
+class TestNginxLimits(LimitsContract):
+    system = "nginx"
+    one_body = True

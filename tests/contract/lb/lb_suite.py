@@ -64,6 +64,7 @@ LINES: dict[str, dict[str, Any]] = {
     "mail": {"mail": "post", "health_interval": "200ms"},
     "acme": {"redirect_http": True, "hosts": ["edge.localhost"]},
     "bypass": {"health": "/health", "health_interval": "200ms"},
+    "limits": {"max_body": "64KiB", "timeout": "1s", "idle_timeout": "2s"},
     "owned": {"certificate": "own.pem", "weights": {"a": 0, "b": 100}, "zone_aware": False},
 }  # fmt: skip
 """The lines of the suite: what each of them asks for."""
@@ -848,6 +849,24 @@ class LoadBalancerContract:
             sock.sendall(b"GET /slow HTTP/1.1\r\nhost: edge.localhost\r\nx-")
             answer = sock.recv(4096)
         assert not answer or answer.split()[1] in (b"400", b"408")
+
+    def test_its_own_limits_are_refused_by_name(self) -> None:
+        line = self.line("limits")
+        lost = {loss.feature for loss in line.plan.losses}
+        with self.client("limits") as client:
+            assert client.post("/x", content=b"x" * (64 << 10)).status_code == 200
+            refused = [(client.get("/x", headers={"x-test-sleep": "9"}), 504, "LoadBalancer.timeout = 1 s")]
+            refused.append(
+                (client.post("/x", content=b"x" * ((64 << 10) + 1)), 413, "LoadBalancer.max_body = 64 KiB")
+            )
+            for answer, status, why in refused:
+                if status == 413 and "max_body" in lost and answer.status_code == 200:
+                    continue  # the plan says that this one can't
+                assert answer.status_code == status, answer.text
+                if self.system == "traefik":
+                    continue  # it has no texts of its own to choose
+                assert answer.headers["content-type"] == "application/problem+json"
+                assert why in answer.json()["detail"]
 
     # trips and monitoring
 

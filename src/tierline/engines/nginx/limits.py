@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tierline.plan.budgets import beyond, find
+from collections.abc import Iterable
+
+from tierline.plan.budgets import FIELDS, beyond, find
 from tierline.plan.model import Budget, Plan
 
 _PIECE = 16
@@ -57,6 +59,23 @@ def problems(plan: Plan, own: Budget, name: str) -> str:
         }}
 """
     return found
+
+
+def texts(budget: Budget, routes: Iterable[tuple[str, Budget]]) -> str:
+    """Lines of the http block of a gateway: what its refusals say, and the setting. routes: names, with their budgets."""
+    statuses = {status: field for field, (status, _) in _REFUSED.items()} | {431: "request_fields"}
+    every = "".join(f' {status} "{beyond(budget, field)}";' for status, field in statuses.items())
+    which = "".join(f" {status} {FIELDS[field]};" for status, field in statuses.items())
+    own = "".join(
+        f' "{name}:504" "{beyond(each, "first_byte")}";'
+        for name, each in dict(routes).items()
+        if each.first_byte != budget.first_byte
+    )
+    return f"""\
+    map $status $gw_limit_usual {{ default "";{every} }}
+    map $gw_route:$status $gw_limit {{ default $gw_limit_usual;{own} }}
+    map $status $gw_limit_setting {{ default "";{which} }}
+"""
 
 
 def unheld(budget: Budget) -> dict[str, str]:

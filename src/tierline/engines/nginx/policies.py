@@ -102,7 +102,9 @@ def own(budget: Budget, jwks: str, skew: int) -> str:
         '            return 200 \'{"type":"about:blank","status":$status,"title":"$gw_title","detail":"$gw_detail",'
         '"trace_id":"$tl_trace"}\\n\';\n'
     )
-    told = 'if ($gw_verdict = "") { set $gw_verdict $gw_own; }'
+    told = """if ($gw_verdict = "") { set $gw_verdict $gw_own; }
+            if ($gw_detail = "") { set $gw_detail $gw_limit; }
+            if ($gw_policy = "") { set $gw_policy $gw_limit_setting; }"""
     refusals = "".join(
         f"        location @gw_refuse_{status} {{ return {status}; }}\n"
         for status in (400, 401, 403, 404, 413, 415, 429, 500)

@@ -51,7 +51,10 @@ class NginxGateway(System):
     counter = "feature.limits"
 
     def unheld(self, role: Role, budget: Budget) -> Mapping[str, str]:
-        return limits.unheld(budget)
+        found = limits.unheld(budget)
+        if any(route["max_body"] is not None for route in role.settings["routes"]):
+            found["max_body"] = "nginx has one largest body for all routes of a gateway: the widest counts"
+        return found
 
     def contribute(self, role: Role, context: Context) -> Fragment:
         settings, auth = role.settings, role.settings["auth"]
@@ -100,9 +103,15 @@ class NginxGateway(System):
             "$upstream_response_time", "$gw_time"
         )
         more = _MORE + answered * measuring(role, context.plan)
+        words = limits.texts(held(context.plan, role), ((each.name, each.budget) for each in table))
         http = hop_format(role, "$gw_final", "gateway", more, "$gw_consumer", "$gw_server")
         http += (
-            policies.http(shapes) + login + (asking.HTTP if counters else "") + maps + _client(role, fields)
+            policies.http(shapes)
+            + words
+            + login
+            + (asking.HTTP if counters else "")
+            + maps
+            + _client(role, fields)
         )
         for name, targets in role.upstreams.items():
             http += upstream(up(role, name), targets, context)
