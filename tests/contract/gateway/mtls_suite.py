@@ -154,7 +154,7 @@ class MTLSContract(Contract):
     def by(self, *names: str) -> httpx.Response:
         """The answer to who has these names, the first one as the common name."""
         chain, key = self.root / "workload.pem", self.root / "workload.key"
-        self.partners._issue(names, chain, key, client=True)
+        self.partners._issue(names, chain, key, ("client",))
         with self.wearing(chain, key) as workload:
             return workload.get("/partners", headers={"x-tierline-consumer": "acme"})
 
