@@ -303,7 +303,9 @@ sub vcl_backend_response {{
 }}
 
 sub vcl_backend_error {{
-    if ((bereq.method == "GET" || bereq.method == "HEAD") && bereq.retries < {min(1, len(targets) - 1)}) {{ return (retry); }}
+    # A request with a body is tried again while nothing of that was sent: else Varnish has no body left, and refuses.
+    if ((bereq.method == "GET" || bereq.method == "HEAD" || bereq.http.Transfer-Encoding
+        || std.integer(bereq.http.Content-Length, 0) > 0) && bereq.retries < {min(1, len(targets) - 1)}) {{ return (retry); }}
     set beresp.ttl = 0s;
     set beresp.grace = 0s;
     set beresp.http.Content-Type = "text/plain";
