@@ -53,6 +53,10 @@ class Answer:
     chunked: bool = False
     next: asyncio.Semaphore | None = None
     """The body is a stream: each line is a chunk of its own, the next one is sent when this is released."""
+    interim: bytes = b""
+    """Answers before the final one."""
+    dateless: bool = False
+    """No Date is added."""
     hang_up: bool = False
     """Close without an answer."""
 
@@ -119,7 +123,8 @@ class Origin:
         bodiless = answer.status in (204, 304)
         given = {name.lower() for name, _ in answer.headers}
         headers = list(answer.headers)
-        if "date" not in given:
+        writer.write(answer.interim)
+        if "date" not in given and not answer.dateless:
             headers.append(("Date", date()))
         if answer.next is not None:
             headers.append(("Transfer-Encoding", "chunked"))

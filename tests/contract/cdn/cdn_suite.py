@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import brotli
 import httpx
 import pytest
-from cache_lab import TABLE, Answer, Origin, Response, Trial, cc, read_response, try_all
+from cache_lab import TABLE, Answer, Origin, Response, Trial, cc, date, read_response, try_all
 from cache_line import Line
 from purge_suite import TRYINGS, purge
 from table_abuse import ABUSE
@@ -99,6 +99,43 @@ async def _(t: Trial, _: Line) -> None:
     await t.get("/private")
     await t.get("/private")
     assert t.asked == 3
+
+
+@tried("targeted", "targeted", "CDN-Cache-Control comes before Cache-Control and Expires, and is passed on.")
+async def _(t: Trial, _: Line) -> None:
+    past = date(-60)
+    kept = (
+        "max-age=60",
+        "max-age=60;x=1, foo",
+        "no-store=?0, max-age=60",
+        'ext="no-store, x", max-age=60',
+        "s-maxage=60",
+    )
+    for number, told in enumerate(kept):
+        t.script(cc("no-store", cdn_cache_control=told, expires=past))
+        first = await t.get(f"/kept/{number}")
+        again = await t.get(f"/kept/{number}")
+        assert first.body == again.body, told
+        assert (again.header("cdn-cache-control"), again.header("cache-control")) == (told, "no-store"), told
+    for number, told in enumerate(("no-store", "private", "max-age=0", "no-store, max-age=60")):
+        t.script(cc("max-age=60", cdn_cache_control=told))
+        assert (await t.get(f"/not/{number}")).body != (await t.get(f"/not/{number}")).body, told
+
+
+@tried(
+    "targeted-invalid",
+    "targeted",
+    "A field that is no dictionary is as none, and an argument of another kind, too.",
+)
+async def _(t: Trial, _: Line) -> None:
+    for number, told in enumerate(
+        ("", "Max-Age=0", "no-store max-age", "max-age=", "no-store,", 'no-store, x="', "&")
+    ):
+        t.script(cc("max-age=60", cdn_cache_control=told))
+        assert (await t.get(f"/{number}")).body == (await t.get(f"/{number}")).body, told
+    for number, told in enumerate(('max-age="60"', "max-age=60.0", "max-age")):
+        t.script(cc("max-age=60", cdn_cache_control=told))
+        assert (await t.get(f"/kind/{number}")).body != (await t.get(f"/kind/{number}")).body, told
 
 
 @tried(

@@ -154,15 +154,37 @@ function endless(said) {
     return said['content-length'] === undefined && said.etag === undefined && said['last-modified'] === undefined;
 }
 
+/* A targeted field (RFC 9213, 2.1): a dictionary of structured fields (RFC 8941, 3.2); undefined when it is none. */
+const SF_KEY = '[a-z*][a-z0-9_.*-]*';
+const SF_PARAMETERS = `(?:; *${SF_KEY}(?:=(?:"[^"]*"|[^\\s,;"]+))?)*`;
+const SF_STRING = '"(?:[ !#-\\[\\]-~]|\\\\["\\\\])*"';
+const SF_ITEM = SF_STRING + '|-?\\d{1,12}\\.\\d{1,3}|-?\\d{1,15}|\\?[01]|[A-Za-z*][^\\s,;"()=]*';
+const SF_MEMBER = `(${SF_KEY})(?:=(${SF_ITEM}))?${SF_PARAMETERS}`;
+const SF_DICTIONARY = new RegExp(`^ *${SF_MEMBER}(?:[ \\t]*,[ \\t]*${SF_MEMBER})* *$`);
+
+function targeted(text) {
+    if (text === undefined || !SF_DICTIONARY.test(text)) return undefined;
+    const found = {}, each = new RegExp(`${SF_MEMBER}(?= *(?:,|$)|[ \\t]*,)`, 'g');
+    for (let match = each.exec(text); match; match = each.exec(text)) {
+        const value = match[2] || '?1';
+        delete found[match[1]];  // of two the last counts
+        if (value == '?1') found[match[1]] = '';
+        else if (/^-?\d+$/.test(value)) found[match[1]] = value;  // no directive has an argument of another kind
+    }
+    return found;
+}
+
 /* How a response may be kept: {store, born, fresh, revalidate, error}; `fresh` is a number of seconds after `born`. */
 function policy(r, said, status) {
-    const now = Date.now() / 1000, control = directives(said['cache-control'] || ''), date = moment(said.date);
+    const now = Date.now() / 1000, date = moment(said.date);
+    const target = r.variables.tl_targeted == '1' ? targeted(said['cdn-cache-control']) : undefined;
+    const control = target || directives(said['cache-control'] || '');
     const apparent = isNaN(date) ? 0 : Math.max(0, Math.floor(now) - date);
     const born = now - Math.max(apparent, seconds(said.age) + Number(r.variables.request_time));
     let fresh = 0, explicit = true;
     if ('s-maxage' in control) fresh = seconds(control['s-maxage']);
     else if ('max-age' in control) fresh = seconds(control['max-age']);
-    else if (said.expires !== undefined) fresh = (moment(said.expires) || 0) - (isNaN(date) ? now : date);
+    else if (said.expires !== undefined && !target) fresh = (moment(said.expires) || 0) - (isNaN(date) ? now : date);
     else {
         explicit = false;
         const modified = moment(said['last-modified']);
@@ -205,9 +227,15 @@ function named(r) {
 
 function unhop(r) { named(r).forEach((name) => { delete r.headersOut[name]; }); }
 
+/* When an answer without Date was received (RFC 9110, 6.6.1). */
+function dated(r, said) {
+    if (said.date === undefined) r.headersOut.Date = said.date = new Date().toUTCString();
+}
+
 function judge(r) {
     const out = r.headersOut, said = fields(r), key = url(r);
     unhop(r);
+    dated(r, said);
     if (r.status == 304) return renew(r, said);
     const kept = policy(r, said, r.status), valid = said.etag || said['last-modified'];
     const lasts = kept.born + kept.fresh + Math.max(kept.revalidate, kept.error) > Date.now() / 1000;
@@ -221,6 +249,7 @@ function judge(r) {
     if (valid) {
         ngx.shared.policies.set(key + ' ' + valid, JSON.stringify({
             'cache-control': said['cache-control'], expires: said.expires, 'last-modified': said['last-modified'],
+            'cdn-cache-control': said['cdn-cache-control'],
         }));
         ngx.shared.renewed.delete(key + ' ' + valid);
     }
@@ -248,6 +277,7 @@ function renew(r, said) {
     }
     ngx.shared.policies.set(key, JSON.stringify({
         'cache-control': now['cache-control'], expires: now.expires, 'last-modified': now['last-modified'],
+        'cdn-cache-control': now['cdn-cache-control'],
     }));
     const before = JSON.parse(ngx.shared.renewed.get(key) || '{"news":{}}');
     ngx.shared.renewed.set(key, JSON.stringify({born: kept.born, news: Object.assign(before.news, news)}));
@@ -317,6 +347,7 @@ function passed(r) {
     const out = r.headersOut, asked = r.headersIn;
     if (r.status == 101) return;
     unhop(r);
+    dated(r, {date: r.headersOut.Date});
     delete out['X-Tierline-Born'];
     delete out['X-Tierline-Control'];
     if (!(r.method in SAFE)) {

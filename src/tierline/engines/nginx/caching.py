@@ -55,6 +55,8 @@ class Store(msgspec.Struct, kw_only=True):
     """Lines of its servers: what they accept, and how long they wait."""
     obey: bool = False
     """Whether a request's own Cache-Control counts."""
+    targeted: bool = False
+    """Whether CDN-Cache-Control (RFC 9213) comes before Cache-Control and Expires."""
     stale_while_revalidate: float = 0
     stale_if_error: float = 0
     host: str = "$http_host"
@@ -88,6 +90,8 @@ def http(memory: int) -> str:
     js_set $tl_standby cache.standby;
     js_set $tl_signed cache.signed;
     map $request_uri $tl_path {{ "~^(?<tl_p>[^?]*)" $tl_p; }}
+    map $http_if_none_match $tl_since {{ "" $http_if_modified_since; default ""; }}
+    map "$request_method $http_if_range" $tl_range {{ ~^HEAD ""; "~ W/" ""; default $http_range; }}
     map $http_user_agent $tl_device {{
         default desktop; "~*ipad|tablet|android(?!.*mobile)" tablet; "~*mobi|iphone|ipod" mobile;
     }}
@@ -130,6 +134,7 @@ def variables(store: Store, fetching: bool = False) -> str:
     return f"""\
         set $tl_entry {store.entry};
         set $tl_obey {int(store.obey)};
+        set $tl_targeted {int(store.targeted)};
         set $tl_skips {int(store.skips)};
         set $tl_url "$host{port}$request_uri";
         set $tl_ttl $http_x_tierline_ttl;
@@ -163,6 +168,8 @@ def cached(
             if ($tl_way = never) {{ return 504; }}
             if ($tl_way = refused) {{ return 405; }}
 {pass_on(store.host)}{store.headers}\
+            # nginx wants both conditions to hold, takes a weak tag in If-Range for a strong one, and cuts HEAD.
+            more_set_input_headers "If-Modified-Since: $tl_since" "Range: $tl_range";
             proxy_pass_request_body off;
             proxy_set_header Content-Length "";
             proxy_set_header X-Tierline-TTL "{"" if ttl is None else int(ttl)}";

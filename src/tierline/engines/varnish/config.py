@@ -126,7 +126,8 @@ sub vcl_recv {{
     if ((!req.http.Host && req.proto == "HTTP/1.1") || (req.http.Host && req.http.Host !~ "^{HOST}$")) {{
         return (synth(400));
     }}
-    if (req.http.Range && req.http.Range !~ "^bytes=") {{ unset req.http.Range; }}
+    # Varnish cuts HEAD, too, and refuses several ranges.
+    if (req.http.Range && (req.http.Range !~ "^bytes=[^,]*$" || req.method != "GET")) {{ unset req.http.Range; }}
     if (req.method == "PURGE" || req.method == "BAN" || req.method == "PURGEKEY") {{ return (synth(405)); }}
     if (req.method == "PRI") {{ return (synth(405)); }}
     set req.grace = 30d;
@@ -235,13 +236,14 @@ sub vcl_backend_response {{
     set beresp.http.X-Tl-Cc = "," + regsuball(regsuball(std.tolower(beresp.http.Cache-Control),
         {{"=\\s*"(\\d+)""}}, "=\\1"), {{"=\\s*"[^"]*""}}, "") + ",";
     set beresp.http.X-Tl-Cc = regsuball(beresp.http.X-Tl-Cc, "\\s", "");
+{_TARGETED if cache.tier == "cdn" else ""}\
     # How long it is fresh: from when it was made.
     set beresp.http.X-Tl-Explicit = "yes";
     if (beresp.http.X-Tl-Cc ~ ",s-maxage=") {{
         set beresp.ttl = std.duration(regsub(beresp.http.X-Tl-Cc, "^.*?,s-maxage=(\\d+),.*$", "\\1s"), 0s);
     }} elsif (beresp.http.X-Tl-Cc ~ ",max-age=") {{
         set beresp.ttl = std.duration(regsub(beresp.http.X-Tl-Cc, "^.*?,max-age=(\\d+),.*$", "\\1s"), 0s);
-    }} elsif (beresp.http.Expires) {{
+    }} elsif (beresp.http.Expires && !beresp.http.X-Tl-Targeted) {{
         set beresp.ttl = std.time(beresp.http.Expires, now - 1s) - std.time(beresp.http.Date, now);
     }} else {{
         set beresp.http.X-Tl-Explicit = "no";
@@ -342,7 +344,7 @@ sub vcl_deliver {{
     unset resp.http.X-Tl-Say;
     unset resp.http.X-Varnish;
     unset resp.http.Via;
-{"".join(f"    unset resp.http.X-Tl-{name};{chr(10)}" for name in ("Path", "Host", "Swr", "Sie", "Older", "Cc", "Explicit"))}\
+{"".join(f"    unset resp.http.X-Tl-{name};{chr(10)}" for name in _NOTES)}\
 {hide}\
     return (deliver);
 }}
@@ -472,3 +474,24 @@ def hop(role: Role) -> str:
         '"E":%{VSL:Timestamp:Resp[1]}x,"D":%{VSL:Timestamp:Resp[2]}x,"v":"%{VCL_Log:tlv}x",'
         '"n":"%m %U","a":{"http.response.body.size":%b}}'
     )
+
+
+_NOTES = ("Path", "Host", "Swr", "Sie", "Older", "Cc", "Explicit", "Targeted")
+"""What a copy carries for VCL alone."""
+_SF = r"""[a-z*][a-z0-9_.*-]*(?:=(?:"(?:[ !#-\[\]-~]|\\["\\])*"|-?\d{1,12}\.\d{1,3}|-?\d{1,15}|\?[01]"""
+_SF += r"""|[A-Za-z*][^\s,;"()=]*))?"""
+_SF += r"""(?:; *[a-z*][a-z0-9_.*-]*(?:=(?:"[^"]*"|[^\s,;"]+))?)*"""
+_TARGETED = f"""\
+    # A targeted field that is a dictionary of structured fields comes before all others (RFC 9213, 2.2).
+    unset beresp.http.X-Tl-Targeted;
+    std.collect(beresp.http.CDN-Cache-Control);
+    if (beresp.http.CDN-Cache-Control ~ {{"^ *(?:{_SF})(?:[ \\t]*,[ \\t]*(?:{_SF}))* *$"}}) {{
+        set beresp.http.X-Tl-Targeted = "yes";
+        # Strings, parameters, fractions and what is false say nothing of caching.
+        set beresp.http.X-Tl-Cc = "," + regsuball(beresp.http.CDN-Cache-Control, {{"=?"[^"]*""}}, "=x") + ",";
+        set beresp.http.X-Tl-Cc = regsuball(regsuball(beresp.http.X-Tl-Cc, "\\s", ""), ";[^,]*", "");
+        set beresp.http.X-Tl-Cc = regsuball(beresp.http.X-Tl-Cc, ",[a-z0-9_.*-]+=(x|-?\\d+\\.\\d+|\\?0)(?=,)", "");
+        set beresp.http.X-Tl-Cc = regsuball(beresp.http.X-Tl-Cc, "=\\?1(?=,)", "");
+    }}
+"""
+"""Of a CDN."""

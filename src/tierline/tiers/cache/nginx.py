@@ -62,7 +62,7 @@ class NginxCache(System):
             stale_while_revalidate=settings["stale_while_revalidate"],
             stale_if_error=settings["stale_if_error"],
         )
-        status = '            add_header Cache-Status "tierline-cache; $tl_status" always;\n'
+        status = "            more_set_headers 'Cache-Status: tierline-cache; $tl_status';\n"
         folder = str(context.folder(context.unit_of(role.id)))
         http = (
             hop_format(role, "$tl_verdict", "cache")

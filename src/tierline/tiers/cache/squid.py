@@ -61,6 +61,10 @@ class SquidCache(System):
         {"freshness", "validation", "vary", "collapsing", "ranges", "invalidation"}
     )
     lacks = {
+        "client-304-weak": "a 304 of Squid carries no weak ETag",
+        "client-unmodified": "Squid judges If-Unmodified-Since itself",
+        "range-if-date": "Squid takes a later date in If-Range for the same",
+        "range-head": "Squid cuts HEAD, too",
         "wire-two-hosts": "Squid takes the first Host: no client may reach it directly",
         "wire-two-equal-hosts": "Squid takes the first Host: no client may reach it directly",
         "wire-te-vertical-tab": "Squid takes no body for such a coding: no client may reach it directly",

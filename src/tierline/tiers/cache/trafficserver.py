@@ -35,6 +35,8 @@ class TrafficServerCache(System):
         "smuggle-cl-te": "Traffic Server believes the chunks and goes on: no client may reach it directly",
         "smuggle-te-tab": "Traffic Server unfolds Transfer-Encoding and goes on: no client may reach it directly",
         "websocket": "with several next hops Traffic Server ends the connection without a word; use varnish or nginx",
+        "max-age-twice": "Traffic Server goes by the last max-age",
+        "client-etag-of-none": "Traffic Server goes by the date where the copy has no tag",
         "wire-cl-te": _FRAMED,
         "wire-te-cl": _FRAMED,
         "wire-te-case-cl": _FRAMED,

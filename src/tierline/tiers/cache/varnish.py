@@ -35,6 +35,7 @@ class VarnishCache(System):
         **_STREAMS,
         "purge-on-its-way": "a ban doesn't reach what its origin hasn't answered yet; nginx's purge does",
         # Of the table of RFC 9111, by the names in tests/contract/cache:
+        "interim": "Varnish takes an interim answer for a broken one",
         "ask-max-stale": "Varnish keeps no stale copies that their origin doesn't allow",
         "authorization-must-revalidate": "frameworks add must-revalidate unasked: only public and s-maxage count",
     }

@@ -33,7 +33,10 @@ class CloudFront(System):
     supports = frozenset(
         {"pull", "assets", "tls", "http2", "http3", "collapsing", "ranges", "countries", "buckets"}
     )
-    lacks = {"raw": "CloudFront takes no raw configuration: raw= is left out"}
+    lacks = {
+        "raw": "CloudFront takes no raw configuration: raw= is left out",
+        "targeted": "CloudFront goes by Cache-Control and Expires, and passes CDN-Cache-Control on; use CDNRule(ttl=)",
+    }
     endpoints = {"http": "http", "https": "https"}
     stand_in = "nginx"
 

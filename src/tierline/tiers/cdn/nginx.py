@@ -57,8 +57,8 @@ class NginxCDN(System):
         if "assets" in role.upstreams:
             stores.append(_store(role, context, f"{name}_assets", f"http://{name}_assets_next", onward=False))
         told = f"""\
-            add_header X-Cache "$tl_verdict from {role.region}" always;
-            add_header Cache-Status "{role.region}; $tl_status" always;
+            more_set_headers 'X-Cache: $tl_verdict from {role.region}';
+            more_set_headers 'Cache-Status: {role.region}; $tl_status';
             # Nothing over plain HTTP may say it (RFC 6797, 7.2), and the balancer was asked over TLS.
             proxy_hide_header Strict-Transport-Security;
             add_header Strict-Transport-Security ${name}_hsts always;
@@ -191,6 +191,7 @@ def _geography(role: Role, context: Context) -> str:
 def _store(role: Role, context: Context, name: str, target: str, onward: bool = True) -> caching.Store:
     settings, place = role.settings, ident(role)
     return caching.Store(
+        targeted=True,
         name=name,
         zone=place,
         # A redirect is only for who asked by the same scheme, host and port.

@@ -169,6 +169,7 @@ FEATURES: dict[str, str] = {
     "gzip": "text compressed for who accepts it, with weak validators; pictures never",
     "brotli": "files that are text compressed with Brotli beforehand",
     "shield": "one place that the others pull through",
+    "targeted": "`CDN-Cache-Control` (RFC 9213) comes before `Cache-Control`, and is passed on",
     "ttl_rules": "how long copies stay, by path",
     "query_keys": "which parameters tell copies apart, by path",
     "client_keys": "copies by kind of client, device or language, by path",
