@@ -94,11 +94,14 @@ def asked(line: Bench, path: str, rate: float) -> Iterator[Counter[int]]:
     target = {told["region"]: load.Target(host, int(port), told["domain"], None)}
     seen: Counter[int] = Counter()
     stop = threading.Event()
+    seconds = max(
+        0.5, 5 / rate
+    )  # it ends with its last request: of a few, the next ones would follow too soon
 
     def ask() -> None:
         while not stop.is_set():
             requests = workload.requests([Visit(path)], told["region"], 1)
-            seen.update(each.status for each in load.open_loop(target, requests, rate, 0.5).samples)
+            seen.update(each.status for each in load.open_loop(target, requests, rate, seconds).samples)
 
     thread = threading.Thread(target=ask)
     thread.start()
