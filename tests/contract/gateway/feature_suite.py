@@ -3,6 +3,7 @@ refusals told apart."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 import tempfile
@@ -45,20 +46,16 @@ class Contract:
     @classmethod
     def running(cls) -> Iterator[None]:
         root = Path(tempfile.mkdtemp(prefix="tierline-edge-"))
-        end = cls.prepare(root)
-        line = Line(cls.stack(), "gateway", {"gateway": cls.system}, root, zones=cls.zones)
-        cls.line = line
-        with pytest.MonkeyPatch.context() as patch:
+        with contextlib.ExitStack() as ends, pytest.MonkeyPatch.context() as patch:
+            if (end := cls.prepare(root)) is not None:
+                ends.callback(end)
+            cls.line = Line(cls.stack(), "gateway", {"gateway": cls.system}, root, zones=cls.zones)
+            ends.callback(cls.line.close)
             patch.setattr(shared_limits, "DEADLINE_MS", cls.counter_ms)
-            try:
-                line.start()
-                with httpx.Client(base_url=line.url(), trust_env=False, timeout=PATIENCE) as client:
-                    cls.client = client
-                    yield
-            finally:
-                line.close()
-                if end is not None:
-                    end()
+            cls.line.start()
+            with httpx.Client(base_url=cls.line.url(), trust_env=False, timeout=PATIENCE) as client:
+                cls.client = client
+                yield
 
     def asks(self, feature: str) -> None:
         """A feature that the system declares to lack is an expected failure by its name, told by the plan."""
