@@ -29,6 +29,7 @@ class VarnishCDN(System):
     supports = frozenset(FEATURES) - frozenset(_STREAMS)
     lacks = {
         **_STREAMS,
+        "unsized-uploads": "the beginning of a body is judged before Varnish gets it, as it takes what breaks off for whole",
         "purge-on-its-way": "a ban doesn't reach what its origin hasn't answered yet; nginx's purge does",
         "wire-two-equal-hosts": "HAProxy takes the same Host twice for one",
     }
