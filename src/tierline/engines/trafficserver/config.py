@@ -12,6 +12,8 @@ from tierline.engines.forwarded import first as clients_first
 from tierline.plan.budgets import held
 from tierline.plan.model import Role, Upstream
 
+_FIELDS = 10
+"""Seconds for which a client may be silent while it sends a request's line and fields."""
 SAMPLED = "sampled.jsonl"
 """In its folder of logs: hops of sampled requests, written at once."""
 PURGES = "purges"
@@ -71,8 +73,9 @@ def files(cache: Cache, role: Role, targets: tuple[Upstream, ...], context: Cont
         "http.negative_caching_enabled": "INT 0",
         "http.negative_revalidating_enabled": "INT 0",
         "http.negative_revalidating_lifetime": "INT 1",
-        # Silence of a client, and of the next tier within an answer.
-        "http.transaction_no_activity_timeout_in": f"INT {max(1, round(own.idle))}",
+        # Silence of a client before its fields are read (then remap.config sets the budget's), and of the next tier
+        # within an answer.
+        "http.transaction_no_activity_timeout_in": f"INT {_FIELDS}",
         "http.transaction_no_activity_timeout_out": f"INT {max(1, round(own.idle))}",
         "http.transaction_active_timeout_in": "INT 0",
         "http.transaction_active_timeout_out": "INT 0",
@@ -119,7 +122,8 @@ def files(cache: Cache, role: Role, targets: tuple[Upstream, ...], context: Cont
         "records.config": "".join(f"CONFIG proxy.config.{name} {value}\n" for name, value in records.items())
         + cache.raw,
         "remap.config": f"map / http://{first}/ {strategy}@plugin=tslua.so{script} "
-        f"@plugin=cachekey.so @pparam=--include-headers={cache.key}\n",
+        f"@plugin=cachekey.so @pparam=--include-headers={cache.key} "
+        f"@plugin=conf_remap.so @pparam=proxy.config.http.transaction_no_activity_timeout_in={max(1, round(own.idle))}\n",
         **({"strategies.yaml": strategies(targets, context)} if strategy else {}),
         "cache.config": "",
         "logging.yaml": _logging(context.hops(role.id).name, same),
