@@ -59,8 +59,8 @@ def files(cache: Cache, role: Role, targets: tuple[Upstream, ...], context: Cont
         "http.cache.open_write_fail_action": "INT 0",
         "cache.enable_read_while_writer": "INT 1",
         "http.background_fill_active_timeout": "INT 0",
-        # What is under way is fetched to its end for the copy, if it says where that is.
-        "http.background_fill_completed_threshold": "FLOAT 0.01",
+        # What is under way is fetched to its end for the copy; others read while it is written only with 0.0.
+        "http.background_fill_completed_threshold": "FLOAT 0.0",
         # A client that closes has left; it isn't waiting for its answer.
         "http.allow_half_open": "INT 0",
         "http.insert_age_in_response": "INT 1",
