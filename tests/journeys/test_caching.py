@@ -527,3 +527,79 @@ def test_a_cursor_is_signed_and_typed(kind: Any) -> None:
             assert (await get(app, f"/page?after={text}")).status == 422, text
 
     asyncio.run(main())
+
+
+def test_what_is_made_of_what_a_caller_may_not_have_is_kept_apart() -> None:
+    home = Journey("home", "/home")
+
+    @home.part(requires="admin", fallback="nothing", hidden=True)
+    async def secret() -> str:
+        return "the secret"
+
+    @home.part(cache="60s")
+    async def shown(secret: str) -> str:
+        return secret
+
+    async def main() -> None:
+        app = build([home])
+        for _ in range(2):
+            admin = await get(app, "/home", x_tierline_claims='{"sub":"ada","scope":"admin"}')
+            assert admin.body == {"shown": "the secret"}
+            assert (await get(app, "/home")).body == {"shown": "nothing"}
+
+    asyncio.run(main())
+
+
+def test_what_is_made_of_a_fallback_is_not_kept() -> None:
+    home = Journey("home", "/home")
+    broken = [True]
+
+    @home.part(fallback="fallback", hidden=True)
+    async def base() -> str:
+        if broken[0]:
+            raise OSError("down")
+        return "good"
+
+    @home.part(cache="60s")
+    async def shown(base: str) -> str:
+        return base
+
+    async def main() -> None:
+        app = build([home])
+        degraded = await get(app, "/home")
+        assert degraded.body == {"shown": "fallback", "degraded": ["base"]}
+        broken[0] = False
+        assert (await get(app, "/home")).body == {"shown": "good"}
+
+    asyncio.run(main())
+
+
+class Shop:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    async def top(self) -> str:
+        return self.name
+
+
+def top_of(name: str) -> Any:
+    async def top() -> str:
+        return name
+
+    top.__qualname__ = "top"
+    return top
+
+
+@pytest.mark.parametrize("make", [lambda name: Shop(name).top, top_of])
+def test_functions_that_only_share_a_name_share_no_values(make: Any) -> None:
+    journeys = []
+    for name in ("one", "two"):
+        journey = Journey(name, f"/{name}")
+        journey.part(cache="60s", name="top")(make(name))
+        journeys.append(journey)
+
+    async def main() -> None:
+        app = build(journeys)
+        assert [(await get(app, f"/{name}")).body["top"] for name in ("one", "two")] == ["one", "two"]
+
+    asyncio.run(main())

@@ -71,7 +71,7 @@ class Cached:
                         self.hits += 1
                     else:
                         self.stale += 1
-                        if key not in self._calls:
+                        if key not in self._calls and not self._made_of_fallbacks(node, run):
                             self._start(key, node, run, cache)
                     return value
             except msgspec.DecodeError:
@@ -79,6 +79,8 @@ class Cached:
         self.misses += 1
         self._say(node, run, "miss")
         try:
+            if self._made_of_fallbacks(node, run):
+                return await limited(node, run)
             return await self._collapsed(key, node, run, cache)
         except Exception as error:
             if entry is not None and time.time() - entry.stored < cache.max_age + cache.stale_if_error:
@@ -88,6 +90,10 @@ class Cached:
                 self.stale += 1
                 return value
             raise
+
+    def _made_of_fallbacks(self, node: Node, run: Run) -> bool:
+        """Something stood in for what it is made of: good for this answer, and for no other."""
+        return run.degraded is not None and not node.made_of.isdisjoint(run.degraded)
 
     def _say(self, node: Node, run: Run, verdict: str) -> None:
         if run.span is not None:

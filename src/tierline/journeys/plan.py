@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -55,6 +56,8 @@ class Node:
     check: Any = None
     height: int = 0
     personal: bool = False
+    made_of: frozenset[str] = frozenset()
+    """Names of the other parts that its value depends on."""
 
 
 @dataclass(eq=False, slots=True)
@@ -115,7 +118,12 @@ def plan(
         shown = tuple(only) if only is not None else tuple(shape.default_parts())
         wanted = list(shown)
     guarding = _needed(shape, shape.guards, denied)
-    undoing = [p.name for undo in shape.compensations.values() for p in undo.parameters]
+    undoing = [
+        p.name
+        for effect, undo in shape.compensations.items()
+        if effect not in denied
+        for p in undo.parameters
+    ]
     writing = _needed(shape, [*shape.effects, *undoing], denied) - guarding
     answering = _needed(shape, wanted, denied) - guarding - writing
     needed = guarding | writing | answering
@@ -136,7 +144,7 @@ def plan(
             template[slots[name]] = found.default
 
     def stage(members: set[str], before: tuple[Plan, ...] = ()) -> Plan:
-        nodes = _nodes(shape, members - denied, slots, loaders, services)
+        nodes = _nodes(shape, members, denied, slots, loaders, services)
         roots = sorted((node for node in nodes if not node.needs), key=lambda node: -node.height)
         return Plan(
             journey=shape.journey,
@@ -177,16 +185,22 @@ def _needed(shape: Shape, names: Iterable[str], denied: frozenset[str]) -> set[s
 
 
 def _nodes(
-    shape: Shape, members: set[str], slots: dict[str, int], loaders: Loaders, services: Mapping[str, Any]
+    shape: Shape,
+    members: set[str],
+    denied: frozenset[str],
+    slots: dict[str, int],
+    loaders: Loaders,
+    services: Mapping[str, Any],
 ) -> tuple[Node, ...]:
     """The parts of one stage; what an earlier stage has made is in its slot already, and is not waited for."""
+    members = members - denied
     loaded: list[str] = [name for name in ("session", "steps") if name in members]
     nodes: dict[str, Node] = {}
     for name in loaded:
         nodes[name] = _loader(shape, name, len(nodes), slots, loaders, members)
     for name in shape.order:
         if name in members:
-            nodes[name] = _node(shape, name, len(nodes), slots, members, services)
+            nodes[name] = _node(shape, name, len(nodes), slots, members, denied, services)
     effects = [name for name in shape.effects if name in nodes]
     for name, first in zip(effects[1:], effects, strict=False):
         nodes[name].needs = tuple(dict.fromkeys((*nodes[name].needs, first)))
@@ -242,6 +256,7 @@ def _node(
     index: int,
     slots: dict[str, int],
     members: set[str],
+    denied: frozenset[str],
     services: Mapping[str, Any],
 ) -> Node:
     part = shape.journey.parts[name]
@@ -272,7 +287,7 @@ def _node(
         cache=cache,
         vary=cache.vary if cache is not None and varies else (),
         forwards=forwarded(shape, needed, services),
-        identity=_identity(shape, name, needed),
+        identity=_identity(shape, name, needed, denied),
         needs=tuple(dict.fromkeys(p.name for p in given if p.name in known)),
         keyed=tuple(sorted(n for n in needed if n in shape.inputs and shape.inputs[n].source != "service")),
         deadline=deadline,
@@ -283,6 +298,7 @@ def _node(
         else -1,
         check=None if part.batch else _check(function.returns),
         personal=bool(PERSONAL & needed),
+        made_of=frozenset(needed & set(shape.functions) - {name}),
     )
 
 
@@ -295,12 +311,29 @@ def forwarded(shape: Shape, names: Iterable[str], services: Mapping[str, Any]) -
     return tuple(sorted(found))
 
 
-def _identity(shape: Shape, name: str, needed: set[str]) -> str:
+def _identity(shape: Shape, name: str, needed: set[str], denied: frozenset[str]) -> str:
+    """What its values are kept under: apart from those that were made of what this caller may not have."""
+    without = ",".join(sorted(needed & denied))
+    return _known_as(shape, name, needed) + (f"!{without}" if without else "")
+
+
+def _of_module(function: Callable[..., Any]) -> bool:
+    """Whether its name stands for this function alone: not for a method of one of many objects, nor for one that was
+    wrapped, or defined again further down."""
+    found: Any = sys.modules.get(function.__module__)
+    for piece in function.__qualname__.split("."):
+        found = getattr(found, piece, None)
+    return found is function
+
+
+def _known_as(shape: Shape, name: str, needed: set[str]) -> str:
     """Functions of a module are known by their names; others only within their journey."""
     parts = [other for other in sorted(needed) if other in shape.functions]
     named = [(part, shape.journey.parts[part].function) for part in parts]
-    places = [f"{f.__module__}.{f.__qualname__}" for _, f in named if hasattr(f, "__qualname__")]
-    if len(places) < len(named) or any("<" in place for place in places):
+    places = [
+        f"{f.__module__}.{f.__qualname__}" for _, f in named if hasattr(f, "__qualname__") and _of_module(f)
+    ]
+    if len(places) < len(named):
         return f"{shape.journey.name}:{name}"
     if len(parts) == 1:
         return places[0]
