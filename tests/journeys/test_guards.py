@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from tierline.errors import StackError
-from tierline.journeys import HTML, Cache, Forbidden, Journey, Query, Unauthorized, build
+from tierline.journeys import HTML, Cache, Forbidden, Journey, JourneyError, Query, Unauthorized, build
+from tierline.journeys.fault import BadInput
+from tierline.journeys.request import decode_body
 from tierline.journeys.testing import Outcome, ask
 
 ADA = {"sub": "ada", "scope": "orders:read orders:write", "role": "admin"}
@@ -453,3 +455,23 @@ def test_forbidden_of_a_guard_is_what_the_client_gets() -> None:
     open_ = asyncio.run(page.call(item="open"))
     assert open_.body == {"shown": "open"}
     assert "public" in open_.headers["cache-control"], "the guard asks for nothing but the path"
+
+
+@pytest.mark.parametrize("raw", [b'"\xff"', b"[" * 200_000, b"1e999", b"9" * 5000, b'"\\ud800"'])
+def test_a_body_that_is_no_json_is_the_callers_mistake(raw: bytes) -> None:
+    with pytest.raises(BadInput):
+        decode_body(raw, Any)
+
+
+def test_an_error_with_odd_words_is_still_answered() -> None:
+    screen = Journey("screen", "/screen")
+
+    @screen.part
+    async def odd():
+        raise JourneyError(
+            "odd", title="Odd", headers={"x-a": "日本", "x-b": "a\r\nx-c: d"}, retry_after=float("inf")
+        )
+
+    outcome = asyncio.run(request(build([screen]), "/screen"))
+    assert outcome.status == 500 and outcome.problem is not None and outcome.problem["title"] == "Odd"
+    assert not {"x-a", "x-b", "retry-after"} & outcome.headers.keys()

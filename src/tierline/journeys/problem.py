@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from http import HTTPStatus
 from typing import Any
 
@@ -11,6 +12,8 @@ import msgspec
 from tierline.journeys.fault import JourneyError
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 MEDIA = b"application/problem+json"
 
 
@@ -28,6 +31,7 @@ def of_error(error: BaseException, **extra: Any) -> tuple[int, bytes]:
     if isinstance(error, JourneyError):
         status, slug, title, detail = error.status, error.slug, error.title, error.detail
         extra = {**extra, **error.extra}
+        slug, title = extra.pop("slug", slug), extra.pop("title", title)
     elif isinstance(error, TimeoutError):
         status, slug, title, detail = 504, "deadline-exceeded", "A part of the journey took too long", ""
     else:
@@ -40,8 +44,12 @@ def fields_of(error: BaseException) -> list[tuple[bytes, bytes]]:
     """The header fields that an error asks for: its own, `Retry-After`, and a 401's challenge (RFC 9110, 11.6.1)."""
     if not isinstance(error, JourneyError):
         return []
-    found = {name.lower(): value for name, value in error.headers.items()}
-    if error.retry_after is not None:
+    found = {
+        name.lower(): value
+        for name, value in error.headers.items()
+        if _NAME.fullmatch(name) and _VALUE.fullmatch(value)
+    }
+    if error.retry_after is not None and math.isfinite(error.retry_after):
         found.setdefault("retry-after", str(max(1, math.ceil(error.retry_after))))
     if error.status == 401:
         found.setdefault("www-authenticate", "Bearer")

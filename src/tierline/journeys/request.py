@@ -285,5 +285,5 @@ def decode_body(raw: bytes, kind: Any, media: bytes = b"application/json") -> An
     except msgspec.ValidationError as error:
         why, _, where = str(error).partition(" - at `$")
         raise BadInput([{"in": "body", "field": where.strip(".`"), "why": why}]) from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput([{"in": "body", "field": "", "why": f"is not JSON: {error}"}]) from None
