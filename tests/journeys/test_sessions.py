@@ -6,6 +6,8 @@ import asyncio
 from http.cookies import SimpleCookie
 from typing import Any
 
+import pytest
+
 from tierline.journeys import Journey, MemoryStore, SessionStore, build
 from tierline.journeys.testing import Outcome, ask
 
@@ -135,5 +137,56 @@ def test_an_event_that_cannot_be_handed_on_harms_nothing() -> None:
     async def main() -> None:
         application = build(shop(), on_event=broken)
         assert (await get(application, "/home")).status == 200
+
+    asyncio.run(main())
+
+
+class Far(MemoryStore):
+    """A store that takes a while, as one elsewhere does."""
+
+    async def get(self, key: str) -> bytes | None:
+        await asyncio.sleep(0.002)
+        return await super().get(key)
+
+    async def add(self, key: str, value: bytes, ttl: float) -> bool:
+        added = await super().add(key, value, ttl)
+        await asyncio.sleep(0.002)
+        return added
+
+
+def counted(*methods: str) -> Journey:
+    home = Journey("home", "/home", methods=methods)
+
+    @home.part
+    async def count(session):
+        session["n"] = session.get("n", 0) + 1
+        return session["n"]
+
+    home.step("buy")
+    return home
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_stream_that_is_a_step_has_one_session(method: str) -> None:
+    async def main() -> None:
+        app = build([counted(method)], session=SessionStore(Far()))
+        cookie = cookie_of(await get(app, "/home", method))
+        for number in (2, 3):
+            outcome = await get(app, "/home?stream", method, cookie=cookie)
+            assert outcome.body[0] == {"event": "part", "part": "count", "value": number}
+
+    asyncio.run(main())
+
+
+def test_a_client_that_leaves_while_its_session_is_loaded_locks_nobody_out() -> None:
+    async def main() -> None:
+        app = build([counted("POST")], session=SessionStore(Far()))
+        cookie = cookie_of(await get(app, "/home", "POST"))
+        for wait in (0.001, 0.003, 0.005, 0.007):
+            left = asyncio.ensure_future(get(app, "/home", "POST", cookie=cookie))
+            await asyncio.sleep(wait)
+            left.cancel()
+            await asyncio.wait([left])
+        assert (await get(app, "/home", "POST", cookie=cookie)).status == 200
 
     asyncio.run(main())

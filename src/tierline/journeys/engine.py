@@ -57,16 +57,24 @@ class Engine:
     async def load_session(self, request: Request) -> Session:
         """The request's session, loaded once."""
         session: Session | None = request.kept.get("session")
-        if session is None:
-            if self.sessions is None:
-                session = Session()
-            else:
-                session = await self.sessions.load(request.joined(), request.identity)
-                if request.method not in SAFE and session.id and not session.new:
-                    # What it reads it may write: until it has, nobody else of this session does.
-                    request.kept["held"] = await self.sessions.hold(session)
-                    await self.sessions.refresh(session)
-            request.kept["session"] = session
+        if session is not None:
+            return session
+        # A stream's visitor is looked up while its parts, which may ask for the session, run already.
+        async with request.kept.setdefault("loading", asyncio.Lock()):
+            session = request.kept.get("session")
+            if session is None:
+                session = request.kept["session"] = await self._loaded(request)
+        return session
+
+    async def _loaded(self, request: Request) -> Session:
+        if self.sessions is None:
+            return Session()
+        session = await self.sessions.load(request.joined(), request.identity)
+        if request.method not in SAFE and session.id and not session.new:
+            # What it reads it may write: until it has, nobody else of this session does.
+            request.kept["held"] = await self.sessions.hold(session)
+            request.kept["holds"] = session
+            await self.sessions.refresh(session)
         return session
 
     async def save_session(self, request: Request) -> str:
@@ -78,7 +86,7 @@ class Engine:
 
     def let_go(self, request: Request) -> None:
         """The request has ended, or its effects go on without it: then others wait for these."""
-        token = request.kept.pop("held", "")
+        token = request.kept.get("held", "")
         if not token or self.sessions is None:
             return
         task = asyncio.ensure_future(self._release(request, token))
@@ -91,7 +99,8 @@ class Engine:
         try:
             if effects is not None and not effects.done():
                 await asyncio.wait([effects])
-            await self.sessions.release(request.kept["session"], token)
+            del request.kept["held"]
+            await self.sessions.release(request.kept["holds"], token)
         except Exception:
             log.warning("a session's lock could not be released; it is void after a while", exc_info=True)
 

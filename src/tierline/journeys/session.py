@@ -238,10 +238,15 @@ class SessionStore:
             return ""
         token = secrets.token_hex(8)
         until = time.monotonic() + _PATIENCE
-        while not await self._store.add(f"lock:{session.id}", token.encode(), _LOCKED):
-            if time.monotonic() > until:
-                raise SessionBusy("another request of this session has not ended", retry_after=1)
-            await asyncio.sleep(0.01)
+        try:
+            while not await self._store.add(f"lock:{session.id}", token.encode(), _LOCKED):
+                if time.monotonic() > until:
+                    raise SessionBusy("another request of this session has not ended", retry_after=1)
+                await asyncio.sleep(0.01)
+        except asyncio.CancelledError:
+            # Its store may have put it already.
+            await self.release(session, token)
+            raise
         return token
 
     async def release(self, session: Session, token: str) -> None:
