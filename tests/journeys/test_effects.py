@@ -551,3 +551,272 @@ def test_an_effect_and_a_view_choose_status_fields_and_cookies() -> None:
 def test_a_reply_can_hold_nothing_that_splits_an_answer(words: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"can't be set|not allowed"):
         Reply(None, **words)
+
+
+def test_a_key_of_another_body_keeps_nobody_waiting() -> None:
+    buy = Journey("buy", "/buy", methods=["POST"], deadline="300ms")
+
+    @buy.effect
+    async def order(body: dict[str, int]):
+        return body
+
+    async def main() -> None:
+        app = build([buy])
+        answers = [await post(app, body={"n": n}, idempotency_key="k") for n in (1, 2, 1)]
+        assert [outcome.status for outcome in answers] == [200, 409, 200]
+
+    run(main)
+
+
+def test_an_effect_that_was_out_of_time_is_still_undone_and_others_too() -> None:
+    """What hangs or fails in one compensation ends neither the next one nor what the client is told."""
+    buy = Journey("buy", "/buy", methods=["POST"], deadline="200ms")
+    undone: list[str] = []
+    posted = asyncio.Event()
+
+    @buy.effect(hidden=True)
+    async def payment(orders) -> dict[str, Any]:
+        return (await orders.post("/payments")).json()
+
+    @buy.effect(hidden=True)
+    async def parcel() -> int:
+        return 1
+
+    @buy.effect
+    async def order(parcel: int, orders) -> dict[str, Any]:
+        orders_service.hold = asyncio.Event()
+        return (await orders.post("/orders")).json()
+
+    @buy.compensate("payment")
+    async def refund(payment: dict[str, Any], orders) -> None:
+        orders_service.hold = None
+        await orders.post("/refunds")
+        undone.append("payment")
+        posted.set()
+
+    @buy.compensate("parcel")
+    async def take_back(parcel: int) -> None:
+        undone.append("parcel")
+        await asyncio.sleep(600)
+
+    orders_service = Orders()
+
+    async def main() -> None:
+        app = build([buy], services={"orders": orders_service})
+        assert (await post(app, idempotency_key="k")).status == 504
+        await posted.wait()
+        assert undone == ["parcel", "payment"]
+        await app.stop()
+
+    run(main)
+
+
+def test_what_was_undone_is_done_again_under_another_key() -> None:
+    """A service that knows keys would answer with the payment that has been refunded."""
+    buy = Journey("buy", "/buy", methods=["POST"])
+    fail = [True]
+
+    @buy.effect
+    async def payment(orders) -> dict[str, Any]:
+        return (await orders.post("/payments")).json()
+
+    @buy.effect(hidden=True)
+    async def order(payment: dict[str, Any]) -> int:
+        if fail.pop() if fail else False:
+            raise Conflict("sold out")
+        return 1
+
+    @buy.compensate("payment")
+    async def refund(payment: dict[str, Any], orders) -> None:
+        await orders.post("/refunds")
+
+    async def main() -> None:
+        orders = Orders()
+        app = build([buy], services={"orders": orders})
+        assert (await post(app, idempotency_key="k")).status == 409
+        assert (await post(app, idempotency_key="k")).body == {"payment": {"id": 3}}
+        assert orders.keys == ["k", "k.payment.undo", "k~1"]
+
+    run(main)
+
+
+def test_a_replay_has_what_compensations_name_too() -> None:
+    buy = Journey("buy", "/buy", methods=["POST"])
+
+    @buy.part
+    async def price() -> int:
+        return 7
+
+    @buy.effect
+    async def order(price: int) -> dict[str, str]:
+        return {"id": price}  # type: ignore[dict-item]  as services may answer
+
+    @buy.compensate("order")
+    async def undo(order: dict[str, str], price: int) -> None: ...
+
+    async def main() -> None:
+        app = build([buy])
+        for _ in range(2):
+            assert (await post(app, idempotency_key="k")).body == {"price": 7, "order": {"id": 7}}
+
+    run(main)
+
+
+def test_a_client_that_leaves_loses_nothing_of_its_session() -> None:
+    buy, cart = Journey("buy", "/buy", methods=["POST"]), Journey("cart", "/cart", methods=["POST"])
+    began, go_on = asyncio.Event(), asyncio.Event()
+
+    @buy.effect
+    async def order(session) -> int:
+        began.set()
+        await go_on.wait()
+        session["cart"] = []
+        return 1
+
+    @cart.part
+    async def items(session) -> list[int]:
+        return session.setdefault("cart", [1])
+
+    async def main() -> None:
+        app = build([buy, cart])
+        cookie = (await post(app, "/cart")).headers["set-cookie"].split(";")[0]
+        left = asyncio.ensure_future(post(app, cookie=cookie))
+        await began.wait()
+        left.cancel()
+        await asyncio.wait([left])
+        go_on.set()
+        assert (await post(app, "/cart", cookie=cookie)).body == {"items": []}
+        await app.stop()
+
+    run(main)
+
+
+def test_the_last_step_of_a_funnel_is_replayed_and_not_out_of_order() -> None:
+    home, buy = Journey("home", "/home", methods=["POST"]), Journey("buy", "/buy", methods=["POST"])
+
+    @home.part
+    async def greeting() -> str:
+        return "hello"
+
+    @buy.effect
+    async def order() -> str:
+        return "ordered"
+
+    home.step("buy")
+    buy.step("buy", after=home, required=True)
+
+    async def main() -> None:
+        app = build([home, buy])
+        cookie = (await post(app, "/home")).headers["set-cookie"].split(";")[0]
+        for _ in range(2):
+            assert (await post(app, cookie=cookie, idempotency_key="k")).body == {"order": "ordered"}
+        assert (await post(app, cookie=cookie, idempotency_key="k2")).status == 409
+
+    run(main)
+
+
+def test_keys_of_tokens_without_a_subject_are_each_callers_own() -> None:
+    buy = Journey("buy", "/buy", methods=["POST"])
+
+    @buy.effect
+    async def order(identity) -> str:
+        return identity["client_id"]
+
+    async def main() -> None:
+        app = build([buy])
+        for claims, whose in (
+            ('{"client_id":"a","exp":1}', "a"),
+            ('{"client_id":"b"}', "b"),
+            ('{"client_id":"a"}', "a"),
+        ):
+            found = await post(app, idempotency_key="k", x_tierline_claims=claims)
+            assert found.body == {"order": whose}
+
+    run(main)
+
+
+def test_a_new_visitor_whose_answer_fails_is_known_by_a_cookie() -> None:
+    buy = Journey("buy", "/buy", methods=["POST"])
+    orders: list[int] = []
+    fail = [True]
+
+    @buy.effect
+    async def order() -> int:
+        orders.append(1)
+        return len(orders)
+
+    @buy.part
+    async def advice(order: int) -> str:
+        if fail:
+            raise NotFound("none")
+        return "none"
+
+    async def main() -> None:
+        app = build([buy])
+        failed = await post(app)
+        assert failed.status == 404 and failed.problem is not None
+        fail.clear()
+        again = await post(app, cookie=failed.headers["set-cookie"].split(";")[0])
+        assert again.body["order"] == 1 and orders == [1]
+
+    run(main)
+
+
+def test_hedged_calls_write_once() -> None:
+    screen = Journey("screen", "/screen", methods=["POST"])
+    slow = [0.1]
+
+    @screen.part(hedge="10ms", retries=2)
+    async def seen(orders) -> Any:
+        if slow:
+            await asyncio.sleep(slow.pop())
+        return (await orders.post("/seen")).json()
+
+    async def main() -> None:
+        orders = Orders()
+        orders.hold = asyncio.Event()
+        app = build([screen], services={"orders": orders})
+        asked = asyncio.ensure_future(post(app, "/screen"))
+        await orders.arrived.wait()
+        await asyncio.sleep(0.15)
+        orders.hold.set()
+        assert (await asked).status == 200 and len(orders.keys) == 1
+
+    run(main)
+
+
+def test_look_ups_are_tried_again_and_made_anew_after_a_write() -> None:
+    buy = Journey("buy", "/buy", methods=["POST"])
+    stock = [5]
+    fail = [True]
+
+    @buy.batch()
+    async def stock_of(keys: list[int]) -> dict[int, int]:
+        if fail:
+            raise OSError("down") if fail.pop() else AssertionError
+        return dict.fromkeys(keys, stock[0])
+
+    @buy.effect(retries=1)
+    async def taken(stock_of) -> int:
+        before = await stock_of(1)
+        stock[0] -= 1
+        return before
+
+    @buy.part
+    async def left(taken: int, stock_of) -> int:
+        return await stock_of(1)
+
+    async def main() -> None:
+        assert (await post(build([buy]))).body == {"taken": 5, "left": 4}
+
+    run(main)
+
+
+@pytest.mark.parametrize("said", ["Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "-5", "nan", "9" * 5000])
+def test_a_retry_after_that_is_nonsense_harms_nothing(said: str) -> None:
+    async def main() -> None:
+        orders = Orders()
+        orders.fail, orders.retry_after = [429], said
+        assert (await post(build([checkout()], services={"orders": orders}))).status == 429
+
+    run(main)

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from tierline.journeys import Journey, NotFound, build
+from tierline.journeys.testing import Outcome, ask
 from waiting import becomes
 
 SENT: list[str | None] = []
@@ -123,3 +124,31 @@ def test_what_a_view_hides_is_not_streamed() -> None:
 def test_a_form_that_it_has_not_is_refused() -> None:
     _, headers = asyncio.run(stream(build([journey()]), accept="image/png"))
     assert headers["content-type"] == "application/problem+json"
+
+
+def test_a_stream_tells_of_effects_and_the_next_one_is_a_new_request() -> None:
+    buy = Journey("buy", "/buy", methods=["POST"])
+    orders: list[int] = []
+
+    @buy.effect
+    async def order() -> int:
+        orders.append(1)
+        return len(orders)
+
+    @buy.part
+    async def advice(order: int) -> str:
+        return "none"
+
+    async def main() -> None:
+        app = build([buy])
+        first = await ask(app, "POST", "/buy?stream", {}, None, Outcome())
+        cookie = first.headers["set-cookie"].split(";")[0]
+        second = await ask(app, "POST", "/buy?stream", {"cookie": cookie}, None, Outcome())
+        for number, outcome in ((1, first), (2, second)):
+            assert outcome.body == [
+                {"event": "part", "part": "order", "value": number},
+                {"event": "part", "part": "advice", "value": "none"},
+                {"event": "end", "degraded": [], "skipped": []},
+            ]
+
+    asyncio.run(main())

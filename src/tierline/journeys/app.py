@@ -161,9 +161,12 @@ class Experience:
                     raise JourneyError("a stream is text/event-stream or application/x-ndjson", status=406)
                 stream = Stream(choice, form)
                 run = Run(plan, values, loop, around, self.engine, sampled, stream.listener)
+                if stages is not None:
+                    run.degraded = stages.degraded
+                    stream.earlier(run)
                 run.begin()
                 streaming, status = True, 200
-                await self._attended(run, receive, loop, self._streamed(stream, run, request, send))
+                await self._attended(run, receive, loop, self._streamed(stream, run, request, stages, send))
                 return
             run = Run(plan, values, loop, around, self.engine, sampled)
             if stages is not None:
@@ -207,7 +210,7 @@ class Experience:
             if streaming:
                 # Its head is on the way already; all that is left is to end.
                 return
-            status = await self._problem(route, error, run, scope, span, send, stages)
+            status = await self._problem(route, error, run, scope, span, send, stages, request)
             released(error)
         finally:
             if request is not None and request.kept:
@@ -225,14 +228,19 @@ class Experience:
         else:
             await send({"type": "websocket.close", "code": 1000})
 
-    async def _streamed(self, stream: Stream, run: Run, request: Request | None, send: Send) -> None:
+    async def _streamed(
+        self, stream: Stream, run: Run, request: Request | None, stages: Stages | None, send: Send
+    ) -> None:
         """The parts run while the visitor is looked up; what is told to the visitor goes with the head."""
         journey = run.plan.journey
         if request is not None:
             await self._visits.opens(journey, request, stream.headers)
 
             async def closes() -> None:
-                await self._visits.closes(journey, request, whole=not (stream.problems or run.stopped))
+                whole = not (stream.problems or run.stopped)
+                if whole and stages is not None:
+                    stages.answered()
+                await self._visits.closes(journey, request, whole=whole)
 
             await stream.send(run, send, closes)
         else:
@@ -308,6 +316,7 @@ class Experience:
         span: record.Span | None,
         send: Send,
         stages: Stages | None,
+        request: Request | None,
     ) -> int:
         failure = run.failure if run is not None else None
         failed = failure.node.name if failure is not None else stages.failed if stages is not None else ""
@@ -319,7 +328,8 @@ class Experience:
             trace_id=span.trace if span is not None else "",
             effects=stages.done if stages is not None else [],
         )
-        await send_problem(send, status, body, scope["method"] == "HEAD", fields_of(error))
+        fields = fields_of(error) + ([] if request is None else self._visits.begun(request))
+        await send_problem(send, status, body, scope["method"] == "HEAD", fields)
         return status
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:

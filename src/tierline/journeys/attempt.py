@@ -18,6 +18,12 @@ class Attempt(msgspec.Struct):
     key: str = ""
     calls: int = 0
     wrote: bool = False
+    rival: Attempt | None = None
+    """The other one of two hedged calls."""
+
+    @property
+    def has_written(self) -> bool:
+        return self.wrote or (self.rival is not None and self.rival.wrote)
 
     def next_key(self) -> str:
         """The key of the next call: the same for the same call of every attempt, and of a repeated request."""

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Se
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from tierline.journeys.fault import WrongType
+from tierline.journeys.frame import frame
 
 if TYPE_CHECKING:
     from tierline.journeys.journey import Part
@@ -28,18 +29,24 @@ class Batch(Generic[K, V]):
         self._many = many
         self._most = most
         self._known: dict[K, asyncio.Future[V]] = {}
-        self._next: list[K] = []
+        self._next: list[tuple[K, asyncio.Future[V]]] = []
+        self._writes = 0
         self._running: set[asyncio.Task[None]] = set()
 
     async def __call__(self, key: K) -> V:
         """The value of one key; KeyError when the call did not return it."""
+        scope = frame.get()
+        writes = 0 if scope is None else scope.shared.get("writes", 0)
+        if writes != self._writes:
+            # What was read before a write is old.
+            self._writes, self._known = writes, {}
         future = self._known.get(key)
         if future is None or future.cancelled():
             loop = asyncio.get_running_loop()
             future = self._known[key] = loop.create_future()
             if not self._next:
                 loop.call_soon(self._dispatch)
-            self._next.append(key)
+            self._next.append((key, future))
         return await asyncio.shield(future)
 
     load = __call__
@@ -49,14 +56,15 @@ class Batch(Generic[K, V]):
         return await asyncio.gather(*(self(key) for key in keys))
 
     def _dispatch(self) -> None:
-        keys, self._next = self._next, []
-        for start in range(0, len(keys), self._most):
-            task = asyncio.ensure_future(self._fetch(keys[start : start + self._most]))
+        asked, self._next = self._next, []
+        for start in range(0, len(asked), self._most):
+            task = asyncio.ensure_future(self._fetch(asked[start : start + self._most]))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 
-    async def _fetch(self, keys: list[K]) -> None:
-        futures = [self._known[key] for key in keys]
+    async def _fetch(self, asked: list[tuple[K, asyncio.Future[V]]]) -> None:
+        keys = [key for key, _ in asked]
+        futures = [future for _, future in asked]
         try:
             found = await self._many(keys)
             if isinstance(found, Mapping):
@@ -69,7 +77,10 @@ class Batch(Generic[K, V]):
                     f"a batch of {len(keys)} keys returned {type(found).__name__} of another length"
                 )
         except BaseException as error:
-            for future in futures:
+            for key, future in asked:
+                if self._known.get(key) is future:
+                    # Only what has succeeded is not asked for again.
+                    del self._known[key]
                 if not future.done():
                     future.set_exception(
                         error if isinstance(error, Exception) else RuntimeError("batch cancelled")

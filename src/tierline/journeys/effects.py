@@ -8,13 +8,14 @@ import hashlib
 import re
 import secrets
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from tierline.journeys.attempt import Attempt, attempt
 from tierline.journeys.fault import BadInput, Conflict
+from tierline.journeys.frame import Frame, frame
 from tierline.journeys.guard import limited
 from tierline.journeys.plan import called
 from tierline.journeys.reply import Reply
@@ -39,6 +40,8 @@ class Record(msgspec.Struct, array_like=True):
     values: dict[str, msgspec.Raw] = {}
     reply: Reply[None] | None = None
     """Status and fields that the latest effect with a Reply asked for."""
+    undone: dict[str, int] = {}
+    """How often an effect has been undone: done again, it is another one for its service."""
 
 
 _encode = msgspec.msgpack.Encoder(enc_hook=str).encode
@@ -63,21 +66,30 @@ class Write:
         """What the session keeps the key under; "" for a client's own key."""
         self.record = Record(digest)
 
-    async def begin(self, within: float) -> None:
+    async def begin(self, within: float, lasts: float) -> None:
         """Waits for another request with the same key, then reads what has been done. Raises Conflict for a key of
-        another request, and where the other one takes longer than this one has time."""
-        token = secrets.token_bytes(8)
+        another request, and where the other one takes longer than this one has time. lasts: seconds that its effects
+        may take."""
+        try:
+            await self._locked(within, lasts)
+            found = await self._store.get(self._id)
+            if found is not None:
+                self.record = _decode(found)
+                if self.record.digest != self.digest:
+                    raise Conflict(
+                        "this Idempotency-Key was sent with another request before; make a new one"
+                    )
+        except BaseException:
+            await self.end()
+            raise
+
+    async def _locked(self, within: float, lasts: float) -> None:
+        self._token = secrets.token_bytes(8)
         until = time.monotonic() + within
-        while not await self._store.add(f"{self._id}:lock", token, _LOCKED + within):
+        while not await self._store.add(f"{self._id}:lock", self._token, _LOCKED + lasts):
             if time.monotonic() > until:
                 raise Conflict("a request with this Idempotency-Key has not ended yet", retry_after=1)
             await asyncio.sleep(0.01)
-        self._token = token
-        found = await self._store.get(self._id)
-        if found is not None:
-            self.record = _decode(found)
-            if self.record.digest != self.digest:
-                raise Conflict("this Idempotency-Key was sent with another request before; make a new one")
 
     async def keep(self, name: str, value: Any) -> None:
         """Notes that an effect has been done."""
@@ -86,11 +98,22 @@ class Write:
 
     async def undone(self, name: str) -> None:
         del self.record.values[name]
+        self.record.undone[name] = self.record.undone.get(name, 0) + 1
         await self._store.put(self._id, _encode(self.record), KEPT)
 
     def value(self, name: str, kind: Any) -> Any:
-        """What an effect returned, as its type."""
-        return msgspec.msgpack.decode(self.record.values[name], type=kind)
+        """What an effect returned, as its type; as it is where it was of another one the first time too."""
+        try:
+            return msgspec.msgpack.decode(self.record.values[name], type=kind)
+        except msgspec.ValidationError:
+            return msgspec.msgpack.decode(self.record.values[name])
+
+    def key_of(self, name: str, first: str) -> str:
+        """What the calls of an effect carry. The first effect's first call has the client's own key, so that services
+        may know it."""
+        key = self.key if name == first else f"{self.key}.{name}"
+        again = self.record.undone.get(name, 0)
+        return f"{key}~{again}" if again else key
 
     async def end(self) -> None:
         """Lets the next request with this key go on."""
@@ -102,6 +125,17 @@ def digest_of(request: Request, body: bytes) -> bytes:
     """Tells requests apart that bring the same key."""
     about = [request.method, request.path, request.scope["query_string"], body]
     return hashlib.blake2b(_encode(about), digest_size=16).digest()
+
+
+_OF_ONE_TOKEN = frozenset({"exp", "iat", "nbf", "jti", "auth_time"})
+
+
+def claimed(identity: Mapping[str, Any]) -> str:
+    """Tells callers apart whose tokens name no subject: by all that the next token says too."""
+    about = sorted(
+        (item for item in identity.items() if item[0] not in _OF_ONE_TOKEN), key=lambda item: item[0]
+    )
+    return hashlib.blake2b(_encode(about), digest_size=16).hexdigest()
 
 
 def given_key(request: Request) -> str:
@@ -122,10 +156,7 @@ async def _perform(node: Node, run: Run) -> Any:
     write: Write = run.frame.shared["write"]
     if node.name in write.record.values:
         return write.value(node.name, node.returns)
-    effects = run.plan.shape.effects
-    # The first effect's first call has the client's own key, so that services may know it.
-    key = write.key if node.name == effects[0] else f"{write.key}.{node.name}"
-    attempt.set(Attempt(key=key))
+    attempt.set(Attempt(key=write.key_of(node.name, run.plan.shape.effects[0])))
     value = await limited(node, run)
     if isinstance(value, Reply):
         write.record.reply = Reply(None, value.status, value.headers, value.cookies, value.location)
@@ -135,8 +166,14 @@ async def _perform(node: Node, run: Run) -> Any:
     return value
 
 
-async def compensate(plan: Plan, values: list[Any], write: Write, log: Any) -> list[str]:
-    """Undoes what has been done, last first. The names of effects that stay done."""
+async def compensate(
+    plan: Plan, values: list[Any], write: Write, shared: dict[Any, Any], log: Any
+) -> list[str]:
+    """Undoes what has been done, last first. The names of effects that stay done.
+
+    shared: what their calls need to know. Each has as long as the journey has: what failed may have had no time left.
+    """
+    within = plan.journey.deadline
     stays: list[str] = []
     for name in reversed([name for name in plan.shape.effects if name in write.record.values]):
         function = plan.shape.compensations.get(name)
@@ -144,16 +181,18 @@ async def compensate(plan: Plan, values: list[Any], write: Write, log: Any) -> l
             stays.append(name)
             continue
         undo = plan.shape.journey.compensations[name].function
-        attempt.set(Attempt(key=f"{write.key}.{name}.undo"))
+        again = write.record.undone.get(name, 0)
+        attempt.set(Attempt(key=f"{write.key}.{name}.undo{again or ''}"))
+        frame.set(Frame(asyncio.get_running_loop().time() + within, dict(shared)))
         try:
-            result = called(function.parameters, plan.slots, undo)(values)
-            if asyncio.iscoroutine(result):
-                await result
+            async with asyncio.timeout(within):
+                result = called(function.parameters, plan.slots, undo)(values)
+                if asyncio.iscoroutine(result):
+                    await result
+            await write.undone(name)
         except Exception:
             log.exception("journey %s: effect %s could not be undone", plan.journey.name, name)
             stays.append(name)
-        else:
-            await write.undone(name)
     return stays[::-1]
 
 

@@ -93,7 +93,7 @@ async def _tried(node: Node, run: Run) -> Any:
         try:
             return await _hedged(node, run, current)
         except Exception as error:
-            if number >= left or not _again(error) or current.wrote:
+            if number >= left or not _again(error) or current.has_written:
                 raise
             failed, wait = error, error.retry_after if isinstance(error, JourneyError) else None
         pause = _jitter.uniform(0, min(_CEILING, _BASE * 2**number)) if wait is None else wait
@@ -128,7 +128,8 @@ async def _hedged(node: Node, run: Run, current: Attempt) -> Any:
     try:
         done, _ = await asyncio.wait(tasks, timeout=hedge)
         if not done and not current.wrote:
-            attempt.set(Attempt(current.number + _HEDGED, current.key))
+            current.rival = Attempt(current.number + _HEDGED, current.key, rival=current)
+            attempt.set(current.rival)
             tasks.add(asyncio.ensure_future(_called(node, run)))
         error: BaseException | None = None
         while tasks:

@@ -15,7 +15,14 @@ import msgspec
 
 from tierline.errors import StackError
 from tierline.journeys.attempt import attempt
-from tierline.journeys.fault import DeadlineExceeded, ServiceError, TooLarge, TooManyCalls, Unreachable
+from tierline.journeys.fault import (
+    DeadlineExceeded,
+    JourneyError,
+    ServiceError,
+    TooLarge,
+    TooManyCalls,
+    Unreachable,
+)
 from tierline.journeys.frame import Frame, frame
 from tierline.trips.record import current
 
@@ -47,7 +54,7 @@ def _seconds(text: str | None) -> float | None:
     text = text.strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
-    with contextlib.suppress(TypeError, ValueError):
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
     return None
 
@@ -347,6 +354,8 @@ class ServiceClient:
             return
         if current.key:
             sent.append((IDEMPOTENCY_KEY, current.next_key().encode("latin-1")))
+        elif current.rival is not None and current.rival.wrote:
+            raise JourneyError(f"{self._name}: the other one of two hedged calls has sent this already")
         else:
             current.wrote = True
 
@@ -354,6 +363,7 @@ class ServiceClient:
         """What was read from this service before a write is old."""
         scope = frame.get()
         if scope is not None:
+            scope.shared["writes"] = scope.shared.get("writes", 0) + 1
             for key in [key for key in scope.shared if type(key) is tuple and key[0] == self._name]:
                 del scope.shared[key]
 

@@ -6,8 +6,9 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from tierline.journeys.effects import Write, compensate, digest_of, ended, given_key
+from tierline.journeys.effects import Write, claimed, compensate, digest_of, ended, given_key
 from tierline.journeys.engine import Engine, log
 from tierline.journeys.fault import DeadlineExceeded, StepOutOfOrder
 from tierline.journeys.frame import Frame, frame
@@ -58,17 +59,25 @@ class Stages:
         before = self.choice.plan.before
         if guards:
             await self._reads(before[0], span, waits)
-        await self._steps()
-        if not any(plan.writes for plan in before):
+        writes = any(plan.writes for plan in before)
+        # The same request again has its answer, though its own step may have ended the funnel meanwhile.
+        again = writes and bool(given_key(self.request))
+        if not again:
+            await self._steps()
+        if not writes:
             return
         write = self.write = await self._key(body)
-        await write.begin(max(0.0, self.around.deadline - asyncio.get_running_loop().time()))
+        left = max(0.0, self.around.deadline - asyncio.get_running_loop().time())
+        undoing = self.route.journey.deadline * len(before[-1].shape.compensations)
+        await write.begin(left, left + self._lasts() + undoing)
         task: asyncio.Task[None] | None = None
         try:
             names = [name for name in before[-1].shape.effects if name not in self.choice.plan.denied]
             if all(name in write.record.values for name in names):
                 self._replayed(write, names)
                 return
+            if again:
+                await self._steps()
             for plan in before[guards:-1]:
                 await self._reads(plan, span, waits)
             task = self._begin(before[-1], write, span)
@@ -107,7 +116,7 @@ class Stages:
         plan = self.choice.plan
         for name in plan.shape.journey.path_names:
             if name in plan.slots:
-                path = path.replace(f"{{{name}}}", str(self.values[plan.slots[name]]))
+                path = path.replace(f"{{{name}}}", quote(str(self.values[plan.slots[name]]), safe=""))
         if "{" in path:
             # A value that nobody knows: the latest step that this visitor has reached.
             latest = max(reached.values(), key=lambda step: step["at"], default=None)
@@ -139,7 +148,8 @@ class Stages:
         digest = digest_of(request, body)
         key, made, owner = given_key(request), "", ""
         identity = request.identity
-        if engine.sessions is not None and (not key or not identity):
+        member = bool(identity and identity.get("sub"))
+        if engine.sessions is not None and (not key or not member):
             session = await engine.load_session(request)
             if not key:
                 made = f"{journey.name}:{digest.hex()}"
@@ -147,7 +157,8 @@ class Stages:
                 if cookie := await engine.save_session(request):
                     request.kept["cookie"] = cookie
             owner = session.id
-        owner = f"user:{identity['sub']}" if identity and identity.get("sub") else owner
+        if identity:
+            owner = f"user:{identity['sub']}" if member else f"{owner}:{claimed(identity)}"
         return Write(engine.writes, journey, key or secrets.token_urlsafe(18), digest, owner, made)
 
     async def _written(self, plan: Plan, write: Write, span: record.Span | None) -> None:
@@ -156,8 +167,7 @@ class Stages:
         journey = self.route.journey
         async with ended(write):
             effects = plan.shape.effects
-            own = sum(journey.parts[name].policy.deadline or 0.0 for name in effects)
-            around = Frame(loop.time() + journey.deadline + own, {**self._kept(), "write": write})
+            around = Frame(loop.time() + self._lasts(), {**self._kept(), "write": write})
             frame.set(around)
             run = Run(plan, self.values, loop, around, self.engine, span)
             run.degraded = self.degraded
@@ -167,14 +177,21 @@ class Stages:
             self.degraded = run.degraded
             if run.failure is not None:
                 self.failed = run.failure.node.name
-                async with asyncio.timeout(journey.deadline):
-                    self.done = await compensate(plan, self.values, write, log)
+                self.done = await compensate(plan, self.values, write, self._kept(), log)
                 raise run.failure.error
             self.done = [name for name in effects if name in write.record.values]
             if cookie := await self.engine.save_session(self.request):
                 self.request.kept["cookie"] = cookie
         # What was read for the effects may be old now; the answer's parts have time to read it again.
-        self.around = Frame(max(self.around.deadline, loop.time() + min(1.0, journey.deadline)), self._kept())
+        shared = {**self._kept(), "writes": around.shared.get("writes", 0) + 1}
+        self.around = Frame(max(self.around.deadline, loop.time() + min(1.0, journey.deadline)), shared)
+
+    def _lasts(self) -> float:
+        """Seconds that all effects may take."""
+        journey = self.route.journey
+        return journey.deadline + sum(
+            part.policy.deadline or 0.0 for part in journey.parts.values() if part.kind == "effect"
+        )
 
     def _kept(self) -> dict[str, Any]:
         """What calls of a later stage need to know; not what an earlier one has read."""

@@ -65,6 +65,18 @@ class Stream:
             event["degraded"] = True
         self._put("part", event)
 
+    def earlier(self, run: Run) -> None:
+        """The parts that are there already: effects, what they needed, and what stands in for others."""
+        runs = {node.name for node in run.plan.nodes}
+        for name in run.plan.shown:
+            if name not in runs:
+                event: dict[str, Any] = {"part": name}
+                if self._raw:
+                    event["value"] = run.values[run.plan.slots[name]]
+                if name in (run.degraded or ()):
+                    event["degraded"] = True
+                self._put("part", event)
+
     def _degraded(self, node: Node) -> bool:
         from tierline.journeys.policy import MISSING
 

@@ -61,6 +61,16 @@ class Visits:
         if journey.steps and (session := await self._loaded(journey, request)) is not None:
             assert self._engine.sessions is not None
             self._tell(session, self._engine.sessions.begin(session), request, reply)
+        reply += self.begun(request)
+
+    def begun(self, request: Request) -> Headers:
+        """The cookie of a session that was begun for an effect's key: whatever the answer is, the same request again has
+        to be known by it."""
+        reply: Headers = [(b"", b""), (b"cache-control", b"no-store")]
+        session: Session | None = request.kept.get("session")
+        if session is not None:
+            self._tell(session, request.kept.pop("cookie", ""), request, reply)
+        return reply[2:]
 
     async def closes(self, journey: Journey, request: Request, *, whole: bool) -> None:
         """After a stream: its steps when all that was asked for was delivered, and the session."""
