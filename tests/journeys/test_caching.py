@@ -603,3 +603,25 @@ def test_functions_that_only_share_a_name_share_no_values(make: Any) -> None:
         assert [(await get(app, f"/{name}")).body["top"] for name in ("one", "two")] == ["one", "two"]
 
     asyncio.run(main())
+
+
+def test_a_token_that_may_do_less_has_values_of_its_own() -> None:
+    home = Journey("home", "/home")
+    calls: list[Any] = []
+
+    @home.part(cache=Cache("60s", per="user"))
+    async def mine(identity) -> str:
+        calls.append(identity)
+        return str(identity.get("scope", ""))
+
+    async def main() -> None:
+        app = build([home])
+        for claims, says in (
+            ({"sub": "ada", "scope": "all", "exp": 1}, "all"),
+            ({"sub": "ada"}, ""),
+            ({"scope": "all", "sub": "ada", "exp": 2}, "all"),
+        ):
+            assert (await get(app, "/home", x_tierline_claims=json.dumps(claims))).body == {"mine": says}
+
+    asyncio.run(main())
+    assert len(calls) == 2, "the user's next token with the same claims finds what is kept"

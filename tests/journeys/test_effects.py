@@ -546,6 +546,7 @@ def test_an_effect_and_a_view_choose_status_fields_and_cookies() -> None:
         {"status": 99}, {"headers": {"x-a": "b\r\nset-cookie: c"}}, {"headers": {"x a": "b"}}, {"location": "/a\nb"},
         {"headers": {"Content-Length": "1"}}, {"cookies": {"a": "b; Path=/x"}}, {"cookies": {"a b": "c"}},
         {"cookies": {"a": Cookie("b", path="/; Domain=evil.example")}},
+        {"cookies": {"a": Cookie("b", max_age="1; Domain=evil.example")}},  # type: ignore[arg-type]
     ],
 )  # fmt: skip
 def test_a_reply_can_hold_nothing_that_splits_an_answer(words: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from tierline.journeys.encoding import plain
 from tierline.journeys.frame import Frame, frame
 from tierline.journeys.guard import limited
 from tierline.journeys.policy import Cache
+from tierline.journeys.request import claimed
 from tierline.journeys.store import Store
 
 if TYPE_CHECKING:
@@ -105,6 +106,9 @@ class Cached:
         for name in node.keyed:
             if name not in ("session", "identity", "request", "steps"):
                 about.append((name, values[slots[name]]))
+        if "identity" in node.keyed:
+            # A token of the same user that may do less has values of its own.
+            about.append(claimed(values[slots["identity"]]))
         for header in node.vary:
             about.append((header, values[slots["request"]].header(header)))
         headers = run.frame.shared.get("headers", {})

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 import re
 import secrets
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from tierline.journeys.plan import Node, Plan
     from tierline.journeys.request import Request
     from tierline.journeys.run import Run
+
+log = logging.getLogger("tierline.journeys")
 
 KEPT = 86400.0
 """Seconds for which an effect's value is given again for the same key."""
@@ -117,25 +120,17 @@ class Write:
 
     async def end(self) -> None:
         """Lets the next request with this key go on."""
-        if self._token and await self._store.get(f"{self._id}:lock") == self._token:
-            await self._store.drop(f"{self._id}:lock")
+        try:
+            if self._token and await self._store.get(f"{self._id}:lock") == self._token:
+                await self._store.drop(f"{self._id}:lock")
+        except Exception:
+            log.warning("an effect's lock could not be released; it is void after a while", exc_info=True)
 
 
 def digest_of(request: Request, body: bytes) -> bytes:
     """Tells requests apart that bring the same key."""
     about = [request.method, request.path, request.scope["query_string"], body]
     return hashlib.blake2b(_encode(about), digest_size=16).digest()
-
-
-_OF_ONE_TOKEN = frozenset({"exp", "iat", "nbf", "jti", "auth_time"})
-
-
-def claimed(identity: Mapping[str, Any]) -> str:
-    """Tells callers apart whose tokens name no subject: by all that the next token says too."""
-    about = sorted(
-        (item for item in identity.items() if item[0] not in _OF_ONE_TOKEN), key=lambda item: item[0]
-    )
-    return hashlib.blake2b(_encode(about), digest_size=16).hexdigest()
 
 
 def given_key(request: Request) -> str:

@@ -56,6 +56,7 @@ class Reply(msgspec.Struct, Generic[T], frozen=True):
                 not _NAME.fullmatch(name)
                 or not _COOKIE.fullmatch(known.value)
                 or re.search(r"[;\x00-\x1f\x7f]", words)
+                or not isinstance(known.max_age, int | None)
             ):
                 raise ValueError(f"Reply.cookies: {name!r} can't be set to {known.value!r}")
 

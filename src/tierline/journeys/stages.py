@@ -8,11 +8,12 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from tierline.journeys.effects import Write, claimed, compensate, digest_of, ended, given_key
+from tierline.journeys.effects import Write, compensate, digest_of, ended, given_key
 from tierline.journeys.engine import Engine, log
 from tierline.journeys.fault import DeadlineExceeded, StepOutOfOrder
 from tierline.journeys.frame import Frame, frame
 from tierline.journeys.plan import Plan
+from tierline.journeys.request import claimed
 from tierline.journeys.run import Run
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class Stages:
                     request.kept["cookie"] = cookie
             owner = session.id
         if identity:
-            owner = f"user:{identity['sub']}" if member else f"{owner}:{claimed(identity)}"
+            owner = f"user:{identity['sub']}" if member else f"{owner}:{claimed(identity).hex()}"
         return Write(engine.writes, journey, key or secrets.token_urlsafe(18), digest, owner, made)
 
     async def _written(self, plan: Plan, write: Write, span: record.Span | None) -> None:
