@@ -270,6 +270,18 @@ def test_a_marked_query_value_may_be_near_any_name() -> None:
     assert asyncio.run(page.call(stocks=[3, 4])).body == {"stock": [3, 4], "other": 2}
 
 
+def test_a_marked_query_value_that_may_be_missing_is_no_service_of_that_name() -> None:
+    page = Journey("page", "/page")
+
+    @page.part
+    async def shown(stock: Query[int] | None = None):
+        return stock
+
+    app = build([page], services={"stock": object()})
+    for target, value in (("/page?stock=4", 4), ("/page", None)):
+        assert asyncio.run(request(app, target)).body == {"shown": value}
+
+
 def test_html_escapes_unless_trusted() -> None:
     evil = "<script>alert(1)</script>"
     assert HTML("<h1>{title}</h1>", title=evil) == "<h1>&lt;script&gt;alert(1)&lt;/script&gt;</h1>"

@@ -198,3 +198,40 @@ def test_what_a_service_says_of_its_own_failure_is_logged_and_not_sent(
     run(main())
     assert caplog.text.count("hunter2") >= 2 and "127.0.0.1:9" in caplog.text
     assert "in raises" in caplog.text, "where it was raised, as a server of its own would tell"
+
+
+def test_journeys_in_this_process_leave_their_callers_time_key_and_fields_alone() -> None:
+    """As with a call over HTTP: what is called knows what its header fields say, and changes nothing of its caller's."""
+    seen: list[dict[str, str]] = []
+
+    async def service(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            seen.append({name.decode(): value.decode() for name, value in scope["headers"]})
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"1"})
+
+    near = Journey("near", "/near", methods=["POST"], deadline="500ms")
+    order = Journey("order", "/order", methods=["POST"], deadline="60s")
+
+    @near.part
+    async def noted(notes) -> int:
+        return (await notes.post("/notes")).json()
+
+    @order.effect
+    async def placed(nearby, notes) -> int:
+        await nearby.post("/near")
+        return (await notes.post("/orders")).json()
+
+    async def main() -> None:
+        nearby = build([near], services={"notes": service})
+        app = build(
+            [order], services={"nearby": nearby, "notes": service}, forward={"notes": ["authorization"]}
+        )
+        sent = {"authorization": "Bearer token", "idempotency-key": "k"}
+        outcome = await ask(app, "POST", "/order", sent, None, Outcome())
+        assert outcome.body == {"placed": 1}
+
+    run(main())
+    inner, outer = seen
+    assert "idempotency-key" not in inner and outer["idempotency-key"] == "k.2"
+    assert outer["authorization"] == "Bearer token" and int(outer["x-request-deadline-ms"]) > 10_000

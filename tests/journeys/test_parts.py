@@ -21,6 +21,7 @@ from tierline.journeys import (
     build,
     page,
 )
+from tierline.journeys.service import Call, ServiceReply, Transport
 from tierline.journeys.testing import Outcome, ask
 from waiting import becomes
 
@@ -532,3 +533,26 @@ def test_a_part_that_blocks_the_event_loop_is_told_by_name(caplog: pytest.LogCap
     line = sleeper.__code__.co_firstlineno + 2
     (message,) = [said for r in caplog.records if "blocks" in (said := r.getMessage()) and "sleeper" in said]
     assert message.startswith(f"part 'sleeper' of journey 'film' ({__file__}:{line}) blocks the event loop")
+
+
+def test_a_part_has_not_the_deadline_of_what_it_needed() -> None:
+    screen = Journey("screen", "/screen", deadline="60s")
+    left: list[float] = []
+
+    class Service(Transport):
+        async def request(self, call: Call) -> ServiceReply:
+            await asyncio.sleep(0)
+            left.append(call.within)
+            return ServiceReply(200, [], b"1")
+
+    @screen.part(deadline="5s")
+    async def first(service) -> int:
+        return (await service.get("/first")).json()
+
+    @screen.part
+    async def second(first: int, service) -> int:
+        return (await service.get("/second")).json()
+
+    app = build([screen], services={"service": Service()})
+    assert run(ask(app, "GET", "/screen", {}, None, Outcome())).status == 200
+    assert left[0] <= 5 < 30 < left[1]

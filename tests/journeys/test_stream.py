@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from tierline.journeys import Journey, NotFound, build
+from tierline.journeys import Journey, NotFound, Reply, build
 from tierline.journeys.testing import Outcome, ask
 from waiting import becomes
 
@@ -131,9 +131,9 @@ def test_a_stream_tells_of_effects_and_the_next_one_is_a_new_request() -> None:
     orders: list[int] = []
 
     @buy.effect
-    async def order() -> int:
+    async def order() -> Reply[int]:
         orders.append(1)
-        return len(orders)
+        return Reply(len(orders), headers={"x-order": str(len(orders))})
 
     @buy.part
     async def advice(order: int) -> str:
@@ -145,6 +145,7 @@ def test_a_stream_tells_of_effects_and_the_next_one_is_a_new_request() -> None:
         cookie = first.headers["set-cookie"].split(";")[0]
         second = await ask(app, "POST", "/buy?stream", {"cookie": cookie}, None, Outcome())
         for number, outcome in ((1, first), (2, second)):
+            assert outcome.headers["x-order"] == str(number)
             assert outcome.body == [
                 {"event": "part", "part": "order", "value": number},
                 {"event": "part", "part": "advice", "value": "none"},

@@ -164,6 +164,8 @@ class Experience:
                 if stages is not None:
                     run.degraded = stages.degraded
                     stream.earlier(run)
+                    if stages.write is not None and (asked := stages.write.record.reply) is not None:
+                        stream.headers += asked.fields(headers.get(b"x-forwarded-proto") == b"https")
                 run.begin()
                 streaming, status = True, 200
                 await self._attended(run, receive, loop, self._streamed(stream, run, request, stages, send))

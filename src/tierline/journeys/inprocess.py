@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
+from tierline.journeys.attempt import attempt
 from tierline.journeys.fault import DeadlineExceeded, ServiceError, TooLarge
+from tierline.journeys.frame import frame
 from tierline.journeys.service import Call, ServiceReply, Transport
 from tierline.trips import record
 from tierline.trips.record import current, hop
@@ -138,6 +140,10 @@ class InProcess(Transport):
         scope["state"] = self._state.copy() if self._state else {}
         exchange = _Exchange(self._name, body, call.most)
         began = time.perf_counter_ns() if self._observe is not None else 0
+        around, mine = frame.get(), attempt.get()
+        if mine is not None:
+            # As elsewhere, the caller's idempotency key is what its header says, and not what calls made there carry.
+            attempt.set(None)
         try:
             await self._app(scope, exchange.receive, exchange.send)
         except (asyncio.CancelledError, TooLarge, DeadlineExceeded):
@@ -149,6 +155,10 @@ class InProcess(Transport):
                     self._name, f"it raised {kind}: {error}", told=f"it raised {kind}", reply_status=500
                 ) from error
         finally:
+            if frame.get() is not around:
+                frame.set(around)
+            if mine is not None:
+                attempt.set(mine)
             if self._observe is not None:
                 self._observe(time.perf_counter_ns() - began)
         if not exchange.status:

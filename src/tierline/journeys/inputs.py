@@ -92,7 +92,9 @@ def type_hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def marked(kind: Any) -> bool:
-    """Whether an annotation is `Query[…]`."""
+    """Whether an annotation is `Query[…]`, or `Query[…] | None`."""
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return any(marked(member) for member in typing.get_args(kind))
     return typing.get_origin(kind) is Annotated and any(each is QUERY for each in typing.get_args(kind)[1:])
 
 
@@ -100,6 +102,8 @@ def unmarked(kind: Any) -> Any:
     """The annotation without `Query[…]`, so that two parts may write the same value either way."""
     if not marked(kind):
         return kind
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return typing.Union[tuple(unmarked(member) for member in typing.get_args(kind))]  # noqa: UP007
     inner, *rest = typing.get_args(kind)
     kept = [each for each in rest if each is not QUERY]
     return Annotated[inner, *kept] if kept else inner

@@ -11,6 +11,7 @@ from types import CoroutineType
 from typing import Any
 
 from tierline.journeys import sampled
+from tierline.journeys.attempt import attempt
 from tierline.journeys.eager import Eager, awaited, swap
 from tierline.journeys.fault import DeadlineExceeded, JourneyError, ServiceError, WrongType
 from tierline.journeys.frame import Frame, frame
@@ -228,6 +229,9 @@ class Run:
         else:
             self._settle(task.node, task.value, ready)
         if ready:
+            # This is still the context of the part that has ended: its deadline and its key are its own.
+            frame.set(self.frame)
+            attempt.set(None)
             self._launch(ready)
         self._maybe_done()
 
