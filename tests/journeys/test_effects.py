@@ -821,3 +821,21 @@ def test_a_retry_after_that_is_nonsense_harms_nothing(said: str) -> None:
         assert (await post(build([checkout()], services={"orders": orders}))).status == 429
 
     run(main)
+
+
+@pytest.mark.parametrize(
+    ("query", "accept", "status"),
+    [
+        ("fields=oder", "", 422),
+        ("fields=", "", 422),
+        ("fields=order,oder.id", "", 422),
+        ("stream", "image/png", 406),
+    ],
+)
+def test_what_cannot_be_answered_changes_nothing(query: str, accept: str, status: int) -> None:
+    async def main() -> None:
+        orders = Orders()
+        refused = await post(build([checkout()], services={"orders": orders}), f"/buy?{query}", accept=accept)
+        assert refused.status == status and not orders.keys
+
+    run(main)

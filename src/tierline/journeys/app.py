@@ -114,6 +114,9 @@ class Experience:
                 raise CrossOrigin(
                     f"a page of another site sent this {method}, and only a cookie authorises it"
                 )
+            form = None
+            if streams and (form := form_of(headers.get(b"accept", b"").decode("latin-1"))) is None:
+                raise JourneyError("a stream is text/event-stream or application/x-ndjson", status=406)
             if choice.staged:
                 kind = headers.get(CLIENT, b"web").decode("latin-1")
                 request = Request(scope, headers, kind, self._reading)
@@ -151,14 +154,12 @@ class Experience:
                 async def waits(run: Any, work: Awaitable[Any]) -> None:
                     await self._attended(run, receive, loop, work)
 
-                await stages.run(body_read or b"", sampled, waits)
+                await stages.run(body_read or b"", fields, sampled, waits)
                 choice, values, around = stages.choice, stages.values, stages.around
                 plan = choice.plan
                 frame.set(around)
             if streams:
-                form = form_of(headers.get(b"accept", b"").decode("latin-1"))
-                if form is None:
-                    raise JourneyError("a stream is text/event-stream or application/x-ndjson", status=406)
+                assert form is not None
                 stream = Stream(choice, form)
                 run = Run(plan, values, loop, around, self.engine, sampled, stream.listener)
                 if stages is not None:

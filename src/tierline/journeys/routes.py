@@ -7,7 +7,7 @@ from typing import Any
 
 from tierline.errors import StackError
 from tierline.journeys.answer import Choice
-from tierline.journeys.fault import Forbidden, Unauthorized
+from tierline.journeys.fault import BadInput, Forbidden, Unauthorized
 from tierline.journeys.journey import Journey
 from tierline.journeys.negotiate import best_media, version_of
 from tierline.journeys.plan import Loaders, plan
@@ -172,6 +172,21 @@ class Route:
                 return choice
             found = self._partial[names] = self._choice(None, names)
         return found
+
+    def known(self, choice: Choice, fields: str) -> None:
+        """Refuses `?fields=` of parts that there are none of, before anything is changed."""
+        if choice.view is not None:
+            return
+        shown = choice.plan.shown if choice.only is None else tuple(self.shape.default_parts())
+        unknown = {name.strip().split(".")[0] for name in fields.split(",")} - {"", *shown}
+        if unknown or not fields.strip(", "):
+            why = f"does not exist; there are: {', '.join(sorted(shown))}"
+            raise BadInput(
+                [
+                    {"in": "query", "field": "fields", "given": name[:100], "why": why}
+                    for name in sorted(unknown) or [""]
+                ]
+            )
 
     @property
     def media(self) -> list[str]:

@@ -54,7 +54,7 @@ class Stages:
         for name in choice.plan.denied:
             values[choice.plan.slots[name]] = route.journey.parts[name].policy.stand_in()
 
-    async def run(self, body: bytes, span: record.Span | None, waits: Waits) -> None:
+    async def run(self, body: bytes, fields: str | None, span: record.Span | None, waits: Waits) -> None:
         """Raises what a guard raises, StepOutOfOrder, or what a read or an effect failed with."""
         guards = bool(self.choice.plan.shape.guards)
         before = self.choice.plan.before
@@ -67,6 +67,8 @@ class Stages:
             await self._steps()
         if not writes:
             return
+        if fields is not None:
+            self.route.known(self.choice, fields)
         write = self.write = await self._key(body)
         left = max(0.0, self.around.deadline - asyncio.get_running_loop().time())
         undoing = self.route.journey.deadline * len(before[-1].shape.compensations)
