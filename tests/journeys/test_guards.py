@@ -10,7 +10,7 @@ import pytest
 from tierline.errors import StackError
 from tierline.journeys import HTML, Cache, Forbidden, Journey, JourneyError, Query, Unauthorized, build
 from tierline.journeys.fault import BadInput
-from tierline.journeys.request import decode_body
+from tierline.journeys.request import decode_body, is_own
 from tierline.journeys.testing import Outcome, ask
 
 ADA = {"sub": "ada", "scope": "orders:read orders:write", "role": "admin"}
@@ -345,6 +345,11 @@ def test_what_a_cookie_authorises_comes_from_the_own_origin(headers: dict[str, s
     for cookie in ({"cookie": "tierline_session=x"}, {}):
         outcome = asyncio.run(request(posting(), "/send", "POST", {"a": 1}, **common, **headers, **cookie))
         assert outcome.status == (status if cookie else 200)
+
+
+def test_an_origin_that_is_none_is_not_the_own_one_where_no_host_is_said() -> None:
+    assert not is_own({b"cookie": b"a=b", b"origin": b"null"}, ())
+    assert not is_own({b"cookie": b"a=b", b"origin": b""}, ())
 
 
 def test_trusted_origins_may_send() -> None:

@@ -556,3 +556,39 @@ def test_a_part_has_not_the_deadline_of_what_it_needed() -> None:
     app = build([screen], services={"service": Service()})
     assert run(ask(app, "GET", "/screen", {}, None, Outcome())).status == 200
     assert left[0] <= 5 < 30 < left[1]
+
+
+def test_a_look_up_has_its_own_deadline_and_else_that_of_the_most_patient() -> None:
+    screen = Journey("screen", "/screen", deadline="60s")
+    left: list[float] = []
+
+    class Service(Transport):
+        async def request(self, call: Call) -> ServiceReply:
+            left.append(call.within)
+            return ServiceReply(200, [], b"1")
+
+    @screen.batch()
+    async def of(keys: list[int], service) -> dict[int, int]:
+        return dict.fromkeys(keys, (await service.get("/of")).json())
+
+    @screen.batch(deadline="20ms")
+    async def slow_of(keys: list[int]) -> dict[int, int]:
+        await asyncio.sleep(600)
+        return {}
+
+    @screen.part(deadline="5s")
+    async def hasty(of) -> int:
+        return await of(1)
+
+    @screen.part
+    async def patient(of) -> int:
+        return await of(2)
+
+    @screen.part(fallback=0)
+    async def slow(slow_of) -> int:
+        return await slow_of(1)
+
+    app = build([screen], services={"service": Service()})
+    outcome = run(ask(app, "GET", "/screen", {}, None, Outcome()))
+    assert outcome.body == {"hasty": 1, "patient": 1, "slow": 0, "degraded": ["slow"]}
+    assert len(left) == 1 and left[0] > 30

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from tierline.journeys.fault import WrongType
-from tierline.journeys.frame import frame
+from tierline.journeys.fault import DeadlineExceeded, WrongType
+from tierline.journeys.frame import Frame, frame
 
 if TYPE_CHECKING:
     from tierline.journeys.journey import Part
@@ -21,16 +21,23 @@ class Batch(Generic[K, V]):
 
     many: takes the list of keys; returns a mapping, or a sequence in the order of the keys.
     most: more keys than this are asked for in several calls. A key is asked for once.
+    deadline: seconds that a call may take. Without one it has as long as the most patient of those who ask.
     """
 
     def __init__(
-        self, many: Callable[[list[K]], Awaitable[Mapping[K, V] | Sequence[V]]], *, most: int = 100
+        self,
+        many: Callable[[list[K]], Awaitable[Mapping[K, V] | Sequence[V]]],
+        *,
+        most: int = 100,
+        deadline: float | None = None,
     ) -> None:
         self._many = many
         self._most = most
         self._known: dict[K, asyncio.Future[V]] = {}
         self._next: list[tuple[K, asyncio.Future[V]]] = []
         self._writes = 0
+        self._deadline = deadline
+        self._around: Frame | None = None
         self._running: set[asyncio.Task[None]] = set()
 
     async def __call__(self, key: K) -> V:
@@ -47,6 +54,8 @@ class Batch(Generic[K, V]):
             if not self._next:
                 loop.call_soon(self._dispatch)
             self._next.append((key, future))
+        if scope is not None and (self._around is None or scope.deadline > self._around.deadline):
+            self._around = scope
         return await asyncio.shield(future)
 
     load = __call__
@@ -57,16 +66,32 @@ class Batch(Generic[K, V]):
 
     def _dispatch(self) -> None:
         asked, self._next = self._next, []
+        around, self._around = self._around, None
         for start in range(0, len(asked), self._most):
-            task = asyncio.ensure_future(self._fetch(asked[start : start + self._most]))
+            task = asyncio.ensure_future(self._fetch(asked[start : start + self._most], around))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 
-    async def _fetch(self, asked: list[tuple[K, asyncio.Future[V]]]) -> None:
+    async def _bounded(self, keys: list[K], around: Frame | None) -> Mapping[K, V] | Sequence[V]:
+        deadline = self._deadline
+        if around is not None:
+            ends = around.deadline
+            if deadline is not None:
+                ends = min(ends, asyncio.get_running_loop().time() + deadline)
+            frame.set(Frame(ends, around.shared))
+        try:
+            async with asyncio.timeout(deadline) as bound:
+                return await self._many(keys)
+        except TimeoutError:
+            if not bound.expired():
+                raise
+            raise DeadlineExceeded(f"a look-up of {len(keys)} keys took longer than {deadline} s") from None
+
+    async def _fetch(self, asked: list[tuple[K, asyncio.Future[V]]], around: Frame | None) -> None:
         keys = [key for key, _ in asked]
         futures = [future for _, future in asked]
         try:
-            found = await self._many(keys)
+            found = await self._bounded(keys, around)
             if isinstance(found, Mapping):
                 missing = object()
                 values: list[Any] = [found.get(key, missing) for key in keys]
@@ -107,6 +132,6 @@ def lookup(
 
     def invoke(slots: list[Any]) -> Batch[Any, Any]:
         given = values(slots)
-        return Batch(lambda keys: function(keys, **given), most=part.batch)
+        return Batch(lambda keys: function(keys, **given), most=part.batch, deadline=part.policy.deadline)
 
     return invoke

@@ -274,7 +274,10 @@ def is_own(headers: Mapping[bytes, bytes], trusted: Container[str]) -> bool:
     site = headers.get(b"sec-fetch-site")
     if site is not None:
         return site in (b"same-origin", b"none")
-    return origin is None or origin.partition(b"://")[2].lower() == headers.get(b"host", b"").lower()
+    if origin is None:
+        return True
+    own = origin.partition(b"://")[2].lower()
+    return bool(own) and own == headers.get(b"host", b"").lower()
 
 
 def decode_body(raw: bytes, kind: Any, media: bytes = b"application/json") -> Any:
