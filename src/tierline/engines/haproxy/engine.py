@@ -126,11 +126,11 @@ defaults
     option idle-close-on-response
     # Reuse a server connection whenever HTTP allows it; retry only what the server never answered.
     http-reuse safe
-    # Enough to get past every dead instance of a zone to a living one.
+    # Enough to get past the dead instances of a zone to a living one: each leaves the balance after three failures.
     option redispatch 1
     # A service hears at once that its client has left, while it works and while it streams.
     option abortonclose
-    retries 4
+    retries 10
     retry-on conn-failure empty-response 0rtt-rejected
     # Each role has its own, which are longer: these are for the sections that say nothing.
     timeout connect 1s
