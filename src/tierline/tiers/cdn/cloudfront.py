@@ -31,9 +31,14 @@ class CloudFront(System):
     title = "CloudFront"
     levels = frozenset({"deploys"})
     supports = frozenset(
-        {"pull", "assets", "tls", "http2", "http3", "collapsing", "ranges", "countries", "buckets"}
+        {"pull", "assets", "tls", "http2", "http3", "collapsing", "ranges", "countries", "buckets", "streams"}
     )
     lacks = {
+        "uploads": "AWS doesn't say that a body is passed on as it comes",
+        "disconnects": "AWS doesn't say when the origin learns that its client has left",
+        "early_hints": "AWS doesn't say that it passes 103 on",
+        "trailers": "AWS doesn't say that it passes trailers on",
+        "request_trailers": "AWS doesn't say that it passes trailers on",
         "raw": "CloudFront takes no raw configuration: raw= is left out",
         "targeted": "CloudFront goes by Cache-Control and Expires, and passes CDN-Cache-Control on; use CDNRule(ttl=)",
     }

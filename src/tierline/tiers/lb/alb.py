@@ -27,7 +27,7 @@ class ALB(System):
         {
             "tls", "tls_profile", "http2", "redirect_http", "hsts", "round_robin", "least_request", "sticky",
             "active_health", "zone_aware", "slow_start", "draining", "live_upstreams", "websocket",
-            "known_hosts", "strict_parsing",
+            "known_hosts", "strict_parsing", "streams", "uploads",
         }
     )  # fmt: skip
     lacks = {
@@ -37,6 +37,9 @@ class ALB(System):
         "raw": "an Application Load Balancer takes no raw configuration: raw= is left out",
         "proxy_protocol": "a network load balancer has it",
         "trailers": "it speaks HTTP/1.1 to the instances",
+        "request_trailers": "it speaks HTTP/1.1 to the instances",
+        "disconnects": "AWS doesn't say when an instance learns that its client has left",
+        "early_hints": "AWS doesn't say that it passes 103 on",
         "acme": "AWS issues and renews the certificate itself",
         "mail": "a network load balancer passes mail on; mail programs reach SES itself",
         "mail_imap": "SES only sends",
