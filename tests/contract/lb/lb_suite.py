@@ -306,7 +306,7 @@ class LoadBalancerContract:
             slow = [pool.submit(client.get, "/slow", headers={"x-test-hold": "slow"}) for _ in range(2)]
             assert eventually(lambda: line.upstreams.waiting() == 2)
             busy = {seen.role for seen in line.upstreams.seen if seen.path == "/slow"}
-            answers = list(pool.map(lambda _: client.get("/quick").json()["role"], range(60)))
+            answers = list(pool.map(lambda _: client.get("/quick").json()["role"], range(400)))
             line.upstreams.release("slow")
             assert all(each.result().status_code == 200 for each in slow)
         share = sum(role in busy for role in answers) / len(answers)
