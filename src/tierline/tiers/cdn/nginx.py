@@ -30,7 +30,7 @@ class NginxCDN(System):
     levels = frozenset({"runs"})
     supports = frozenset(FEATURES) - {"request_trailers"}
     lacks = {
-        "request_trailers": "nginx ends the HTTP/2 connection on which they come; use cdn=varnish",
+        "request_trailers": "nginx ends an HTTP/2 connection on which a request has trailers; use cdn=varnish",
         "leaves-before-copy": "nginx asks on for what it may keep until the answer begins",
         "wire-request-named": "nginx can't take out of a request the fields that its Connection names; use cdn=varnish",
     }

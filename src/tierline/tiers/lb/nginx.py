@@ -29,7 +29,7 @@ _LACKS = {
     "queueing": "nginx without its commercial part refuses, it doesn't queue; use lb=haproxy or lb=envoy",
     "queue_timeout": "nginx without its commercial part doesn't queue; use lb=haproxy",
     "metrics": "this build of nginx has no status module; its hops are counted by telemetry",
-    "request_trailers": "nginx ends the HTTP/2 connection on which they come; use lb=haproxy",
+    "request_trailers": "nginx ends an HTTP/2 connection on which a request has trailers; use lb=haproxy",
     "mail_health": "nginx without its commercial part doesn't ask; a mail program is told when the inbox is down",
     "wire-request-named": "nginx can't take out of a request the fields that its Connection names; use lb=haproxy or lb=envoy",
     "wire-answer-named": "nginx can't take out of an answer the fields that its Connection names; use lb=haproxy or lb=envoy",
