@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,17 @@ from pathlib import Path
 import pytest
 
 from workbench import Bench
+
+
+def pytest_configure() -> None:
+    """Lines that tests start act on every signal, also where the tests run in the background or under nohup.
+
+    There SIGINT, SIGQUIT or SIGHUP is ignored, and what is ignored is inherited; what has a handler is at its default in
+    a child. The handler does nothing: to these tests the signal means as little as before.
+    """
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
