@@ -128,7 +128,7 @@ film = Journey(
 )
 
 
-@film.part(cache=_cache("60s", "film-{film_id}"))
+@film.part(cache=_cache("60s", "film-{film_id}"), forward_errors=404)
 async def details(film_id: int, catalog: Any) -> Details:
     found = (await catalog.get("/films/{id}", id=film_id)).json()
     return {**found, "poster": poster(found)}
@@ -219,7 +219,7 @@ async def buyer(identity: dict[str, Any] | None) -> dict[str, Any]:
     return identity
 
 
-@checkout.part(hidden=True)
+@checkout.part(hidden=True, forward_errors=404)
 async def wanted(body: Tickets, catalog: Any) -> Card:
     """The film must exist before anybody pays for it."""
     return card((await catalog.get("/films/{id}", id=body.film_id)).json())

@@ -31,6 +31,9 @@ class Browser:
         )  # fmt: skip
         os.close(told)
         os.close(says)
+        # Not select(): it refuses descriptors above 1023, which a long run of tests has.
+        self._waiting = select.poll()
+        self._waiting.register(self._read, select.POLLIN)
         self._buffer = b""
         self._number = 0
         self._session = ""
@@ -47,7 +50,7 @@ class Browser:
         until = time.monotonic() + within
         while True:
             while b"\0" not in self._buffer:
-                if not select.select([self._read], [], [], max(0, until - time.monotonic()))[0]:
+                if not self._waiting.poll(1000 * max(0, until - time.monotonic())):
                     raise TimeoutError(f"the browser did not answer {method} within {within} s")
                 piece = os.read(self._read, 1 << 16)
                 if not piece:

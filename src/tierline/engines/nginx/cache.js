@@ -305,15 +305,17 @@ function answer(r) {
         if (!fetched || out.Age !== undefined) out.Age = String(Math.floor(Date.now() / 1000 - born));
     }
     if (!fetched) unsay(r);
-    else if (out['Content-Length'] === undefined) unpack(out);
+    else if (out['Content-Length'] === undefined) unpack(out, r.variables.tl_compressed);
     surrogate(r, fetched);
 }
 
 /* nginx's gzip holds back what it has until its buffer is full, but for what isn't kept. It compresses media types
-   without parameters alone once they are set here; an empty one changes nothing (RFC 9110, 5.6.6). */
-function unpack(out) {
+   without parameters alone once they are set here; an empty one changes nothing (RFC 9110, 5.6.6). Types that it
+   doesn't compress stay as they are. */
+function unpack(out, types) {
     const type = out['Content-Type'];
-    if (type) out['Content-Type'] = type.includes(';') ? type : type + ';';
+    if (!type || !types || !types.split(' ').includes(type.split(';')[0].trim().toLowerCase())) return;
+    out['Content-Type'] = type.includes(';') ? type : type + ';';
 }
 
 /* What an answer says of who asked for it isn't for the next one: see engines/percaller.py. */

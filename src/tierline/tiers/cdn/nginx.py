@@ -108,6 +108,7 @@ class NginxCDN(System):
         gzip_vary on;
         gzip_min_length {LEAST};
         gzip_types {" ".join(each for each in TYPES if each != "text/html")};
+        set $tl_compressed "{" ".join(TYPES) if settings["compress"] else ""}";
 {_locations(role, context, stores, told)}\
         location @{name}_refused {{
             types {{ }}
