@@ -63,7 +63,8 @@ class Line:
         self.processes: dict[str, Process] = {}
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self) -> Line:
+    def start(self, *tiers: str) -> Line:
+        """tiers: whose units run; the line's own tier's alone without any."""
         behind = [
             role
             for role in self.plan.roles.values()
@@ -84,7 +85,7 @@ class Line:
                     self._start(process)
         for unit in self.plan.units:
             here = unit.zone in self.zones or not unit.zone
-            if here and any(role.tier == self.tier for role in unit.roles):
+            if here and any(role.tier in (tiers or (self.tier,)) for role in unit.roles):
                 for process in engine(unit.engine).processes(unit, self.context):
                     self.processes[process.name] = process
                     self._start(process)

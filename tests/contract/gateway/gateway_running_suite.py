@@ -8,6 +8,7 @@ import importlib
 import re
 import socket
 import threading
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -162,15 +163,16 @@ class RunningContract(Contract):
         # A fifth of what is under way at a time, not every request three times.
         assert together < tried <= 1.5 * together, tried
 
-    async def at_once(self, number: int, path: str, status: int) -> list[str]:
-        """Requests that all wait for the service at the same moment."""
-        head = f"GET {path} HTTP/1.1\r\nhost: x\r\nx-test-status: {status}\r\nx-test-hold: {path}\r\n\r\n"
+    async def at_once(self, number: int, path: str, status: int, reach: int | None = None) -> list[str]:
+        """Requests that all wait for the service at the same moment. reach: how many of them get to it."""
+        hold = uuid.uuid4().hex
+        head = f"GET {path} HTTP/1.1\r\nhost: x\r\nx-test-status: {status}\r\nx-test-hold: {hold}\r\n\r\n"
         host, port = self.line.address()
         ends = await asyncio.gather(*(asyncio.open_connection(host, port) for _ in range(number)))
         for _, writer in ends:
             writer.write(head.encode())
-        assert await becomes(lambda: self.line.upstreams.waiting() == number)
-        self.line.upstreams.release(path)
+        assert await becomes(lambda: self.line.upstreams.waiting() == (number if reach is None else reach))
+        self.line.upstreams.release(hold)
         lines = await asyncio.wait_for(asyncio.gather(*(reader.readline() for reader, _ in ends)), PATIENCE)
         for _, writer in ends:
             writer.close()

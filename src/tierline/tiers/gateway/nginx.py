@@ -20,7 +20,7 @@ from tierline.plan.scaling import measuring
 from tierline.tiers.base import System
 from tierline.tiers.gateway.common import nginx_login
 from tierline.tiers.gateway.common.nginx_policies import told
-from tierline.tiers.gateway.common.nginx_routes import Passing, up
+from tierline.tiers.gateway.common.nginx_routes import AGAIN, Passing, elsewhere, up
 from tierline.tiers.gateway.common.routes import routes
 from tierline.tiers.gateway.tier import FEATURES
 
@@ -113,11 +113,13 @@ class NginxGateway(System):
             + maps
             + _client(role, fields)
         )
-        for name, targets in role.upstreams.items():
-            http += upstream(up(role, name), targets, context)
+        blocks = {up(role, name): targets for name, targets in role.upstreams.items()}
+        blocks |= {up(role, name) + AGAIN: targets for name, targets in elsewhere(role).items()}
+        for name, targets in blocks.items():
+            http += upstream(name, targets, context)
         if settings["concurrency"]:
             http += "    limit_conn_zone $gw_up zone=gateway_concurrency:1m;\n    limit_conn_status 503;\n"
-        proofs = {up(role, name): proof(targets, context) for name, targets in role.upstreams.items()}
+        proofs = {name: proof(targets, context) for name, targets in blocks.items()}
         sockets = (policies.METRICS_SOCKET, *((logins.SOCKET,) if login else ()))
         return Fragment(http=http, servers=servers, beside=files, sockets=sockets, proofs=proofs)
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
 from tierline.engines.forwarded import LINE
 from tierline.engines.nginx import bodies
 from tierline.engines.nginx.config import ident
 from tierline.engines.unkeyed import OVERRIDES
-from tierline.plan.model import Role
+from tierline.plan.model import Role, Upstream
 from tierline.tiers.gateway.common.routes import Routed
 
 _HEADERS = {
@@ -58,12 +60,31 @@ def up(role: Role, service: str) -> str:
     return f"{ident(role)}_{service}"
 
 
+AGAIN = "_again"
+"""What follows an upstream block's name in that of the block for requests that are tried again."""
+
+
+def elsewhere(role: Role) -> dict[str, tuple[Upstream, ...]]:
+    """The targets of requests that are tried again, by service: the own zone's are backup. Empty where all are in it:
+    nginx takes the next one of a block by itself, but leaves no zone before three failures."""
+    if not any(len({each.distance for each in targets}) > 1 for targets in role.upstreams.values()):
+        return {}
+    return {name: _moved(targets) for name, targets in role.upstreams.items()}
+
+
+def _moved(targets: tuple[Upstream, ...]) -> tuple[Upstream, ...]:
+    """In the same order: nginx always tries the last one of a block, which is another zone's."""
+    own, last = (found(each.distance for each in targets) for found in (min, max))
+    return tuple(replace(each, distance=last + 1) if each.distance == own else each for each in targets)
+
+
 class Passing:
     """How requests are passed on by a gateway's role."""
 
     def __init__(self, role: Role, fields: Mapping[str, str]) -> None:
         keys = role.settings["keys"]
         self.role = role
+        self.again = AGAIN if elsewhere(role) else ""
         self.headers = {
             **_HEADERS,
             **fields,
@@ -114,14 +135,14 @@ class Passing:
 """
         at, again = (f"= /-/via/{name}", f"{name}_via_again") if via else (f"@{name}", f"{name}_again")
         more = again.replace("again", "more")
-        body = (
-            self._passed(route, "" if via else name, "" if via else "gateway.answer") + bodies.SENT * shaped
-        )
+        told = ("" if via else name, "" if via else "gateway.answer")
+        body = self._passed(route, *told) + bodies.SENT * shaped
+        moved = self._passed(route, *told, self.again) + bodies.SENT * shaped
         first = bodies.FETCHED if via else self._reads(shaped)
         if route.retries and budget is not None:
             # A failure comes back here, to be asked whether it may be tried again.
             found = _location(at, first + _FAILED.replace("MORE", more) + body + _NEVER)
-            found += _location(f"@{more}", _MORE + _BUDGET + (bodies.FETCHED if via else "") + body + tried)
+            found += _location(f"@{more}", _MORE + _BUDGET + (bodies.FETCHED if via else "") + moved + tried)
         else:
             found = _location(at, first + body + (tried if route.retries else _NEVER))
         if route.retries:
@@ -130,7 +151,7 @@ class Passing:
             unseen = '            if ($upstream_bytes_sent !~ "^0?$") { return 502; }\n'
             found += _location(f"{at}_once", first + once + body + _NEVER)
             unseen += _BUDGET * (budget is not None)
-            found += _location(f"@{again}", unseen + (bodies.FETCHED if via else "") + body + _NEVER)
+            found += _location(f"@{again}", unseen + (bodies.FETCHED if via else "") + moved + _NEVER)
         return found
 
     def _reads(self, shaped: bool) -> str:
@@ -139,21 +160,28 @@ class Passing:
     def _mirrored(self, route: Routed, name: str) -> str:
         return f"            mirror /-/mirror/{name};\n" if route.mirror and name else ""
 
-    def _passed(self, route: Routed, name: str, filter: str) -> str:
-        """name: whose copies are mirrored; filter: the function that adds headers to the answer."""
+    def _passed(self, route: Routed, name: str, filter: str, block: str = "") -> str:
+        """name: whose copies are mirrored; filter: the function that adds headers to the answer; block: what follows
+        the name of the service's upstream block."""
         settings, lines = self.role.settings, ""
         whole = bodies.WHOLE if route.response_body is not None else {}
         if route.request or whole:
             lines += _set(self.headers, {**settings["request"], **route.request, **whole}, " " * 12)
         if settings["concurrency"]:
             lines += f"            limit_conn gateway_concurrency {settings['concurrency']};\n"
-        to = "$gw_up" if route.canary else up(self.role, route.upstream)
+        to = (
+            "${gw_up}"
+            if route.canary and block
+            else "$gw_up"
+            if route.canary
+            else up(self.role, route.upstream)
+        )
         target = "$gw_target" if route.rewrite is not None or not name else ""
         return (
             f"{lines}{self._mirrored(route, name)}{_responses(route.response, ' ' * 12)}"
             + (f"            js_header_filter {filter};\n" if filter else "")
             + f"            proxy_read_timeout {_milliseconds(route.timeout)};\n"
-            f"            proxy_pass http://{to}{target};\n"
+            f"            proxy_pass http://{to}{block}{target};\n"
         )
 
     def _mirror(self, route: Routed, name: str, shaped: bool) -> str:
