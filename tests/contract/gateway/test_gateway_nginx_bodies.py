@@ -78,6 +78,15 @@ class TestNginxShapedWays(Contract):
         finally:
             self.line.upstreams.heal("echo.a")
 
+    @pytest.mark.parametrize("method", ["GET", "PUT", "POST"])
+    def test_a_canary_has_the_next_zone_too(self, method: str) -> None:
+        self.line.upstreams.kill("other.a")
+        try:
+            answer = self.client.request(method, "/canary", headers={"x-new": "1"})
+            assert self.was(answer)["role"] == "other.b"
+        finally:
+            self.line.upstreams.heal("other.a")
+
     @pytest.mark.parametrize("path", ["/in", "/both", "/out"])
     def test_what_an_instance_has_seen_is_not_tried_again(self, path: str) -> None:
         before = len(self.line.upstreams.seen)
