@@ -30,20 +30,22 @@ def test_a_zone_is_gone_and_the_cdn_sends_all_to_the_other(cinema: Bench) -> Non
     said = watch(cinema, "kill", "zone", "b")
     assert said.startswith("zone b killed: ")
     assert failed(said) == 0, said
-    assert "cdn sent what lb in b would have got to lb in a" in said
+    assert "cdn sent what lb in b would have got to lb in a" in said, said
 
 
 def test_a_region_is_gone_and_the_name_service_sends_its_clients_elsewhere(cinema: Bench) -> None:
     said = watch(cinema, "kill", "region", "us-east-1")
     assert re.search(r"dns sent clients of us-east-1 to cdn\.[a-z0-9-]+ after \d", said), said
-    assert "without being healed" in said
+    # Failures alone: a machine that is busy is slow now and then, also long after the clients were sent elsewhere.
+    _, away, after = next(line.strip().split("|") for line in said.splitlines() if line.count("|") == 2)
+    assert "×" in away and "×" not in away[-2:] + after, said
     assert 0 < failed(said) < 40, said
 
 
 def test_services_of_a_zone_are_gone_and_the_gateway_asks_the_others(cinema: Bench) -> None:
     said = watch(cinema, "kill", "apps.b")
     assert failed(said) == 0, said
-    assert "gateway sent what experience in b would have got to experience in a" in said
+    assert "gateway sent what experience in b would have got to experience in a" in said, said
 
 
 def test_what_nobody_can_stand_in_for_is_told_as_what_it_is(cinema: Bench) -> None:

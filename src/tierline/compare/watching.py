@@ -109,9 +109,9 @@ class _Timeline(threading.Thread):
         self._done = True
         self.names, self.notes = said["names"], said.get("notes", [])
         self._over.wait(max(0.0, self.zero + self.healed - time.monotonic()))
-        self._heal()
-        self._over.wait(_SETTLE)
+        # Before the healing, and as late as those of the beginning: what is healed gets requests again at once.
         self.ended = _counts(self._told)
+        self._heal()
 
     def _heal(self) -> None:
         if self._done:
