@@ -250,13 +250,14 @@ class Line:
 
     async def _watch_storage(self) -> None:
         """What can't be written is shown by `status`, and written once there is room again."""
+        told = False  # what was said last: others look, and write what could not be written, in between
         while True:
             await asyncio.sleep(_STORAGE_EVERY)
-            trouble = self.state.storage.status()
             self.state.storage.look()
             if now := self.state.storage.status():
                 self._save()
-            if bool(now) != bool(trouble):
+            if bool(now) != told:
+                told = bool(now)
                 said = "; ".join(f"{each['what']}: {each['problem']}" for each in now)
                 self.events.tell(
                     "unwritten" if now else "written", "files", said or "files can be written again"

@@ -27,7 +27,8 @@ _clock = time.perf_counter_ns
 class Traced:
     """Wraps an ASGI application. `system` None: the application records its own hops (the journeys).
     `health`: a path answered here, for applications that have none of their own. `proof`: what tiers of the line show.
-    `checked`: the path of the application's own health check, whose answers aren't counted as errors."""
+    `checked`: the path of the application's own health check, whose answers aren't counted as errors. Those that come
+    from no tier (they carry no trace) are probes, and aren't counted as requests either."""
 
     closing: ClassVar[bool] = False
     """This process has a successor: each answer asks its client to connect anew (RFC 9112, section 9.6), and
@@ -84,6 +85,8 @@ class Traced:
         try:
             if self._system is None:
                 await self._app(scope, receive, self._seen(scope, send))
+            elif span is None and scope["path"] == self._checked:
+                await self._app(scope, receive, send)
             elif span is None or not span.sampled:
                 await self._counted(scope, receive, send)
             else:

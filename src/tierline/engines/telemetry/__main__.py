@@ -137,8 +137,8 @@ class Telemetry:
         if len(hops) < _LONGEST:
             hops.append(hop)
 
-    def land(self) -> None:
-        """Write what was read since the last time, and what could not be written then."""
+    def _add(self) -> None:
+        """Count what was read since the last time: what a trip shows, the counts hold."""
         counts = self._reader.counts()
         for *key, number in counts:
             self._totals[tuple(key)] += number  # type: ignore[index]
@@ -146,6 +146,10 @@ class Telemetry:
         for *key, number in callers:
             self._called[tuple(key)] += number  # type: ignore[index]
         self._counted, self._calling = _summed(self._counted, counts), _summed(self._calling, callers)
+
+    def land(self) -> None:
+        """Write what was read since the last time, and what could not be written then."""
+        self._add()
         self._happened += self._reader.events()
         if not (self._landing or self._counted or self._happened):
             return
@@ -276,12 +280,14 @@ class Telemetry:
         return found[::-1]
 
     def _counts(self) -> list[dict[str, Any]]:
+        self._add()
         names = ("tier", "system", "zone", "status", "verdict")
         return [
             {**dict(zip(names, key, strict=True)), "requests": n} for key, n in sorted(self._totals.items())
         ]
 
     def _callers(self) -> list[dict[str, Any]]:
+        self._add()
         names = ("zone", "route", "consumer", "status", "verdict")
         return [
             {**dict(zip(names, key, strict=True)), "requests": n} for key, n in sorted(self._called.items())
