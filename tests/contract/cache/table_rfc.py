@@ -195,7 +195,7 @@ async def _(t: Trial) -> None:
 async def _(t: Trial) -> None:
     t.script(cc("max-age=60", date="yesterday"))
     one, two = await t.twice(0)
-    assert (one.status, two.status) == (200, 200) and two.age in (-1, 0, 1, 2), two.age
+    assert (one.status, two.status) == (200, 200) and -1 <= two.age < 60, two.age
 
 
 @must("date-future", "4.2.3", "A Date in the future is age 0, and no longer life than max-age.")
