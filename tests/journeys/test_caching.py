@@ -428,6 +428,9 @@ def test_a_copys_age_goes_with_it_and_a_stale_one_is_degraded(clock: Clock) -> N
         stale = await get(app, "/film/1")
         assert stale.status == 200 and stale.degraded == ["details"]
         assert stale.headers["cache-control"] == "no-store"
+        (told,) = stale.body["degraded"]
+        assert (told["fields"], told["why"]) == (["details"], "part-failed")
+        assert (told["stale"], told["age"]) == (True, 85)
 
     asyncio.run(main())
 
@@ -567,7 +570,9 @@ def test_what_is_made_of_a_fallback_is_not_kept() -> None:
     async def main() -> None:
         app = build([home])
         degraded = await get(app, "/home")
-        assert degraded.body == {"shown": "fallback", "degraded": ["base"]}
+        (missing,) = degraded.body.pop("degraded")
+        assert degraded.body == {"shown": "fallback"}
+        assert missing["part"] == "base" and missing["fields"] == ["shown"], "the field that is made of it"
         broken[0] = False
         assert (await get(app, "/home")).body == {"shown": "good"}
 

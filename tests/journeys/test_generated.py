@@ -58,6 +58,10 @@ def test_the_openapi_document_tells_inputs_answers_and_problems() -> None:
     assert document["components"]["schemas"]["FilmAnswer"]["properties"]["rating"] == {
         "anyOf": [{"type": "number"}, {"type": "null"}]
     }
+    degraded = document["components"]["schemas"]["FilmAnswer"]["properties"]["degraded"]
+    assert degraded["items"] == {"$ref": "#/components/schemas/Degraded"}
+    told = document["components"]["schemas"]["Degraded"]
+    assert set(told["required"]) == {"part", "fields", "why", "retryable", "stale"}
     for reference in references(document):
         found = document
         for step in reference.removeprefix("#/").split("/"):
@@ -90,11 +94,13 @@ async function main(): Promise<void> {
   } catch (error) {
     if (error instanceof JourneyProblem) problem = `${error.problem.status} ${error.problem.part}`;
   }
-  const parts: string[] = [];
+  const old: number[] = (page.degraded || []).filter((one) => one.stale && !one.retryable).map((one) => one.age || 0);
+  const parts: string[] = old.map(String);
   for await (const event of web.filmStream({ film_id: 7 })) {
     if (event.event === "part") {
       parts.push(event.part);
       if (event.part === "details") parts.push(event.value.title);
+      for (const one of event.degraded || []) parts.push(...one.fields, one.why);
     }
   }
   const only = await web.film({ film_id: 7 }, { fields: ["details.title"] });
@@ -294,6 +300,8 @@ def test_the_python_client_is_strictly_typed(tmp_path: Path) -> None:
         "    page = await WebJourneys('x').film(film_id=7)\n"
         "    card = await MobileJourneys('x').film(film_id=7)\n"
         "    reveal_type(page['similar'])\n"
+        "    for missing in page.get('degraded', []):\n"
+        "        print(missing['part'].upper(), missing['fields'], missing['why'], missing['stale'])\n"
         "    card['nothing']\n"
         "    return card['title']\n"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from typing import Annotated, Any
 
@@ -124,7 +125,9 @@ def test_a_failing_part_with_a_fallback_degrades_the_answer_and_says_so(part: st
     outcome = call(make_film(), film_id=7, fakes={"catalog": FILMS, part: fake}, session={"rating:7": 9})
     assert outcome.status == 200
     assert outcome.degraded == [part]
-    assert outcome.body["degraded"] == [part]
+    (missing,) = outcome.body["degraded"]
+    assert (missing["part"], missing["fields"], missing["stale"]) == (part, [part], False)
+    assert re.fullmatch("[a-z-]+", missing["why"]) and isinstance(missing["retryable"], bool)
     assert outcome.body[part] == ([] if part == "similar" else None)
     assert outcome.body["details"]["title"] == "Sunrise", "its siblings are unharmed"
     assert outcome.headers["cache-control"] == "no-store"
@@ -173,7 +176,8 @@ def test_the_caller_may_bring_less_time() -> None:
         await asyncio.sleep(600)
 
     outcome = call(film, headers={"x-request-deadline-ms": "50"})
-    assert outcome.body == {"slow": "late", "degraded": ["slow"]}
+    why = {"why": "deadline-exceeded", "retryable": True, "stale": False}
+    assert outcome.body == {"slow": "late", "degraded": [{"part": "slow", "fields": ["slow"], **why}]}
 
 
 @pytest.mark.parametrize("value", [{1, 2}, "text", 5, object()])
@@ -220,7 +224,9 @@ def test_a_part_of_50_megabytes_is_contained(fallback: bool) -> None:
 
     outcome = call(film)
     if fallback:
-        assert outcome.body == {"huge": "short", "fine": 1, "degraded": ["huge"]}
+        why = {"why": "too-large", "retryable": False, "stale": False}
+        missing = [{"part": "huge", "fields": ["huge"], **why}]
+        assert outcome.body == {"huge": "short", "fine": 1, "degraded": missing}
     else:
         assert outcome.status == 502
         assert outcome.problem and outcome.problem["part"] == "huge"
@@ -590,5 +596,10 @@ def test_a_look_up_has_its_own_deadline_and_else_that_of_the_most_patient() -> N
 
     app = build([screen], services={"service": Service()})
     outcome = run(ask(app, "GET", "/screen", {}, None, Outcome()))
-    assert outcome.body == {"hasty": 1, "patient": 1, "slow": 0, "degraded": ["slow"]}
+    assert outcome.degraded == ["slow"] and outcome.body["degraded"][0]["fields"] == ["slow"]
+    assert {name: outcome.body[name] for name in outcome.parts if name in outcome.body} == {
+        "hasty": 1,
+        "patient": 1,
+        "slow": 0,
+    }
     assert len(left) == 1 and left[0] > 30

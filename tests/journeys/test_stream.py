@@ -95,8 +95,10 @@ def test_parts_come_as_they_finish() -> None:
         assert headers["content-type"] == accept
         assert [event.get("part") for event in events] == ["quick", "after", "last", "late", "slow", None]
         assert events[0]["value"] == {"price": 5, "secret": 3}
-        assert events[3] == {"event": "part", "part": "late", "value": "fallen", "degraded": True}
-        assert events[-1] == {"event": "end", "degraded": ["late"], "skipped": []}
+        missing = {"part": "late", "fields": ["late"], "why": "deadline-exceeded"}
+        missing |= {"retryable": True, "stale": False}
+        assert events[3] == {"event": "part", "part": "late", "value": "fallen", "degraded": [missing]}
+        assert events[-1] == {"event": "end", "degraded": [missing], "skipped": []}
 
 
 def test_a_failing_part_is_an_event_and_its_siblings_still_come() -> None:

@@ -8,6 +8,7 @@ from zlib import crc32
 
 import msgspec
 
+from tierline.journeys.degraded import Degraded, degraded
 from tierline.journeys.encoding import plain
 from tierline.journeys.fault import BadInput, TooLarge, WrongType, released
 from tierline.journeys.journey import HTML, View
@@ -171,7 +172,7 @@ def compose(choice: Choice, run: Run, fields: str | None = None) -> bytes:
     """The body. Raises the fault of a view, or of a part whose value can't be sent or is too large."""
     plan, values = choice.plan, run.values
     if run.degraded is not None or plan.view is not None:
-        values[plan.slots["degraded"]] = run.degraded or []
+        values[plan.slots["degraded"]] = told(run)
     body = plan.finish(values)
     if isinstance(body, Reply):
         run.reply, body = body, body.body
@@ -195,7 +196,7 @@ def _bytes(choice: Choice, run: Run, body: Any, fields: str | None) -> bytes:
         if fields is not None:
             body = _picked(body, fields)
         if run.degraded is not None:
-            body = _told(body, run.degraded)
+            body = _with(body, told(run))
         try:
             data = _encode(body)
         except (TypeError, ValueError, RecursionError) as error:
@@ -218,7 +219,12 @@ def _picked(body: Any, fields: str) -> Any:
     return picked
 
 
-def _told(body: Any, degraded: list[str]) -> Any:
+def told(run: Run) -> list[Degraded]:
+    """What the answer lacks, or shows an old copy of."""
+    return list(run.degraded.values()) if run.degraded is not None else []
+
+
+def _with(body: Any, degraded: list[Degraded]) -> Any:
     """The body with what is missing from it, when the body can hold that."""
     if not isinstance(body, dict):
         body = msgspec.to_builtins(body, enc_hook=plain)
@@ -264,8 +270,10 @@ def _contained(choice: Choice, run: Run, size: int, fields: str | None) -> bytes
         raise error
     run.engine.failed(plan, node, error, degraded=True)
     run.values[node.slot] = policy.stand_in()
-    run.degraded = [*(run.degraded or []), node.name]
+    if run.degraded is None:
+        run.degraded = {}
+    run.degraded[node.name] = degraded(plan, node.name, error)
     values = run.values
-    values[plan.slots["degraded"]] = run.degraded
+    values[plan.slots["degraded"]] = told(run)
     body = plan.finish(values)
     return _bytes(choice, run, body.body if isinstance(body, Reply) else body, fields)

@@ -161,7 +161,7 @@ class Experience:
             if streams:
                 assert form is not None
                 stream = Stream(choice, form)
-                run = Run(plan, values, loop, around, self.engine, sampled, stream.listener)
+                run = stream.run = Run(plan, values, loop, around, self.engine, sampled, stream.listener)
                 if stages is not None:
                     run.degraded = stages.degraded
                     stream.earlier(run)
@@ -381,7 +381,7 @@ class Experience:
                 attributes["tierline.critical"] = critical
             if run.degraded:
                 verdict += f", without {', '.join(run.degraded)}"
-                attributes["tierline.degraded"] = run.degraded
+                attributes["tierline.degraded"] = list(run.degraded)
             if run.failure is not None:
                 verdict += f", {run.failure.node.name} failed"
         ended = time.time_ns()

@@ -84,10 +84,11 @@ class Cached:
                 return await limited(node, run)
             return await self._collapsed(key, node, run, cache)
         except Exception as error:
-            if entry is not None and time.time() - entry.stored < cache.max_age + cache.stale_if_error:
+            age = time.time() - entry.stored if entry is not None else 0.0
+            if entry is not None and age < cache.max_age + cache.stale_if_error:
                 self._say(node, run, "stale, the part failed")
                 value = self._decode(node, entry.value)
-                run.fell_back(node, error)
+                run.fell_back(node, error, age)
                 self.stale += 1
                 return value
             raise

@@ -40,10 +40,10 @@ export interface Call {
 
 /** What a stream tells: parts as they finish, the view of a client that has one, and how it went. */
 export type PartEvent<P, A = unknown> =
-  | { [K in keyof P]: { event: "part"; part: K; value: P[K]; degraded?: true } }[keyof P]
+  | { [K in keyof P]: { event: "part"; part: K; value: P[K]; degraded?: Degraded[] } }[keyof P]
   | { event: "view"; value: A }
   | { event: "problem"; part: string; status: number; problem: Problem }
-  | { event: "end"; degraded: string[]; skipped: string[] };
+  | { event: "end"; degraded: Degraded[]; skipped: string[] };
 """
 
 PROBLEM = """\

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tierline.journeys.attempt import Attempt, attempt
+from tierline.journeys.binding import called
 from tierline.journeys.fault import BadInput, Conflict
 from tierline.journeys.frame import Frame, frame
 from tierline.journeys.guard import limited
-from tierline.journeys.plan import called
 from tierline.journeys.reply import Reply
 from tierline.journeys.store import Store
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tierline.journeys.batch import lookup
-from tierline.journeys.inputs import NOTHING, PERSONAL, Parameter
+from tierline.journeys.binding import by_name, called, limited, pairs
+from tierline.journeys.inputs import NOTHING, PERSONAL
 from tierline.journeys.journey import HTML, Journey, Part, View
 from tierline.journeys.policy import CREDENTIALS, MISSING, Cache, Policy
 from tierline.journeys.schedule import Input, Shape
@@ -76,6 +77,8 @@ class Plan:
     shown: tuple[str, ...]
     finish: Callable[[list[Any]], Any]
     """Slots to the body."""
+    reads: dict[str, frozenset[str]]
+    """By field of the answer: every part that it is made of, and the session. Empty where a view doesn't say."""
     inputs: dict[str, Input]
     covered: tuple[str, ...]
     """Every part whose value the answer depends on, those of earlier stages included."""
@@ -158,7 +161,8 @@ def plan(
             shown=shown,
             finish=called(function.parameters, slots, view.function)
             if function and view
-            else _default(shown, slots),
+            else by_name(shown, slots),
+            reads={} if function else {field: frozenset(_needed(shape, [field], denied)) for field in shown},
             inputs=inputs,
             covered=tuple(name for name in shape.order if name in needed),
             denied=tuple(sorted(denied & needed)),
@@ -271,11 +275,11 @@ def _node(
         or (p.name in shape.functions and shape.journey.parts[p.name].batch)
         for p in given
     )
-    invoke = lookup(part, _values(given, slots)) if part.batch else called(given, slots, part.function)
+    invoke = lookup(part, pairs(given, slots)) if part.batch else called(given, slots, part.function)
     varies = cache is not None and "request" in needed
     if varies and any(p.name == "request" for p in given):
         assert cache is not None
-        invoke = _limited(invoke, slots["request"], name, cache.vary)
+        invoke = limited(invoke, slots["request"], name, cache.vary)
     plain = part.policy.plain and part.kind != "effect" and not (cache is not None and cache.store)
     return Node(
         name=name,
@@ -338,42 +342,6 @@ def _known_as(shape: Shape, name: str, needed: set[str]) -> str:
     if len(parts) == 1:
         return places[0]
     return f"{name}:{hashlib.blake2b(repr(list(zip(parts, places, strict=True))).encode(), digest_size=8).hexdigest()}"
-
-
-def _values(given: tuple[Parameter, ...], slots: dict[str, int]) -> Callable[[list[Any]], dict[str, Any]]:
-    pairs = [(p.name, slots[p.name]) for p in given]
-    return lambda values: {name: values[index] for name, index in pairs}
-
-
-def called(
-    given: tuple[Parameter, ...], slots: dict[str, int], function: Callable[..., Any]
-) -> Callable[[list[Any]], Any]:
-    """The function bound to its slots: `lambda values: function(values[3], x=values[5])`."""
-    words = [f"{p.name}=values[{slots[p.name]}]" if p.keyword else f"values[{slots[p.name]}]" for p in given]
-    return _made(f"lambda values: function({', '.join(words)})", function=function)
-
-
-def _limited(
-    invoke: Callable[[list[Any]], Any], slot: int, name: str, vary: tuple[str, ...]
-) -> Callable[[list[Any]], Any]:
-    """The function with a request that has no other header fields than those that its cache varies by."""
-
-    def limited(values: list[Any]) -> Any:
-        values = values.copy()
-        values[slot] = values[slot].limited(name, vary)
-        return invoke(values)
-
-    return limited
-
-
-def _default(shown: tuple[str, ...], slots: dict[str, int]) -> Callable[[list[Any]], Any]:
-    """The parts by name: `lambda values: {"details": values[3], …}`."""
-    return _made(f"lambda values: {{{', '.join(f'{name!r}: values[{slots[name]}]' for name in shown)}}}")
-
-
-def _made(source: str, **names: Any) -> Callable[[list[Any]], Any]:
-    """A function from its source, so that nothing stands between it and its slots. Names are identifiers."""
-    return eval(source, names)  # type: ignore[no-any-return]  # noqa: S307
 
 
 def _check(returns: Any) -> Any:

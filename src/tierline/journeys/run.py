@@ -12,6 +12,7 @@ from typing import Any
 
 from tierline.journeys import sampled
 from tierline.journeys.attempt import attempt
+from tierline.journeys.degraded import Degradations, degraded
 from tierline.journeys.eager import Eager, awaited, swap
 from tierline.journeys.fault import DeadlineExceeded, JourneyError, ServiceError, WrongType
 from tierline.journeys.frame import Frame, frame
@@ -44,7 +45,7 @@ class Run:
     tasks: set[Eager] | None = None
     failure: Failure | None = None
     skipped: set[str] | None = None
-    degraded: list[str] | None = None
+    degraded: Degradations | None = None
     waiter: asyncio.Future[None] | None = None
     timer: asyncio.TimerHandle | None = None
     marks: dict[str, tuple[int, int]] | None = None
@@ -336,12 +337,12 @@ class Run:
         self.listener(node, None, error)
         self._skip(node)
 
-    def fell_back(self, node: Node, error: BaseException) -> None:
-        """The part failed, and something stands in for its value: the answer says so."""
+    def fell_back(self, node: Node, error: BaseException, age: float | None = None) -> None:
+        """The part failed, and something stands in for its value: the answer says so. age: of an old copy, seconds."""
         if self.degraded is None:
-            self.degraded = [node.name]
-        elif node.name not in self.degraded:
-            self.degraded.append(node.name)
+            self.degraded = {}
+        if node.name not in self.degraded:
+            self.degraded[node.name] = degraded(self.plan, node.name, error, age)
         self.engine.failed(self.plan, node, error, degraded=True)
 
     def _skip(self, node: Node) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from tierline.errors import StackError, choices
+from tierline.journeys.degraded import Degraded
 from tierline.journeys.inputs import NOTHING, schema_hook
 from tierline.journeys.journey import Journey
 from tierline.journeys.routes import VIEWERS
@@ -46,7 +47,7 @@ def describe(
 ) -> tuple[list[Described], dict[str, Schema]]:
     """Every journey described, and the schemas that the descriptions refer to, by name."""
     shapes = [journey.shape() for journey in journeys]
-    types: list[Any] = []
+    types: list[Any] = [Degraded]
     for shape in shapes:
         types += [function.returns for function in shape.functions.values()]
         types += [function.returns for _, function in shape.views]
@@ -74,7 +75,7 @@ def describe(
         components[standard] = {
             "title": standard,
             "type": "object",
-            "properties": {**parts, "degraded": _DEGRADED},
+            "properties": {**parts, "degraded": _degraded(components)},
             "required": list(parts),
         }
         answers: dict[str, str] = {}
@@ -88,7 +89,7 @@ def describe(
             if shown:
                 _, function = max(shown, key=lambda pair: pair[0].since)
                 name = _free(f"{pascal(journey.name)}{pascal(kind_name)}Answer", components)
-                components[name] = _view_schema(name, schema_of(function.returns))
+                components[name] = _view_schema(name, schema_of(function.returns), _degraded(components))
                 answers[kind_name] = name
         inputs = tuple(i for i in shape.inputs.values() if i.source in ("path", "query"))
         body = shape.inputs.get("body")
@@ -98,11 +99,18 @@ def describe(
     return described, components
 
 
-_DEGRADED: Schema = {
-    "type": "array",
-    "items": {"type": "string"},
-    "description": "Parts that failed and are shown by their fallback; missing when there are none.",
-}
+def _degraded(components: dict[str, Schema]) -> Schema:
+    """The schema of `degraded`."""
+    return {
+        "type": "array",
+        "items": {"$ref": TEMPLATE.format(name=entry_name(components))},
+        "description": "Parts that failed and are shown by their fallback or an old copy; missing when there are none.",
+    }
+
+
+def entry_name(components: Iterable[str]) -> str:
+    """What the schema of `Degraded` is called: by its whole name where a type of the user has the short one."""
+    return next(name for name in (f"{Degraded.__module__}.Degraded", "Degraded") if name in components)
 
 
 def _describable(kind: Any) -> bool:
@@ -128,14 +136,14 @@ def _or_null(schema: Schema) -> Schema:
     return {"anyOf": [schema, {"type": "null"}]}
 
 
-def _view_schema(name: str, schema: Schema) -> Schema:
+def _view_schema(name: str, schema: Schema, degraded: Schema) -> Schema:
     """A view's schema under its own name, with the word about what is missing."""
     if not schema:
         return {"title": name, "description": "Annotate the view's return value to describe it."}
     if schema.get("type") == "object" and not schema.get("properties"):
-        return {"title": name, **schema, "properties": {"degraded": _DEGRADED}}
+        return {"title": name, **schema, "properties": {"degraded": degraded}}
     if schema.get("type") == "object" or "$ref" in schema:
-        return {"title": name, "allOf": [schema], "properties": {"degraded": _DEGRADED}}
+        return {"title": name, "allOf": [schema], "properties": {"degraded": degraded}}
     return {"title": name, **schema}
 
 

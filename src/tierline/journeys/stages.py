@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from tierline.journeys.degraded import Degradations
 from tierline.journeys.effects import Write, compensate, digest_of, ended, given_key
 from tierline.journeys.engine import Engine, log
 from tierline.journeys.fault import DeadlineExceeded, StepOutOfOrder
@@ -45,7 +46,7 @@ class Stages:
         self.values = values
         self.request = request
         self.around = around
-        self.degraded: list[str] | None = None
+        self.degraded: Degradations | None = None
         self.done: list[str] = []
         """Effects that have been carried out."""
         self.write: Write | None = None

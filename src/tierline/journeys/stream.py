@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from tierline.journeys.answer import DEGRADED, Choice, Headers
+from tierline.journeys.answer import DEGRADED, Choice, Headers, told
 from tierline.journeys.encoding import plain
 from tierline.journeys.fault import JourneyError
 from tierline.journeys.negotiate import best_media
@@ -42,6 +42,8 @@ class Stream:
         self._raw = choice.view is None or choice.view.stream
         self._ready: list[bytes] = []
         self._wake: asyncio.Event = asyncio.Event()
+        self.run: Run | None = None
+        """What it sends."""
         self.problems = 0
         self.headers: Headers = [
             (b"content-type", form.encode()),
@@ -61,8 +63,9 @@ class Stream:
         event: dict[str, Any] = {"part": node.name}
         if self._raw:
             event["value"] = value
-        if error is not None:
-            event["degraded"] = True
+        missing = self.run.degraded if self.run is not None else None
+        if missing is not None and node.name in missing:
+            event["degraded"] = [missing[node.name]]
         self._put("part", event)
 
     def earlier(self, run: Run) -> None:
@@ -73,8 +76,8 @@ class Stream:
                 event: dict[str, Any] = {"part": name}
                 if self._raw:
                     event["value"] = run.values[run.plan.slots[name]]
-                if name in (run.degraded or ()):
-                    event["degraded"] = True
+                if run.degraded is not None and name in run.degraded:
+                    event["degraded"] = [run.degraded[name]]
                 self._put("part", event)
 
     def _degraded(self, node: Node) -> bool:
@@ -121,9 +124,11 @@ class Stream:
             if closes is not None:
                 await self._flush(send)
                 await closes()
-            self._put("end", {"degraded": run.degraded or [], "skipped": sorted(run.skipped or ())})
+            self._put("end", {"degraded": told(run), "skipped": sorted(run.skipped or ())})
             await self._flush(send)
         finally:
+            # Run and listener know each other: what the parts held must not wait for the garbage collector.
+            self.run = None
             if not finishing.done():
                 finishing.cancel()
                 run.stop()
@@ -136,7 +141,7 @@ class Stream:
 
     def _view(self, run: Run) -> None:
         plan = self._choice.plan
-        run.values[plan.slots["degraded"]] = run.degraded or []
+        run.values[plan.slots["degraded"]] = told(run)
         try:
             self._put("view", {"value": plan.finish(run.values)})
         except Exception as error:

@@ -12,7 +12,7 @@ from tierline.journeys.ecmascript import typed, untyped
 from tierline.journeys.inputs import NOTHING
 from tierline.journeys.journey import Journey
 from tierline.journeys.routes import VIEWERS
-from tierline.journeys.schemas import Described, Schema, describe, input_schema, pascal
+from tierline.journeys.schemas import Described, Schema, describe, entry_name, input_schema, pascal
 
 _NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
 _TAKEN = ("client", "constructor")
@@ -46,7 +46,11 @@ def declarations(journeys: Iterable[Journey], *, clients: Iterable[str] = VIEWER
 
 
 def _types(described: list[Described], components: dict[str, Schema], kinds: tuple[str, ...]) -> list[str]:
-    out = [ecmascript.TYPES, f"export type Client = {' | '.join(json.dumps(kind) for kind in kinds)};\n"]
+    entry = _ident(entry_name(components))
+    out = [
+        ecmascript.TYPES.replace("Degraded[]", f"{entry}[]"),
+        f"export type Client = {' | '.join(json.dumps(kind) for kind in kinds)};\n",
+    ]
     out += [_declare(name, schema) for name, schema in components.items()]
     for one in described:
         rows = "".join(f"  {_key(part)}: {_type(schema, 1)};\n" for part, schema in one.parts.items())

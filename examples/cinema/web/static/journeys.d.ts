@@ -29,12 +29,26 @@ export interface Call {
 
 /** What a stream tells: parts as they finish, the view of a client that has one, and how it went. */
 export type PartEvent<P, A = unknown> =
-  | { [K in keyof P]: { event: "part"; part: K; value: P[K]; degraded?: true } }[keyof P]
+  | { [K in keyof P]: { event: "part"; part: K; value: P[K]; degraded?: Degraded[] } }[keyof P]
   | { event: "view"; value: A }
   | { event: "problem"; part: string; status: number; problem: Problem }
-  | { event: "end"; degraded: string[]; skipped: string[] };
+  | { event: "end"; degraded: Degraded[]; skipped: string[] };
 
 export type Client = "web" | "mobile" | "affiliate";
+
+/** A part that failed, and was answered by its fallback or by an old copy.
+
+    part: its name. fields: the answer's fields that are missing or old because of it; empty where the view doesn't say.
+    why: the code that a problem document's `type` would end with. retryable: the same request may succeed in a moment.
+    stale: an old copy stands in. age: seconds since that copy was made; only where it is stale. */
+export type Degraded = {
+  part: string;
+  fields: string[];
+  why: string;
+  retryable: boolean;
+  stale: boolean;
+  age?: number;
+};
 
 /** What a page shows of a film in a list. */
 export type Card = {
@@ -226,82 +240,82 @@ export type HomeAnswer = {
   top: Card[];
   genres: Shelf[];
   loved: Card[];
-  degraded?: string[];
+  degraded?: Degraded[];
 };
 
 export type HomeWebAnswer = (HomeWeb & {
-  degraded?: string[];
+  degraded?: Degraded[];
 });
 
 export type HomeMobileAnswer = (HomeMobile & {
-  degraded?: string[];
+  degraded?: Degraded[];
 });
 
 export type HomeAffiliateAnswer = (Offers & {
-  degraded?: string[];
+  degraded?: Degraded[];
 });
 
 export type FilmAnswer = {
   details: Details;
   similar: Card[];
   members_say: (Members | null);
-  degraded?: string[];
+  degraded?: Degraded[];
 };
 
 export type FilmWebAnswer = (FilmWeb & {
-  degraded?: string[];
+  degraded?: Degraded[];
 });
 
 export type FilmMobileAnswer = (FilmMobile & {
-  degraded?: string[];
+  degraded?: Degraded[];
 });
 
 export type FilmAffiliateAnswer = (FilmAffiliate & {
-  degraded?: string[];
+  degraded?: Degraded[];
 });
 
 export type SearchAnswer = {
   found: Found;
-  degraded?: string[];
+  degraded?: Degraded[];
 };
 
 export type SearchWebAnswer = (SearchWeb & {
-  degraded?: string[];
+  degraded?: Degraded[];
 });
 
 export type SearchMobileAnswer = (SearchMobile & {
-  degraded?: string[];
+  degraded?: Degraded[];
 });
 
 export type SearchAffiliateAnswer = (SearchAffiliate & {
-  degraded?: string[];
+  degraded?: Degraded[];
 });
 
 export type CheckoutAnswer = {
   order: Order;
-  degraded?: string[];
+  degraded?: Degraded[];
 };
 
 export type CheckoutWebAnswer = (CheckoutWeb & {
-  degraded?: string[];
+  degraded?: Degraded[];
 });
 
 export type CheckoutMobileAnswer = (CheckoutMobile & {
-  degraded?: string[];
+  degraded?: Degraded[];
 });
 
 export type CheckoutAffiliateAnswer = (CheckoutAffiliate & {
-  degraded?: string[];
+  degraded?: Degraded[];
 });
 
 export type ResumeAnswer = {
   going_on: (GoingOn | null);
-  degraded?: string[];
+  degraded?: Degraded[];
 };
 
 export type JoinAnswer = {
   going_on: (GoingOn | null);
-  degraded?: string[];
+  degraded?: Degraded[];
 };
 
 export interface HomeInputs {
