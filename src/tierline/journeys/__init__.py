@@ -17,7 +17,8 @@ from tierline.journeys.fault import (
     ServiceError,
     Unauthorized,
 )
-from tierline.journeys.journey import HTML, Journey
+from tierline.journeys.journey import Journey
+from tierline.journeys.markup import HTML
 from tierline.journeys.policy import Bulkhead, Cache
 
 if TYPE_CHECKING:

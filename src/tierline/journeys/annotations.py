@@ -31,3 +31,17 @@ else:
     def signature_of(function: Callable[..., Any]) -> inspect.Signature:
         """The parameters; their annotations as they are written."""
         return inspect.signature(function)
+
+
+def waits(function: Callable[..., Any]) -> bool:
+    """Whether what it returns has to be waited for, or comes piece by piece."""
+    function = inspect.unwrap(function)
+    while hasattr(function, "func"):
+        function = function.func
+    each = (function, type(function).__call__)
+    return any(
+        inspect.iscoroutinefunction(one)
+        or inspect.isasyncgenfunction(one)
+        or inspect.isgeneratorfunction(one)
+        for one in each
+    )

@@ -11,8 +11,9 @@ import msgspec
 from tierline.journeys.degraded import Degraded, degraded
 from tierline.journeys.encoding import plain
 from tierline.journeys.fault import BadInput, TooLarge, WrongType, released
-from tierline.journeys.journey import HTML, View
-from tierline.journeys.negotiate import pick
+from tierline.journeys.journey import View
+from tierline.journeys.markup import HTML
+from tierline.journeys.negotiate import pick, wanted_of
 from tierline.journeys.plan import Plan
 from tierline.journeys.policy import CREDENTIALS, MISSING, Cache
 from tierline.journeys.reply import Reply
@@ -208,7 +209,7 @@ def _bytes(choice: Choice, run: Run, body: Any, fields: str | None) -> bytes:
 
 def _picked(body: Any, fields: str) -> Any:
     whole = msgspec.to_builtins(body, enc_hook=plain)
-    wanted = [name.strip() for name in fields[:4096].split(",") if name.strip()]
+    wanted = wanted_of(fields)
     picked, missing = pick(whole, wanted)
     if missing or not wanted:
         there = ", ".join(sorted(whole)) if isinstance(whole, dict) else "none"

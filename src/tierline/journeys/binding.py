@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 from tierline.journeys.inputs import Parameter
@@ -15,10 +15,18 @@ def pairs(given: tuple[Parameter, ...], slots: dict[str, int]) -> Callable[[list
 
 
 def called(
-    given: tuple[Parameter, ...], slots: dict[str, int], function: Callable[..., Any]
+    given: tuple[Parameter, ...],
+    slots: dict[str, int],
+    function: Callable[..., Any],
+    read: Container[str] | None = None,
 ) -> Callable[[list[Any]], Any]:
-    """The function bound to its slots: `lambda values: function(values[3], x=values[5])`."""
-    words = [f"{p.name}=values[{slots[p.name]}]" if p.keyword else f"values[{slots[p.name]}]" for p in given]
+    """The function bound to its slots: `lambda values: function(values[3], x=values[5])`. read: the parameters that it
+    uses, where it doesn't use all; the others are None."""
+    words = []
+    for parameter in given:
+        used = read is None or parameter.name in read
+        word = f"values[{slots[parameter.name]}]" if used else "None"
+        words.append(f"{parameter.name}={word}" if parameter.keyword else word)
     return _made(f"lambda values: function({', '.join(words)})", function=function)
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from tierline.errors import StackError, choices, nearest
-from tierline.journeys.annotations import annotations_of
+from tierline.journeys.annotations import annotations_of, waits
+from tierline.journeys.markup import HTML
 from tierline.journeys.policy import MISSING, Bulkhead, Cache, Policy, Requires, policy, seconds
 
 if TYPE_CHECKING:
@@ -30,32 +31,6 @@ RESERVED = {
     "stream": "the query value that asks for a stream",
 }
 """Names that no part, path value or query value can have, and why."""
-
-
-class HTML(str):
-    """Markup that a view returns to answer with a web page instead of JSON. It escapes what it is made of.
-
-    `HTML("<h1>{title}</h1>", title=title)`: a template whose values are escaped (str.format's language).
-    `HTML(text)`: the text itself, escaped; what has `__html__` (markupsafe.Markup, another HTML) is kept as it is.
-    `HTML.trusted(markup)`: markup that is safe already, such as what a template engine with autoescaping rendered.
-    """
-
-    __slots__ = ()
-
-    def __new__(cls, text: object = "", /, **values: Any) -> HTML:
-        from markupsafe import Markup, escape
-
-        if values:
-            return str.__new__(cls, Markup(text).format(**values))  # noqa: S704  the template is the page's own
-        return str.__new__(cls, escape(text))
-
-    @classmethod
-    def trusted(cls, markup: str) -> HTML:
-        """Markup that nothing is escaped in: only for what no client can have a part in."""
-        return str.__new__(cls, markup)
-
-    def __html__(self) -> HTML:
-        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,6 +380,12 @@ class Journey:
 
         def add(function: F) -> F:
             place = place_of(function)
+            if waits(function):
+                raise self.wrong(
+                    place,
+                    "a view is a plain function that returns its answer, neither async nor a generator; move what it "
+                    "waits for into a part that it names",
+                )
             try:
                 version = tuple(int(number) for number in since.split(".")) if since else ()
             except ValueError:

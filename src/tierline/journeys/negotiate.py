@@ -77,9 +77,18 @@ def version_of(text: str) -> tuple[int, ...]:
         return ()
 
 
-def pick(body: Any, wanted: Iterable[str]) -> tuple[Any, list[str]]:
-    """The body with only these fields (`a`, `b.c`; through lists too), and those that do not exist."""
-    tree: dict[str, Any] = {}
+Tree = dict[str, Any]
+"""Wanted fields, each with those inside it; None stands for all."""
+
+
+def wanted_of(fields: str) -> list[str]:
+    """The paths that `?fields=` asks for."""
+    return [name for piece in fields[:4096].split(",") if (name := piece.strip())]
+
+
+def tree_of(wanted: Iterable[str]) -> Tree:
+    """`a,b.c` as `{"a": None, "b": {"c": None}}`."""
+    tree: Tree = {}
     for path in wanted:
         here = tree
         pieces = path.split(".")
@@ -88,6 +97,12 @@ def pick(body: Any, wanted: Iterable[str]) -> tuple[Any, list[str]]:
             if inner is None:
                 break
             here = inner
+    return tree
+
+
+def pick(body: Any, wanted: Iterable[str]) -> tuple[Any, list[str]]:
+    """The body with only these fields (`a`, `b.c`; through lists too), and those that do not exist."""
+    tree = tree_of(wanted)
     missing: list[str] = []
     return _pick(body, tree, "", missing), missing
 

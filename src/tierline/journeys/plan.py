@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import sys
-import types
-import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from tierline.journeys.batch import lookup
 from tierline.journeys.binding import by_name, called, limited, pairs
+from tierline.journeys.checks import instances
 from tierline.journeys.inputs import NOTHING, PERSONAL
-from tierline.journeys.journey import HTML, Journey, Part, View
+from tierline.journeys.journey import Journey, Part, View
 from tierline.journeys.policy import CREDENTIALS, MISSING, Cache, Policy
 from tierline.journeys.schedule import Input, Shape
+from tierline.journeys.selection import source_of
 
 Loaders = Mapping[str, tuple[Callable[..., Any], Policy]]
 """Builtins that have to be waited for, as if they were parts: a request's `session`, its `steps`."""
@@ -108,18 +108,29 @@ def plan(
     only: Iterable[str] | None = None,
     denied: frozenset[str] = frozenset(),
 ) -> Plan:
-    """What a view needs, or the default answer, or only some of its parts; nothing else is run.
+    """What a view needs, or the default answer, or only some fields of it; nothing else is run.
 
     Guards, and what they need, are a plan of their own that runs before all else; what effects need, and the effects,
     the next ones (`Plan.before`). denied: parts that the caller may not have: their fallback is put in their slot instead.
     """
     function = next((f for v, f in shape.views if v is view), None)
+    made = None if view is None else source_of(view.function)
+    run, read = (view.function if view else None), None
     if function is not None:
-        shown = tuple(p.name for p in function.parameters if p.name in shape.functions)
-        wanted = [p.name for p in function.parameters]
+        if made is not None and only is not None:
+            only = tuple(only)
+            run, read = made.only(only)
+        wanted = [p.name for p in function.parameters if read is None or p.name in read]
+        shown = tuple(name for name in wanted if name in shape.functions)
     else:
         shown = tuple(only) if only is not None else tuple(shape.default_parts())
         wanted = list(shown)
+    made_of: dict[str, Iterable[str]] = {}
+    if view is None:
+        made_of.update((name, (name,)) for name in shown)
+    elif made is not None:
+        fields = made.fields if only is None else dict.fromkeys(path.partition(".")[0] for path in only)
+        made_of.update((field, made.fields[field]) for field in fields)
     guarding = _needed(shape, shape.guards, denied)
     undoing = [
         p.name
@@ -159,10 +170,10 @@ def plan(
             roots=tuple(roots),
             waiting=[len(node.needs) for node in nodes],
             shown=shown,
-            finish=called(function.parameters, slots, view.function)
-            if function and view
+            finish=called(function.parameters, slots, run, read)
+            if function and run
             else by_name(shown, slots),
-            reads={} if function else {field: frozenset(_needed(shape, [field], denied)) for field in shown},
+            reads={field: frozenset(_needed(shape, names, denied)) for field, names in made_of.items()},
             inputs=inputs,
             covered=tuple(name for name in shape.order if name in needed),
             denied=tuple(sorted(denied & needed)),
@@ -300,7 +311,7 @@ def _node(
         sole=slots[given[0].name]
         if len(given) == 1 and not given[0].keyword and plain and not part.batch and not varies
         else -1,
-        check=None if part.batch else _check(function.returns),
+        check=None if part.batch else instances(function.returns),
         personal=bool(PERSONAL & needed),
         made_of=frozenset(needed & set(shape.functions) - {name}),
     )
@@ -342,24 +353,3 @@ def _known_as(shape: Shape, name: str, needed: set[str]) -> str:
     if len(parts) == 1:
         return places[0]
     return f"{name}:{hashlib.blake2b(repr(list(zip(parts, places, strict=True))).encode(), digest_size=8).hexdigest()}"
-
-
-def _check(returns: Any) -> Any:
-    """What `isinstance` can tell at once about a returned value, or None."""
-    while typing.get_origin(returns) is typing.Annotated:
-        returns = typing.get_args(returns)[0]
-    if returns is None:
-        return type(None)
-    if typing.is_typeddict(returns):
-        return dict
-    origin = typing.get_origin(returns)
-    if origin in (typing.Union, types.UnionType):
-        members = [_check(member) for member in typing.get_args(returns)]
-        flat = [kind for member in members for kind in (member if isinstance(member, tuple) else (member,))]
-        return None if None in flat else tuple(flat)
-    returns = origin or returns
-    if returns is float:
-        return (float, int)
-    if returns in (Any, object, HTML) or not isinstance(returns, type):
-        return None
-    return None if getattr(returns, "_is_protocol", False) else returns

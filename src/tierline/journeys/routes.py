@@ -9,11 +9,12 @@ from tierline.errors import StackError
 from tierline.journeys.answer import Choice
 from tierline.journeys.fault import BadInput, Forbidden, Unauthorized
 from tierline.journeys.journey import Journey
-from tierline.journeys.negotiate import best_media, version_of
+from tierline.journeys.negotiate import best_media, tree_of, version_of, wanted_of
 from tierline.journeys.plan import Loaders, plan
 from tierline.journeys.policy import MISSING
 from tierline.journeys.request import Reading
 from tierline.journeys.schedule import Shape
+from tierline.journeys.selection import source_of
 
 VIEWERS = ("web", "mobile", "affiliate")
 CLIENT = b"x-client"
@@ -64,7 +65,7 @@ class Route:
         self._version = reading.version.encode()
         self._dated = any(view.since for view in journey.views)
         self._chosen: dict[tuple[bytes, bytes | None, bytes | None, bool], Choice] = {}
-        self._partial: dict[tuple[str, ...], Choice] = {}
+        self._partial: dict[tuple[int, tuple[str, ...]], Choice] = {}
         self._variants: dict[tuple[int, tuple[str, ...] | None, frozenset[str]], Choice] = {}
         standard: Choice | None = None
         self.choices: dict[bytes, tuple[Choice, ...]] = {}
@@ -158,26 +159,35 @@ class Route:
         return None if best is None else offered[best]
 
     def partial(self, choice: Choice, fields: str) -> Choice:
-        """`?fields=` of an answer without a view: parts that nobody asked for are not even called."""
+        """`?fields=`: parts that only other fields need are not even called."""
+        tree = tree_of(wanted_of(fields))
+        names: tuple[str, ...] | None
         if choice.view is not None:
+            made = source_of(choice.view.function) if choice.media == "application/json" else None
+            names = made.paths(tree) if made is not None else None
+        else:
+            known = choice.plan.shown
+            names = tuple(name for name in known if name in tree) if tree.keys() <= set(known) else None
+        if not names:
             return choice
-        known = choice.plan.shown
-        tops = {name.strip().split(".")[0] for name in fields.split(",")}
-        names = tuple(name for name in known if name in tops)
-        if not names or len(names) == len(known) or not tops <= set(known):
-            return choice
-        found = self._partial.get(names)
+        asked = (id(choice.view), names)
+        found = self._partial.get(asked)
         if found is None:
-            if len(self._partial) >= 64:
-                return choice
-            found = self._partial[names] = self._choice(None, names)
+            if len(self._partial) >= _REMEMBERED:
+                del self._partial[next(iter(self._partial))]
+            found = self._partial[asked] = self._choice(choice.view, names)
         return found
 
     def known(self, choice: Choice, fields: str) -> None:
-        """Refuses `?fields=` of parts that there are none of, before anything is changed."""
+        """Refuses `?fields=` of fields that there are none of, before anything is changed."""
+        shown: tuple[str, ...]
         if choice.view is not None:
-            return
-        shown = choice.plan.shown if choice.only is None else tuple(self.shape.default_parts())
+            made = source_of(choice.view.function) if choice.media == "application/json" else None
+            if made is None:
+                return
+            shown = tuple(made.fields)
+        else:
+            shown = choice.plan.shown if choice.only is None else tuple(self.shape.default_parts())
         unknown = {name.strip().split(".")[0] for name in fields.split(",")} - {"", *shown}
         if unknown or not fields.strip(", "):
             why = f"does not exist; there are: {', '.join(sorted(shown))}"
