@@ -14,18 +14,38 @@ from tierline.cli.shared import stack_argument
 @click.option("--openapi", is_flag=True, help="The OpenAPI 3.1 document.")
 @click.option("--schema", metavar="NAME", help="The JSON Schema of what a journey answers.")
 @click.option("--as", "client", default="web", show_default=True, help="With --schema: the kind of client.")
-def command(stack: Path | None, openapi: bool, schema: str | None, client: str) -> None:
-    """Every journey with methods, path and parts. Or the document of all, or the schema of one's answer."""
+@click.option(
+    "--diff",
+    metavar="OLD.json",
+    type=click.Path(path_type=Path),
+    help="Compare with a document that --openapi printed earlier; exit code 1 when an app in use would break.",
+)
+@click.option("--json", "as_json", is_flag=True, help="With --diff: the changes as JSON.")
+def command(
+    stack: Path | None, openapi: bool, schema: str | None, client: str, diff: Path | None, as_json: bool
+) -> None:
+    """Every journey with methods, path and parts. Or the document of all, the schema of one's answer, or what has changed."""
     import msgspec
 
     from tierline.errors import StackError, choices, nearest
+    from tierline.journeys.journey import kind_of
+    from tierline.journeys.routes import VIEWERS
     from tierline.stack import load
 
+    if as_json and diff is None:
+        raise StackError("--json needs --diff OLD.json")
     loaded, _ = load(stack)
-    if openapi:
+    kinds = tuple(kind_of(each) for each in loaded.clients) or VIEWERS
+    if diff is not None:
+        from tierline.cli.difference import tell
+        from tierline.journeys.openapi import openapi as described
+
+        now = described(loaded.journeys, title=loaded.name, clients=kinds)
+        tell(diff, now, as_json, "tierline journeys --openapi")
+    elif openapi:
         from tierline.journeys.openapi import document
 
-        click.echo(document(loaded.journeys, title=loaded.name).decode())
+        click.echo(document(loaded.journeys, title=loaded.name, clients=kinds).decode())
     elif schema:
         from tierline.journeys.schemas import json_schema
 

@@ -9,12 +9,14 @@ import msgspec
 
 from tierline.journeys.inputs import NOTHING
 from tierline.journeys.journey import Journey
+from tierline.journeys.policy import MISSING
 from tierline.journeys.routes import VIEWERS
 from tierline.journeys.schemas import Described, Schema, describe, input_schema
 from tierline.journeys.stream import EVENTS, LINES
 
 _SCHEMAS = "#/components/schemas/"
 _HEADERS = {"affiliate": "x-affiliate", "version": "x-app-version", "locale": "accept-language"}
+BEARER: Schema = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
 PROBLEM: Schema = {
     "title": "Problem",
     "description": "RFC 9457; `part` names the part of the journey that failed.",
@@ -62,13 +64,16 @@ def openapi(
         entry = paths.setdefault(one.journey.path, {})
         for method in one.journey.methods:
             entry[method.lower()] = _operation(one, method, kinds)
+    older = {name: schema for one in described for name, schema in one.older.items()}
+    secured = any("security" in operation for entry in paths.values() for operation in entry.values())
     return {
         "openapi": "3.1.0",
         "info": {"title": title, "version": version},
         **({"servers": [{"url": url} for url in servers]} if servers else {}),
         "paths": paths,
         "components": {
-            "schemas": {**components, "Problem": PROBLEM},
+            "schemas": {**components, **older, "Problem": PROBLEM},
+            **({"securitySchemes": {"bearer": BEARER}} if secured else {}),
             "responses": {
                 "Problem": {
                     "description": "What went wrong",
@@ -114,10 +119,39 @@ def _operation(one: Described, method: str, kinds: tuple[str, ...]) -> dict[str,
             "default": {"$ref": "#/components/responses/Problem"},
         },
         "x-tierline-answers": {kind: f"#/components/schemas/{name}" for kind, name in one.answers.items()},
+        "x-tierline-views": [
+            {
+                "client": seen.client,
+                "since": seen.since,
+                "media": seen.media,
+                **({"schema": {"$ref": _SCHEMAS + seen.schema}} if seen.schema else {}),
+            }
+            for seen in one.views
+            if seen.client in kinds
+        ],
+        **_required(one),
     }
     if one.body is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": one.body}}}
     return operation
+
+
+def _required(one: Described) -> dict[str, Any]:
+    """What a caller needs: a token's scopes and claims, and the step that has to come first."""
+    parts = one.journey.parts
+    needed = [
+        requires
+        for name, requires in one.shape.requires.items()
+        if not name or parts[name].policy.fallback is MISSING
+    ]
+    found: dict[str, Any] = {}
+    if needed:
+        found["security"] = [{"bearer": sorted(set().union(*(each.scopes for each in needed)))}]
+    if claims := {name: value for each in needed for name, value in each.claims}:
+        found["x-tierline-claims"] = claims
+    if steps := [step.back for step in one.journey.steps if step.required]:
+        found["x-tierline-after"] = steps
+    return found
 
 
 def _parameters(one: Described, kinds: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -135,6 +169,17 @@ def _parameters(one: Described, kinds: tuple[str, ...]) -> list[dict[str, Any]]:
     ):
         if name in one.shape.inputs:
             found.append({"name": header, "in": "header", "required": False, "schema": text})
+    if one.shape.effects:
+        about = "The same key gets the same answer, and nothing is done twice; made up when it is missing"
+        found.append(
+            {
+                "name": "idempotency-key",
+                "in": "header",
+                "required": False,
+                "schema": text,
+                "description": about,
+            }
+        )
     about = "Only these fields of the answer: a,b.c"
     found.append({"name": "fields", "in": "query", "required": False, "schema": text, "description": about})
     about = "Send the parts as they finish"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -20,6 +20,16 @@ TEMPLATE = "#/components/schemas/{name}"
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """One way in which a kind of client is answered. since: the first app version that is; schema: its name, for JSON."""
+
+    client: str
+    since: str
+    media: str
+    schema: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Described:
     """A journey with the names of the schemas of its answers."""
 
@@ -31,6 +41,9 @@ class Described:
     parts: dict[str, Schema]
     inputs: tuple[Input, ...]
     body: Schema | None
+    views: tuple[Seen, ...] = ()
+    older: dict[str, Schema] = field(default_factory=dict)
+    """The schemas of views that only older app versions get, by name."""
 
     @property
     def journey(self) -> Journey:
@@ -80,6 +93,8 @@ def describe(
         }
         answers: dict[str, str] = {}
         pages: list[str] = []
+        seen: list[Seen] = []
+        older: dict[str, Schema] = {}
         for kind_name in dict.fromkeys([*kinds, *(view.kind for view in journey.views)]):
             answers[kind_name] = standard
             views = [(v, f) for v, f in shape.views if v.kind == kind_name]
@@ -91,10 +106,32 @@ def describe(
                 name = _free(f"{pascal(journey.name)}{pascal(kind_name)}Answer", components)
                 components[name] = _view_schema(name, schema_of(function.returns), _degraded(components))
                 answers[kind_name] = name
+            for view, function in sorted(views, key=lambda pair: pair[0].since):
+                since = ".".join(map(str, view.since))
+                shape_of = ""
+                if view.media == "application/json":
+                    shape_of = answers[kind_name]
+                    if view is not max(shown, key=lambda pair: pair[0].since)[0]:
+                        shape_of = f"{shape_of}Since{since.replace('.', '_') or '0'}"
+                        older[shape_of] = _view_schema(
+                            shape_of, schema_of(function.returns), _degraded(components)
+                        )
+                seen.append(Seen(kind_name, since, view.media, shape_of))
+            if not any(not view.since for view, _ in shown):
+                seen.append(Seen(kind_name, "", "application/json", standard))
         inputs = tuple(i for i in shape.inputs.values() if i.source in ("path", "query"))
         body = shape.inputs.get("body")
         described.append(
-            Described(shape, answers, tuple(pages), parts, inputs, schema_of(body.type) if body else None)
+            Described(
+                shape,
+                answers,
+                tuple(pages),
+                parts,
+                inputs,
+                schema_of(body.type) if body else None,
+                tuple(seen),
+                older,
+            )
         )
     return described, components
 
