@@ -24,6 +24,7 @@ from tierline.journeys.policy import Bulkhead, Cache
 if TYPE_CHECKING:
     from tierline.journeys.batch import Batch
     from tierline.journeys.building import build
+    from tierline.journeys.dimensions import Dimension, dimension
     from tierline.journeys.explaining import explain
     from tierline.journeys.http import HTTP
     from tierline.journeys.inprocess import InProcess
@@ -39,6 +40,7 @@ _LATE = {
     "Batch": "batch",
     "Call": "service",
     "Cursor": "paging",
+    "Dimension": "dimensions",
     "HTTP": "http",
     "InProcess": "inprocess",
     "MemoryStore": "store",
@@ -54,6 +56,7 @@ _LATE = {
     "SessionStore": "session",
     "Transport": "service",
     "build": "building",
+    "dimension": "dimensions",
     "explain": "explaining",
     "page": "paging",
 }
@@ -70,6 +73,7 @@ __all__ = [
     "Cookie",
     "Cursor",
     "DeadlineExceeded",
+    "Dimension",
     "Forbidden",
     "InProcess",
     "Journey",
@@ -89,6 +93,7 @@ __all__ = [
     "Transport",
     "Unauthorized",
     "build",
+    "dimension",
     "explain",
     "page",
 ]

@@ -73,6 +73,9 @@ def explain(journey: Journey, hops: Sequence[Mapping[str, Any]] | None = None) -
         elif found.source == "builtin":
             inputs.append(found.name)
     lines.append(f"  takes     {', '.join(inputs) or 'nothing'}")
+    for found in shape.inputs.values():
+        if found.source == "dimension":
+            lines.append(f"  differs   {journey.dimensions[found.name].explained()}")
     lines.append(f"  calls     {', '.join(shape.services) or 'nothing'}")
     width = max(len(name) for name in journey.parts)
     for number, row in enumerate(levels(shape)):

@@ -15,6 +15,7 @@ from tierline.journeys.markup import HTML
 from tierline.journeys.policy import MISSING, Bulkhead, Cache, Policy, Requires, policy, seconds
 
 if TYPE_CHECKING:
+    from tierline.journeys.dimensions import Dimension
     from tierline.journeys.schedule import Shape
     from tierline.journeys.testing import Outcome
 
@@ -112,6 +113,7 @@ class Journey:
     most: the largest answer in bytes; a larger one is refused, naming the part.
     most_calls: how many calls to services one request may make; the next one fails its part.
     private: answers are each caller's own: `Cache-Control: private`, and requests bypass the HTTP cache.
+    uses: what parts and views may name and other journeys use too: dimensions, entities.
     """
 
     def __init__(
@@ -126,6 +128,7 @@ class Journey:
         most: int = 8 * 1024 * 1024,
         most_calls: int = 200,
         private: bool = False,
+        uses: Iterable[Dimension] = (),
         about: str = "",
     ) -> None:
         frame = sys._getframe(1)
@@ -172,6 +175,11 @@ class Journey:
         """False for a copy some of whose parts are faked: what these need is not read any more."""
         self.views: list[View] = []
         self.steps: list[Step] = []
+        self.dimensions: dict[str, Dimension] = {}
+        for each in uses:
+            if not hasattr(each, "joins"):
+                raise self.wrong(self.place, f"uses: {each!r} is not something like a Dimension")
+            each.joins(self)
 
     def __repr__(self) -> str:
         return f"Journey({self.name!r}, {self.path!r}, parts={list(self.parts)})"
@@ -356,8 +364,9 @@ class Journey:
                 place,
                 f'effect {name!r}: {self.path} answers GET, which must change nothing; methods=["POST"]',
             )
-        if name in self.path_names:
-            raise self.wrong(place, f"part {name!r} has the name of a value in the path {self.path}")
+        if name in self.path_names or name in self.dimensions:
+            what = f"a value in the path {self.path}" if name in self.path_names else "a dimension"
+            raise self.wrong(place, f"part {name!r} has the name of {what}")
         if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
             raise self.wrong(place, f"part {name!r} is a generator; a part returns one value")
         try:

@@ -167,7 +167,7 @@ def _parameters(one: Described, kinds: tuple[str, ...]) -> list[dict[str, Any]]:
         ("version", "x-app-version"),
         ("locale", "accept-language"),
     ):
-        if name in one.shape.inputs:
+        if name in one.shape.inputs and name not in one.journey.dimensions:
             found.append({"name": header, "in": "header", "required": False, "schema": text})
     if one.shape.effects:
         about = "The same key gets the same answer, and nothing is done twice; made up when it is missing"
@@ -180,6 +180,17 @@ def _parameters(one: Described, kinds: tuple[str, ...]) -> list[dict[str, Any]]:
                 "description": about,
             }
         )
+    for each in one.journey.dimensions.values():
+        if each.name in one.shape.inputs:
+            schema = (
+                {"default": each.default}
+                if each.choose
+                else {"enum": list(each.values), "default": each.default}
+            )
+            for place, said in (("cookie", each.cookie), ("header", each.header)):
+                if said:
+                    kind = text if said == "accept-language" else schema
+                    found.append({"name": said, "in": place, "required": False, "schema": kind})
     about = "Only these fields of the answer: a,b.c"
     found.append({"name": "fields", "in": "query", "required": False, "schema": text, "description": about})
     about = "Send the parts as they finish"

@@ -12,7 +12,7 @@ from tierline.errors import StackError
 
 _UNITS: Final = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s|m|h|d)")
-_FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+FIELD_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
 CREDENTIALS: Final = frozenset({"authorization", "cookie", "x-tierline-claims", "x-session"})
 
 
@@ -84,7 +84,7 @@ class Cache:
                     f"Cache.vary: {header!r} says who the caller is; depend on identity or session instead, "
                     'and use Cache(…, per="user")'
                 )
-            if not _FIELD_NAME.fullmatch(header):
+            if not FIELD_NAME.fullmatch(header):
                 raise StackError(f"Cache.vary: {header!r} is not the name of a header field")
         put = object.__setattr__
         put(self, "max_age", seconds(max_age, "Cache.max_age"))

@@ -183,7 +183,12 @@ class Filler:
             for i in inputs
             if i.source == "query"
         ]
-        self._builtins = [(slots[i.name], BUILTIN[i.name]) for i in inputs if i.name in BUILTIN]
+        dimensions = plan.journey.dimensions
+        self._builtins = [
+            (slots[i.name], dimensions[i.name].read if i.source == "dimension" else BUILTIN[i.name])
+            for i in inputs
+            if i.source == "dimension" or i.name in BUILTIN
+        ]
         self.body = next(((slots["body"], i.type) for i in inputs if i.name == "body"), None)
         self.quick = not self._queries and not self._builtins
         # Where the path's last piece is all there is, as for most screens.

@@ -29,6 +29,7 @@ class Route:
     __slots__ = (
         "_chosen",
         "_dated",
+        "_fields",
         "_loaders",
         "_partial",
         "_positions",
@@ -61,7 +62,14 @@ class Route:
         self._positions = {
             piece[1:-1]: i - len(pieces) for i, piece in enumerate(pieces) if piece.startswith("{")
         }
-        self.vary = _vary(journey, shape, reading)
+        self._fields: dict[str, tuple[str, ...]] = {
+            "locale": ("accept-language",),
+            "affiliate": (reading.affiliate,),
+            "version": (reading.version,),
+            **{name: each.vary for name, each in journey.dimensions.items()},
+        }
+        """Which fields of a request an input is read from."""
+        self.vary = _vary(journey, reading)
         self._version = reading.version.encode()
         self._dated = any(view.since for view in journey.views)
         self._chosen: dict[tuple[bytes, bytes | None, bytes | None, bool], Choice] = {}
@@ -103,7 +111,8 @@ class Route:
         self, view: Any, only: tuple[str, ...] | None = None, denied: frozenset[str] = frozenset()
     ) -> Choice:
         found = plan(self.shape, view, self._services, self._loaders, only, denied)
-        return Choice(found, self._positions, self.vary, only)
+        fields = (field for name in found.inputs for field in self._fields.get(name, ()))
+        return Choice(found, self._positions, (*self.vary, *fields), only)
 
     def permitted(self, choice: Choice, identity: Mapping[str, Any] | None) -> Choice:
         """The choice without what the caller's token doesn't allow. Raises Unauthorized or Forbidden."""
@@ -203,14 +212,12 @@ class Route:
         return sorted({choice.media for choices in self.choices.values() for choice in choices})
 
 
-def _vary(journey: Journey, shape: Shape, reading: Reading) -> list[str]:
-    """Which request headers the answer depends on."""
+def _vary(journey: Journey, reading: Reading) -> list[str]:
+    """Which fields of a request the choice of an answer depends on."""
     found = ["x-client"]
     if any(view.media != "application/json" for view in journey.views):
         found.append("accept")
-    named = {"locale": "accept-language", "affiliate": reading.affiliate, "version": reading.version}
-    found.extend(header for name, header in named.items() if name in shape.inputs)
-    if any(view.since for view in journey.views) and reading.version not in found:
+    if any(view.since for view in journey.views):
         found.append(reading.version)
     return found
 

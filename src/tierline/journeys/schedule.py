@@ -5,7 +5,6 @@ Journey ──resolve──▶ Shape ──plan(client)──▶ Plan: nodes wit
 
 from __future__ import annotations
 
-import string
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -27,16 +26,17 @@ from tierline.journeys.inputs import (
     type_hints,
     unmarked,
 )
-from tierline.journeys.journey import BUILTINS, RESERVED, Journey, Part, Place, View
+from tierline.journeys.journey import BUILTINS, RESERVED, Journey, Place, View
+from tierline.journeys.keeping import check_caches
 from tierline.journeys.policy import Cache, Requires
 from tierline.journeys.reply import unwrapped
 
-Source = Literal["part", "path", "query", "builtin", "service"]
+Source = Literal["part", "path", "query", "builtin", "service", "dimension"]
 
 
 @dataclass(slots=True)
 class Input:
-    """A value that the schedule starts from: a path or query value, a builtin or a service."""
+    """A value that the schedule starts from: a path or query value, a builtin, a dimension or a service."""
 
     name: str
     source: Source
@@ -133,6 +133,8 @@ def resolve(journey: Journey, services: set[str] | None) -> Shape:
     """Every name of the journey resolved, or StackError with file and line."""
     if not journey.parts:
         raise journey.wrong(journey.place, "it has no parts; add one with @journey.part")
+    for name in sorted((services or set()) & set(journey.dimensions)):
+        raise journey.wrong(journey.place, f"{name!r} is the name of both a service and a dimension")
     functions: dict[str, Function] = {}
     for name, part in journey.parts.items():
         functions[name] = _read(journey, f"part {name!r}", name, part.function, part.place)
@@ -175,8 +177,11 @@ def resolve(journey: Journey, services: set[str] | None) -> Shape:
         name = parameter.name
         is_query = marked(parameter.type)
         if is_query:
-            if name in RESERVED or name in functions or (name in inputs and inputs[name].source == "path"):
-                there = RESERVED.get(name) or ("a part" if name in functions else "a value in the path")
+            taken = {
+                **dict.fromkeys(journey.path_names, "a value in the path"), **dict.fromkeys(functions, "a part"),
+                **dict.fromkeys(journey.dimensions, "a dimension"), **RESERVED,
+            }  # fmt: skip
+            if there := taken.get(name):
                 raise journey.wrong(
                     place, f"{what} wants the query value {name!r}, but that is the name of {there}"
                 )
@@ -195,6 +200,14 @@ def resolve(journey: Journey, services: set[str] | None) -> Shape:
             _match(journey, what, place, parameter, functions[name])
         elif name in inputs and inputs[name].source in ("path", "query"):
             _join(journey, what, place, parameter, inputs[name], typed)
+        elif name in journey.dimensions:
+            kind = journey.dimensions[name].type
+            if not compatible(kind, parameter.type):
+                raise journey.wrong(
+                    place,
+                    f"{what} wants {name!r} as {spoken(parameter.type)}, the dimension is {spoken(kind)}",
+                )
+            inputs.setdefault(name, Input(name, "dimension", kind, place=place))
         elif name in BUILTINS:
             found = inputs.setdefault(name, Input(name, "builtin", Any, place=place))
             if parameter.type is not Any:
@@ -218,7 +231,14 @@ def resolve(journey: Journey, services: set[str] | None) -> Shape:
                     f"{nearest(name, {*functions, *inputs})} available: {choices({*functions, *inputs, *BUILTINS})}; "
                     "a view takes only query values that a part has declared",
                 )
-            known = {*functions, *journey.path_names, *BUILTINS, *(services or ()), *used}
+            known = {
+                *functions,
+                *journey.path_names,
+                *journey.dimensions,
+                *BUILTINS,
+                *(services or ()),
+                *used,
+            }
             if name not in queries and (near := resembles(name, known)):
                 raise journey.wrong(
                     place,
@@ -232,7 +252,7 @@ def resolve(journey: Journey, services: set[str] | None) -> Shape:
             inputs.setdefault(name, Input(name, "service", place=place))
             used.add(name)
         else:
-            known = {*functions, *journey.path_names, *BUILTINS, *services}
+            known = {*functions, *journey.path_names, *journey.dimensions, *BUILTINS, *services}
             raise journey.wrong(
                 place,
                 f"{what} needs {name!r}, which is no part, path value or service{nearest(name, known)} "
@@ -240,7 +260,7 @@ def resolve(journey: Journey, services: set[str] | None) -> Shape:
             )
     order = _order(journey, functions)
     shape = Shape(journey, inputs, functions, views, tuple(sorted(used)), order, compensations)
-    _check_caches(shape)
+    check_caches(shape)
     _check_stages(shape)
     return shape
 
@@ -355,68 +375,3 @@ def _order(journey: Journey, functions: dict[str, Function]) -> tuple[str, ...]:
     for name in functions:
         visit(name, ())
     return tuple(done)
-
-
-def _check_caches(shape: Shape) -> None:
-    journey = shape.journey
-    for name, part in journey.parts.items():
-        cache = shape.cache(name)
-        if cache is None:
-            continue
-        needed = shape.needed([name])
-        personal = sorted(needed & PERSONAL)
-        if personal and cache.per == "public":
-            raise journey.wrong(
-                part.place,
-                f"part {name!r} depends on {personal[0]!r}, but its cache is public: "
-                'one user would get another\'s answer; use Cache(…, per="user")',
-            )
-        if cache.per == "user" and not personal:
-            raise journey.wrong(
-                part.place,
-                f'part {name!r} has a cache per="user", but depends on neither session nor identity',
-            )
-        if "request" in needed:
-            _check_request(shape, name, part, cache)
-        elif cache is part.policy.cache and cache.vary:
-            raise journey.wrong(
-                part.place,
-                f"part {name!r} has Cache(vary=…), but neither it nor what it needs reads `request`",
-            )
-        if "body" in needed and "GET" in journey.methods:
-            raise journey.wrong(part.place, f"part {name!r} is cached, but depends on the request's body")
-        known = {n for n in needed if n in shape.inputs and shape.inputs[n].source in ("path", "query")}
-        for key in cache.keys:
-            _key_names(journey, part, key, known | ({"locale", "client", "affiliate"} & needed))
-
-
-def _check_request(shape: Shape, name: str, part: Part, cache: Cache) -> None:
-    """A cached part says which fields of the request it reads; what it needs reads none besides."""
-    journey = shape.journey
-    if not cache.vary:
-        raise journey.wrong(
-            part.place,
-            f"part {name!r} is cached and reads `request`, so one caller would get what was made for another; say which "
-            'header fields it reads, Cache(…, vary=["accept-language"]), or name path and query values instead',
-        )
-    own = {p.name for p in shape.functions[name].parameters}
-    for other in shape.needed([name]) & set(shape.functions) - {name}:
-        if "request" in {p.name for p in shape.functions[other].parameters}:
-            there = shape.cache(other)
-            if there is None or not set(there.vary) <= set(cache.vary):
-                raise journey.wrong(
-                    part.place,
-                    f"part {name!r} is cached and needs {other!r}, which reads `request`; "
-                    f"give {other!r} a cache too, with the same vary={list(cache.vary)}",
-                )
-    if "request" not in own and not shape.needed([name]) & set(shape.functions) - {name}:
-        raise journey.wrong(part.place, f"part {name!r} has Cache(vary=…) but does not read `request`")
-
-
-def _key_names(journey: Journey, part: Part, key: str, known: set[str]) -> None:
-    for _, name, _, _ in string.Formatter().parse(key):
-        if name is not None and name not in known:
-            raise journey.wrong(
-                part.place,
-                f"part {part.name!r}, surrogate key {key!r} names {name!r}; there are: {choices(known)}",
-            )

@@ -119,7 +119,14 @@ def describe(
                 seen.append(Seen(kind_name, since, view.media, shape_of))
             if not any(not view.since for view, _ in shown):
                 seen.append(Seen(kind_name, "", "application/json", standard))
-        inputs = tuple(i for i in shape.inputs.values() if i.source in ("path", "query"))
+        inputs = (
+            *(i for i in shape.inputs.values() if i.source in ("path", "query")),
+            *(
+                each.asked()
+                for name, each in shape.journey.dimensions.items()
+                if each.query and name in shape.inputs
+            ),
+        )
         body = shape.inputs.get("body")
         described.append(
             Described(

@@ -210,7 +210,7 @@ async def call(
     copy, services = faked(journey, fakes)
     outcome = Outcome()
     outcome.session = Session("test-session", session) if session is not None else Session()
-    takes = {name for name, each in journey.shape().inputs.items() if each.source in ("path", "query")}
+    takes = {n for n, i in journey.shape().inputs.items() if i.source in ("path", "query", "dimension")}
     for name in sorted(set(values) - takes - set(copy.path_names) - _ALWAYS):
         raise TypeError(
             f"journey {journey.name!r} takes no {name!r}{nearest(name, takes)} it takes: {choices(takes)}"
@@ -220,12 +220,16 @@ async def call(
         session=_Sessions(outcome.session), cache=None, on_event=outcome.events.append,  # type: ignore[arg-type]
     )  # fmt: skip
     paths = {name: values[name] for name in copy.path_names if name in values}
+    said: dict[str, str] = {}
     query = {name: value for name, value in values.items() if name not in paths}
+    for name in journey.dimensions.keys() & query.keys():
+        journey.dimensions[name].say(query.pop(name), query, said)
     missing = [name for name in copy.path_names if name not in values]
     if missing:
         raise TypeError(f"{copy.path} needs {', '.join(f'{name}=…' for name in missing)}")
     sent = {
         "x-client": client,
+        **said,
         **({} if body is None else {"content-type": "application/json"}),
         **{k.lower(): v for k, v in headers.items()},
     }

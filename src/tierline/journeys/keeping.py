@@ -1,0 +1,81 @@
+"""Whether what a part keeps may be given to whom it is given: checked when a journey is built."""
+
+from __future__ import annotations
+
+import string
+from typing import TYPE_CHECKING
+
+from tierline.errors import choices
+from tierline.journeys.inputs import PERSONAL
+from tierline.journeys.journey import Journey, Part
+from tierline.journeys.policy import Cache
+
+if TYPE_CHECKING:
+    from tierline.journeys.schedule import Shape
+
+
+def check_caches(shape: Shape) -> None:
+    journey = shape.journey
+    for name, part in journey.parts.items():
+        cache = shape.cache(name)
+        if cache is None:
+            continue
+        needed = shape.needed([name])
+        personal = sorted(needed & PERSONAL)
+        if personal and cache.per == "public":
+            raise journey.wrong(
+                part.place,
+                f"part {name!r} depends on {personal[0]!r}, but its cache is public: "
+                'one user would get another\'s answer; use Cache(…, per="user")',
+            )
+        if cache.per == "user" and not personal:
+            raise journey.wrong(
+                part.place,
+                f'part {name!r} has a cache per="user", but depends on neither session nor identity',
+            )
+        if "request" in needed:
+            _check_request(shape, name, part, cache)
+        elif cache is part.policy.cache and cache.vary:
+            raise journey.wrong(
+                part.place,
+                f"part {name!r} has Cache(vary=…), but neither it nor what it needs reads `request`",
+            )
+        if "body" in needed and "GET" in journey.methods:
+            raise journey.wrong(part.place, f"part {name!r} is cached, but depends on the request's body")
+        known = {n for n in needed if n in shape.inputs and shape.inputs[n].source in ("path", "query")}
+        for key in cache.keys:
+            _key_names(
+                journey, part, key, known | ({"locale", "client", "affiliate", *journey.dimensions} & needed)
+            )
+
+
+def _check_request(shape: Shape, name: str, part: Part, cache: Cache) -> None:
+    """A cached part says which fields of the request it reads; what it needs reads none besides."""
+    journey = shape.journey
+    if not cache.vary:
+        raise journey.wrong(
+            part.place,
+            f"part {name!r} is cached and reads `request`, so one caller would get what was made for another; say which "
+            'header fields it reads, Cache(…, vary=["accept-language"]), or name path and query values instead',
+        )
+    own = {p.name for p in shape.functions[name].parameters}
+    for other in shape.needed([name]) & set(shape.functions) - {name}:
+        if "request" in {p.name for p in shape.functions[other].parameters}:
+            there = shape.cache(other)
+            if there is None or not set(there.vary) <= set(cache.vary):
+                raise journey.wrong(
+                    part.place,
+                    f"part {name!r} is cached and needs {other!r}, which reads `request`; "
+                    f"give {other!r} a cache too, with the same vary={list(cache.vary)}",
+                )
+    if "request" not in own and not shape.needed([name]) & set(shape.functions) - {name}:
+        raise journey.wrong(part.place, f"part {name!r} has Cache(vary=…) but does not read `request`")
+
+
+def _key_names(journey: Journey, part: Part, key: str, known: set[str]) -> None:
+    for _, name, _, _ in string.Formatter().parse(key):
+        if name is not None and name not in known:
+            raise journey.wrong(
+                part.place,
+                f"part {part.name!r}, surrogate key {key!r} names {name!r}; there are: {choices(known)}",
+            )
