@@ -35,3 +35,17 @@ async def becomes(what: Callable[[], Any], within: float = PATIENCE, every: floa
         if answer or time.monotonic() > until:
             return answer
         await asyncio.sleep(every)
+
+
+def expires(seconds: float) -> None:
+    """Let pass what another process measures by its own clock: how long a token is good, a copy fresh, a rule rests.
+
+    The one fixed wait there is, because no test can move that clock. It is a lower bound: a slow machine makes it longer,
+    and what was expired stays so. `seconds` hold the margin.
+    """
+    time.sleep(seconds)
+
+
+async def has_expired(seconds: float) -> None:
+    """`expires` in an event loop."""
+    await asyncio.sleep(seconds)

@@ -187,6 +187,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     root, line, run = sys.argv[1:4]
+    supervisor = os.getppid()
     # The folder, wherever it is moved to.
     folder = -1
     with suppress(OSError):
@@ -201,6 +202,11 @@ def main() -> None:
             processes[int(rest[0])] = rest[1] if len(rest) > 1 else "-"
         elif action == "-":
             processes.pop(int(rest[0]), None)
+    # The kernel closes the pipe before the lock, and reparents this process after both: on a busy machine the lock is
+    # still the dying supervisor's for a while.
+    deadline = time.monotonic() + _KILLED
+    while os.getppid() == supervisor and time.monotonic() < deadline:
+        time.sleep(0.005)
     # Taken already: the line was started again meanwhile, and what is there is its own.
     lock = _locked(folder)
     with suppress(OSError):
