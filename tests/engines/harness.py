@@ -18,6 +18,7 @@ from tierline.engines import unprivileged
 from tierline.engines.base import Engine, Probe, Process, Step
 from tierline.plan.model import Endpoint, Plan, Ref, Role, Text, Unit
 from tierline.run.authority import Authority
+from waiting import PATIENCE, eventually
 
 
 def make_role(name: str, slot: str, engine: str, endpoints: tuple[str, ...], **more: Any) -> Role:
@@ -183,11 +184,10 @@ class Runner:
             )
         self.running[process.name] = popen
         self.started.append(process)
-        limit = time.monotonic() + max(process.ready_timeout, 90)
-        while not answers(process.ready):
-            assert popen.poll() is None, log.read_text(errors="replace")
-            assert time.monotonic() < limit, log.read_text(errors="replace")
-            time.sleep(0.02)
+        eventually(
+            lambda: answers(process.ready) or popen.poll() is not None, max(process.ready_timeout, PATIENCE)
+        )
+        assert popen.poll() is None and answers(process.ready), log.read_text(errors="replace")
         for step in process.after_ready:
             self._step(step, env)
         self.took[process.name] = time.monotonic() - begin

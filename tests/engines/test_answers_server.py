@@ -27,6 +27,7 @@ from test_answers_support import ZONE, Server, addresses, config, target
 
 from ports import free_port
 from tierline.engines.answers.stats import read
+from waiting import PATIENCE
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -57,7 +58,7 @@ class Web:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 web.seen |= {self.headers["Host"], self.path}
-                time.sleep(web.delay)
+                time.sleep(web.delay)  # slow: as the test asks
                 self.send_response(web.status)
                 self.end_headers()
 
@@ -187,10 +188,10 @@ def test_a_client_that_does_not_read(serve: Any) -> None:
 
 def test_junk_over_tcp_closes(serve: Any) -> None:
     server = serve()
-    with socket.create_connection(("127.0.0.1", server.port), timeout=2) as link:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as link:
         link.sendall(b"\0\5hello")
         assert link.recv(10) == b""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=2) as link:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE) as link:
         link.sendall(b"\0\0")
         assert link.recv(10) == b""
     assert addresses(server.tcp("cinema.test")) == ["127.0.1.1"]
@@ -413,8 +414,8 @@ def test_ipv6(serve: Any) -> None:
     server.hup()
     server.wait(lambda: "configuration loaded" in server.log)
     query = server.query("cinema.test", "A")
-    assert addresses(dns.query.udp(query, "::1", port=port, timeout=1)) == ["127.0.1.1"]
-    assert addresses(dns.query.tcp(query, "::1", port=port, timeout=1)) == ["127.0.1.1"]
+    assert addresses(dns.query.udp(query, "::1", port=port, timeout=PATIENCE)) == ["127.0.1.1"]
+    assert addresses(dns.query.tcp(query, "::1", port=port, timeout=PATIENCE)) == ["127.0.1.1"]
 
 
 def test_counts_survive_a_reload(serve: Any) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from tierline.engines.answers.answerer import Answerer
 from tierline.engines.answers.config import Config
 from tierline.engines.answers.hops import Hops
 from tierline.engines.answers.stats import Stats
+from waiting import PATIENCE, eventually
 
 ZONE: dict[str, Any] = {
     "name": "cinema.test",
@@ -161,7 +162,7 @@ class Server:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tierline.engines.answers", str(self.path)], stderr=log
             )
-        self.wait(lambda: self.udp("cinema.test", "SOA", timeout=0.2), 5)
+        self.wait(lambda: self.udp("cinema.test", "SOA", timeout=0.2))
 
     def write(self, data: dict[str, Any] | str) -> None:
         """By atomic rename, as the supervisor does."""
@@ -179,26 +180,25 @@ class Server:
     def query(self, name: str, kind: str, **more: Any) -> dns.message.Message:
         return dns.message.make_query(name, kind, **({"use_edns": 0} | more))
 
-    def udp(self, name: str, kind: str = "A", timeout: float = 2, **more: Any) -> dns.message.Message:
+    def udp(self, name: str, kind: str = "A", timeout: float = PATIENCE, **more: Any) -> dns.message.Message:
         return dns.query.udp(self.query(name, kind, **more), "127.0.0.1", port=self.port, timeout=timeout)
 
     def tcp(self, name: str, kind: str = "A", **more: Any) -> dns.message.Message:
         return dns.query.tcp(self.query(name, kind, **more), "127.0.0.1", port=self.port, timeout=30)
 
-    def wait(self, what: Any, seconds: float = 60) -> Any:
-        """Until `what` is true; its exceptions count as false until time is up."""
-        until = time.monotonic() + seconds
-        while True:
-            try:
-                if found := what():
-                    return found
-            except Exception:
-                if time.monotonic() > until:
-                    raise
-            assert time.monotonic() < until, self.log
+    def wait(self, what: Any, seconds: float = PATIENCE) -> Any:
+        """Until `what` is true; its exceptions count as false."""
+
+        def true() -> Any:
             assert self.process.poll() is None, self.log
-            time.sleep(0.01)
+            with contextlib.suppress(Exception):
+                return what()
+            return None
+
+        found = eventually(true, seconds, every=0.01)
+        assert found, (self.log, what())
+        return found
 
     def stop(self) -> int:
         self.process.terminate()
-        return self.process.wait(5)
+        return self.process.wait(PATIENCE)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tierline.engines import binaries, unprivileged
 from tierline.errors import EngineError
+from waiting import PATIENCE, eventually
+from workbench import alive
 
 
 def program(path: Path, text: str = "#!/bin/sh\necho tool 1.2.3\n") -> str:
@@ -86,15 +87,7 @@ def test_a_parents_death_still_ends_it() -> None:
     child = "import os, time; print(os.getpid(), flush=True); time.sleep(60)"
     dropped = [sys.executable, "-I", "-S", unprivileged.__file__, sys.executable, "-c", child]
     done = subprocess.run(
-        [sys.executable, "-c", DIES, *dropped], capture_output=True, text=True, timeout=10, check=False
+        [sys.executable, "-c", DIES, *dropped], capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     pid = int(done.stdout)
-    for _ in range(100):
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except FileNotFoundError:
-            return
-        if state == "Z":
-            return
-        time.sleep(0.02)
-    raise AssertionError("it lives on")
+    assert eventually(lambda: not alive(pid)), "it lives on"

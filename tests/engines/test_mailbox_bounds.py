@@ -10,7 +10,6 @@ import smtplib
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import pytest
 from test_mailbox import receipt
 
 from tierline.engines.mailbox.doors import IDLE, MOST
-from waiting import PATIENCE
+from waiting import PATIENCE, eventually
 
 PASSWORD = "secret"
 GREETS = {"smtp": b"220 ", "pop3": b"+OK ", "imap": b"* OK "}
@@ -44,25 +43,23 @@ class Inbox:
         (folder / "config.json").write_text(json.dumps(config))
         argv = [sys.executable, "-m", "tierline.engines.mailbox", str(folder / "config.json")]
         self.process = subprocess.Popen(argv)
-        limit = time.monotonic() + PATIENCE
-        while True:
-            try:
-                httpx.get(f"http://127.0.0.1:{self.ports['http']}/health")
-                return
-            except httpx.TransportError:
-                assert time.monotonic() < limit
-                time.sleep(0.05)
+        assert eventually(self._healthy)
+
+    def _healthy(self) -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"http://127.0.0.1:{self.ports['http']}/health").status_code > 0
+        return False
 
     def connect(self, protocol: str, address: str = "127.0.0.1") -> tuple[socket.socket, bytes]:
         """A connection from an address of this machine, and what it is greeted with."""
         made = socket.create_connection(
-            ("127.0.0.1", self.ports[protocol]), timeout=5, source_address=(address, 0)
+            ("127.0.0.1", self.ports[protocol]), timeout=PATIENCE, source_address=(address, 0)
         )
         return made, made.recv(1000)
 
     def close(self) -> None:
         self.process.terminate()
-        self.process.wait(5)
+        self.process.wait(PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -91,23 +88,28 @@ def test_one_more_than_there_may_be_is_sent_away(crowded: Inbox, protocol: str) 
     assert refused.recv(1000) == b"", "and the connection is over"
     # Who leaves makes room, whatever way it leaves.
     inside.pop().close()
-    limit = time.monotonic() + PATIENCE
-    while not (again := crowded.connect(protocol, "127.0.0.4"))[1].startswith(GREETS[protocol]):
-        assert time.monotonic() < limit
-        time.sleep(0.05)
-    for each in (*inside, again[0]):
+
+    def let_in() -> socket.socket | None:
+        again, greeting = crowded.connect(protocol, "127.0.0.4")
+        return again if greeting.startswith(GREETS[protocol]) else None
+
+    again = eventually(let_in)
+    assert again
+    for each in (*inside, again):
         each.close()
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_one_address_leaves_room_for_others(crowded: Inbox, protocol: str) -> None:
-    limit = time.monotonic() + PATIENCE
     inside: list[socket.socket] = []
-    while len(inside) < 2:
+
+    def two_inside() -> bool:
         made, greeting = crowded.connect(protocol, "127.0.0.9")
         if greeting.startswith(GREETS[protocol]):
             inside.append(made)
-        assert time.monotonic() < limit
+        return len(inside) == 2
+
+    assert eventually(two_inside)
     _, greeting = crowded.connect(protocol, "127.0.0.9")
     assert greeting.startswith(REFUSES[protocol]) and b"from your address" in greeting
     other, greeting = crowded.connect(protocol, "127.0.0.8")
@@ -152,6 +154,12 @@ def test_the_bounds_are_what_the_protocols_ask_for(protocol: str) -> None:
     assert 32 <= MOST[protocol] <= 1000
 
 
+def established(port: int, client: int) -> bool:
+    """Whether the server's end of a connection is still open."""
+    ends = f"0100007F:{port:04X} 0100007F:{client:04X} 01"
+    return ends in Path("/proc/net/tcp").read_text()
+
+
 def test_who_does_not_read_is_let_go(silent: Inbox) -> None:
     """It asks for the same mail again and again, and takes none of the answers."""
     with smtplib.SMTP("127.0.0.1", silent.ports["smtp"], timeout=PATIENCE) as smtp:
@@ -162,7 +170,8 @@ def test_who_does_not_read_is_let_go(silent: Inbox) -> None:
     made, _ = silent.connect("pop3")
     made.sendall(b"USER tierline\r\nPASS secret\r\n")
     made.sendall(b"RETR 2\r\n" * 100)
-    time.sleep(2.5)
+    here = made.getsockname()[1]
+    assert eventually(lambda: not established(silent.ports["pop3"], here))
     received = 0
     with contextlib.suppress(ConnectionResetError):
         while more := made.recv(1 << 20):

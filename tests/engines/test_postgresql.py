@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import asyncpg
 import pytest
 from harness import LocalContext, Runner, StepFailed, make_role, make_unit, memory
 
+import waiting
 from tierline.engines import unprivileged
 from tierline.engines.base import Engine
 from tierline.engines.postgresql import ENGINE, attributes
@@ -66,10 +66,8 @@ def query(context: LocalContext, role: Role, sql: str) -> Any:
 
 
 def eventually(context: LocalContext, role: Role, sql: str, wanted: Any) -> None:
-    limit = time.monotonic() + 90
-    while (got := query(context, role, sql)) != wanted:
-        assert time.monotonic() < limit, got
-        time.sleep(0.02)
+    got: list[Any] = []
+    assert waiting.eventually(lambda: got.append(query(context, role, sql)) or got[-1] == wanted), got[-1]
 
 
 def test_names() -> None:

@@ -77,7 +77,7 @@ def says(*pieces: bytes, close: bool = False, pause: float = 0.0) -> Behave:
         for piece in pieces:
             writer.write(piece)
             await writer.drain()
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pause)  # slow: as the test asks
         if close:
             writer.close()
             raise ConnectionError

@@ -20,7 +20,7 @@ from tierline.journeys import Cache, Cursor, Journey, MemoryStore, NotFound, Red
 from tierline.journeys.cached import Cached
 from tierline.journeys.paging import sign_with
 from tierline.journeys.testing import Outcome, ask
-from waiting import eventually
+from waiting import PATIENCE, becomes, eventually
 
 
 class Made(TypedDict):
@@ -37,6 +37,8 @@ class Clock:
 
     def time(self) -> float:
         return self.now
+
+    monotonic = time
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def counting(
 
     async def work(film_id: int) -> dict[str, int]:
         calls.append(film_id)
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0.005)  # slow: others ask meanwhile
         if broken and broken[0]:
             raise OSError("down")
         return {"id": film_id, "call": len(calls)}
@@ -103,9 +105,12 @@ def test_a_stale_answer_is_given_while_one_call_refreshes_it(clock: Clock) -> No
         clock.now += 30
         stale = await asyncio.gather(*(get(application, "/film/1") for _ in range(5)))
         assert {outcome.body["details"]["call"] for outcome in stale} == {1}
-        await asyncio.sleep(0.03)
+
+        async def refreshed() -> bool:
+            return bool((await get(application, "/film/1")).body["details"]["call"] == 2)
+
+        assert await becomes(refreshed)
         assert calls == [1, 1]
-        assert (await get(application, "/film/1")).body["details"]["call"] == 2
         await application.stop()
 
     asyncio.run(main())
@@ -175,46 +180,52 @@ def test_errors_are_not_kept() -> None:
 
 def test_who_gives_up_does_not_cancel_the_call_for_the_others() -> None:
     calls: list[Any] = []
-    film = Journey("film", "/film/{ms}")
+    held = asyncio.Event()
+    film = Journey("film", "/film/{film_id}")
 
     @film.part(cache="60s")
-    async def details(ms: int):
+    async def details(film_id: int):
         calls.append("begun")
         try:
-            await asyncio.sleep(ms / 1000)
+            await held.wait()
         except asyncio.CancelledError:
             calls.append("cancelled")
             raise
-        return ms
+        return film_id
 
     async def main() -> None:
         application = build([film])
         first = asyncio.ensure_future(get(application, "/film/50"))
         second = asyncio.ensure_future(get(application, "/film/50"))
-        await asyncio.sleep(0.01)
+        assert await becomes(lambda: calls == ["begun"])
         first.cancel()
+        await asyncio.wait([first])
+        held.set()
         assert (await second).body == {"details": 50}
         assert calls == ["begun"]
-        last = asyncio.ensure_future(get(application, "/film/5000"))
-        await asyncio.sleep(0.01)
+        held.clear()
+        last = asyncio.ensure_future(get(application, "/film/51"))
+        assert await becomes(lambda: calls == ["begun", "begun"])
         last.cancel()
-        await asyncio.gather(last, return_exceptions=True)
-        await asyncio.sleep(0.01)
-        assert calls == ["begun", "begun", "cancelled"], "the last one does"
+        assert await becomes(lambda: calls[-1] == "cancelled"), "the last one does"
+        assert calls == ["begun", "begun", "cancelled"] and last.done()
 
     asyncio.run(main())
 
 
-def test_the_memory_store_expires_and_stays_within_its_bytes() -> None:
+def test_the_memory_store_expires_and_stays_within_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr("tierline.journeys.store.time", clock)
+
     async def main() -> None:
         store = MemoryStore(most_bytes=1000)
         for n in range(50):
             await store.put(f"key-{n}", b"x" * 94, 60)
         kept = [n for n in range(50) if await store.get(f"key-{n}")]
         assert kept == list(range(40, 50))
-        await store.put("short", b"x", 0.01)
+        await store.put("short", b"x", 5)
         assert await store.get("short") == b"x"
-        await asyncio.sleep(0.02)
+        clock.now += 6
         assert await store.get("short") is None
         await store.put("huge", b"x" * 2000, 60)
         assert await store.get("huge") is None
@@ -255,7 +266,7 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     assert eventually(answers)
     yield f"unix://{socket}"
     process.terminate()
-    process.wait(5)
+    process.wait(PATIENCE)
 
 
 def test_two_processes_share_what_is_kept_in_valkey(valkey: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tierline.journeys import Cache, Journey, NotFound, build
 from tierline.journeys.testing import Outcome, ask
+from waiting import PATIENCE
 
 ANN = '{"sub":"ann"}'
 EVE = '{"sub":"eve"}'
@@ -35,7 +36,7 @@ def shop(events: list[dict[str, Any]] | None = None) -> Any:
 
     @film.part(cache=Cache("60s"))
     async def slow(film_id):
-        await asyncio.sleep(0.03 if film_id != 8 else 5)
+        await asyncio.sleep(0.03 if film_id != 8 else 600)  # slow: parts of a stream come apart
         return []
 
     @going_on.part
@@ -142,12 +143,12 @@ def test_a_stream_that_was_left_is_no_step() -> None:
         }  # fmt: skip
 
         async def receive() -> Any:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # slow: a client that leaves after a moment
             return {"type": "http.disconnect"}
 
         async def send(_: Any) -> None: ...
 
-        await asyncio.wait_for(application(scope, receive, send), 2)
+        await asyncio.wait_for(application(scope, receive, send), PATIENCE)
         assert await going_on(application, cookie=visitor) == {"buy": "/home"}
 
     asyncio.run(main())

@@ -11,6 +11,7 @@ import pytest
 import uvloop
 
 from tierline.journeys.eager import Eager
+from waiting import PATIENCE
 
 VALUE: ContextVar[str] = ContextVar("value", default="outer")
 
@@ -58,7 +59,7 @@ def test_current_task_is_its_own_and_the_callers_comes_back(run: Any) -> None:
             seen.append(asyncio.current_task())
             await asyncio.sleep(0)
             seen.append(asyncio.current_task())
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.001)  # slow: it ends by a timer of the loop
             seen.append(asyncio.current_task())
 
         await finish(part())
@@ -74,16 +75,17 @@ def test_timeouts_inside_a_part_end_the_part_only(run: Any) -> None:
         async def part() -> str:
             try:
                 async with asyncio.timeout(0.01):
-                    await asyncio.sleep(10)
+                    await asyncio.sleep(600)
             except TimeoutError:
                 await asyncio.sleep(0)
                 return "timed out"
             return "?"
 
         assert await finish(part()) == "timed out"
-        assert await finish(asyncio.wait_for(asyncio.sleep(0.001, "in time"), 1)) == "in time"
+        in_time = asyncio.sleep(0.001, "in time")  # slow: it ends by a timer of the loop
+        assert await finish(asyncio.wait_for(in_time, PATIENCE)) == "in time"
         with pytest.raises(TimeoutError):
-            await finish(asyncio.wait_for(asyncio.sleep(10), 0.01))
+            await finish(asyncio.wait_for(asyncio.sleep(600), 0.01))
 
     run(main())
 
@@ -92,14 +94,14 @@ def test_task_groups_and_anyio_scopes_work(run: Any) -> None:
     async def main() -> None:
         async def group() -> list[int]:
             async with asyncio.TaskGroup() as tasks:
-                found = [tasks.create_task(asyncio.sleep(0.001, n)) for n in range(3)]
+                found = [tasks.create_task(asyncio.sleep(0.001, n)) for n in range(3)]  # slow: by a timer
             return [task.result() for task in found]
 
         assert await finish(group()) == [0, 1, 2]
 
         async def broken() -> None:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(asyncio.sleep(10))
+                tasks.create_task(asyncio.sleep(600))
                 raise ValueError("no")
 
         with pytest.raises(ExceptionGroup):
@@ -107,7 +109,7 @@ def test_task_groups_and_anyio_scopes_work(run: Any) -> None:
 
         async def scoped() -> str:
             with anyio.move_on_after(0.01) as scope:
-                await anyio.sleep(10)
+                await anyio.sleep(600)
             assert scope.cancelled_caught
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(anyio.sleep, 0.001)
@@ -122,7 +124,7 @@ def test_context_variables_are_its_own(run: Any) -> None:
     async def main() -> None:
         async def part() -> str:
             token = VALUE.set("inner")
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.001)  # slow: it ends by a timer of the loop
             assert VALUE.get() == "inner"
             VALUE.reset(token)
             VALUE.set("left behind")
@@ -141,10 +143,10 @@ def test_cancelling_reaches_the_wait_and_a_stubborn_part_may_go_on(run: Any) -> 
 
         async def part() -> str:
             try:
-                await asyncio.sleep(10)
+                await asyncio.sleep(600)
             except asyncio.CancelledError:
                 seen.append("cancelled")
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.001)  # slow: it ends by a timer of the loop
             return "went on"
 
         task = Eager(loop, part(), copy_context())

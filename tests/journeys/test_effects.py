@@ -12,6 +12,7 @@ import pytest
 from tierline.errors import StackError
 from tierline.journeys import Conflict, Cookie, Journey, MemoryStore, NotFound, Reply, SessionStore, build
 from tierline.journeys.testing import Outcome, ask
+from waiting import PATIENCE, becomes
 
 
 class Order(msgspec.Struct):
@@ -77,7 +78,7 @@ async def post(app: Any, target: str = "/buy", body: Any = None, **headers: str)
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(main(), 20))  # type: ignore[arg-type]
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))  # type: ignore[arg-type]
 
 
 def test_the_same_key_is_one_order_and_the_same_answer() -> None:
@@ -160,7 +161,7 @@ def test_what_only_the_answer_needs_ends_no_effect(sibling: str) -> None:
             ran.append(order["id"])
             if sibling == "fails":
                 raise ValueError("no advice")
-            await asyncio.sleep(5)
+            await asyncio.sleep(600)
             return ""
 
         app = build([buy], services={"orders": orders})
@@ -202,7 +203,7 @@ def test_effects_run_in_the_order_written_and_are_undone_in_reverse() -> None:
 
     @buy.effect
     async def reserved():
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
         done.append("reserve")
         return {"reservation": 5}
 
@@ -343,14 +344,14 @@ def adding() -> list[Journey]:
     @add.part
     async def cart(n: int, session):
         items = session.setdefault("cart", {"items": [], "count": 0})
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # slow: others add meanwhile
         items["items"].append(n)
         items["count"] += 1
         return len(items["items"])
 
     @look.part
     async def seen(n: int, session):
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0.01)  # slow: others add meanwhile
         session[f"seen:{n}"] = True
         return session.get("cart", {})
 
@@ -765,12 +766,14 @@ def test_a_new_visitor_whose_answer_fails_is_known_by_a_cookie() -> None:
 
 def test_hedged_calls_write_once() -> None:
     screen = Journey("screen", "/screen", methods=["POST"])
-    slow = [0.1]
+    calls: list[int] = []
 
     @screen.part(hedge="10ms", retries=2)
     async def seen(orders) -> Any:
-        if slow:
-            await asyncio.sleep(slow.pop())
+        calls.append(1)
+        if len(calls) == 1:
+            assert await becomes(lambda: len(calls) > 1)
+        calls.append(1)
         return (await orders.post("/seen")).json()
 
     async def main() -> None:
@@ -779,7 +782,7 @@ def test_hedged_calls_write_once() -> None:
         app = build([screen], services={"orders": orders})
         asked = asyncio.ensure_future(post(app, "/screen"))
         await orders.arrived.wait()
-        await asyncio.sleep(0.15)
+        assert await becomes(lambda: len(calls) == 4), "both have come to the write"
         orders.hold.set()
         assert (await asked).status == 200 and len(orders.keys) == 1
 

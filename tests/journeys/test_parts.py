@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from typing import Annotated, Any
 
 import msgspec
@@ -24,7 +23,7 @@ from tierline.journeys import (
 )
 from tierline.journeys.service import Call, ServiceReply, Transport
 from tierline.journeys.testing import Outcome, ask
-from waiting import becomes
+from waiting import becomes, eventually
 
 FILMS = {"/films/7": {"id": 7, "title": "Sunrise"}, "/films/7/similar": [8, 9]}
 
@@ -102,7 +101,7 @@ async def stubborn() -> None:
     """Does not listen to being cancelled."""
     for _ in range(20):
         try:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # slow: longer than its deadline in all
         except asyncio.CancelledError:
             continue
 
@@ -244,12 +243,12 @@ def test_nothing_waits_for_a_sibling_that_it_does_not_need() -> None:
 
     @film.part
     async def quick():
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
         order.append("quick")
 
     @film.part
     async def after_quick(quick):
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
         order.append("after_quick")
 
     call(film)
@@ -417,7 +416,7 @@ def test_equal_calls_of_one_request_are_made_once_and_a_batch_asks_once() -> Non
 
     def slow(_target: str) -> Any:
         asked.append("films")
-        return asyncio.sleep(0.01, {"id": 7})
+        return asyncio.sleep(0.01, {"id": 7})  # slow: the others ask meanwhile
 
     outcome = call(film, fakes={"catalog": {"/films/7": slow}})
     assert outcome.body["one"] == [{"id": 7}, ["1.jpg", "2.jpg", "1.jpg"]]
@@ -449,12 +448,12 @@ def test_retries_hedges_and_bulkheads() -> None:
 
     @film.part(bulkhead=weak, fallback="full")
     async def first():
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.02)  # slow: the other begins meanwhile
         return "in"
 
     @film.part(bulkhead=weak, fallback="full")
     async def second():
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.02)  # slow: the other begins meanwhile
         return "in"
 
     outcome = call(film)
@@ -526,17 +525,17 @@ def test_a_part_that_blocks_the_event_loop_is_told_by_name(caplog: pytest.LogCap
 
     @film.part
     async def sleeper():
-        time.sleep(0.6)  # noqa: ASYNC251  the mistake itself
+        # The mistake itself, for as long as nobody has noticed.
+        eventually(lambda: any("blocks" in record.getMessage() for record in caplog.records))
 
     async def main() -> None:
         application = build([film])
         await application.start()
-        await asyncio.sleep(0.06)
         await ask(application, "GET", "/film", {}, None, Outcome())
         await application.stop()
 
     run(main())
-    line = sleeper.__code__.co_firstlineno + 2
+    line = sleeper.__code__.co_firstlineno + 3
     (message,) = [said for r in caplog.records if "blocks" in (said := r.getMessage()) and "sleeper" in said]
     assert message.startswith(f"part 'sleeper' of journey 'film' ({__file__}:{line}) blocks the event loop")
 

@@ -145,12 +145,12 @@ class Far(MemoryStore):
     """A store that takes a while, as one elsewhere does."""
 
     async def get(self, key: str) -> bytes | None:
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(0.002)  # slow: as a store elsewhere
         return await super().get(key)
 
     async def add(self, key: str, value: bytes, ttl: float) -> bool:
         added = await super().add(key, value, ttl)
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(0.002)  # slow: as a store elsewhere
         return added
 
 
@@ -184,7 +184,7 @@ def test_a_client_that_leaves_while_its_session_is_loaded_locks_nobody_out() -> 
         cookie = cookie_of(await get(app, "/home", "POST"))
         for wait in (0.001, 0.003, 0.005, 0.007):
             left = asyncio.ensure_future(get(app, "/home", "POST", cookie=cookie))
-            await asyncio.sleep(wait)
+            await asyncio.sleep(wait)  # slow: each client leaves at another moment
             left.cancel()
             await asyncio.wait([left])
         assert (await get(app, "/home", "POST", cookie=cookie)).status == 200

@@ -23,17 +23,17 @@ def journey() -> Journey:
 
     @film.part
     async def details(film_id: int, catalog):
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0.005)  # slow: hops take time
         return (await catalog.get("/films/{id}", id=film_id)).json()
 
     @film.part(cache="60s")
     async def similar(details):
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0.005)  # slow: hops take time
         return []
 
     @film.part(fallback=None, deadline="5ms")
     async def rating(film_id):
-        await asyncio.sleep(1)
+        await asyncio.sleep(600)
 
     return film
 
@@ -41,7 +41,7 @@ def journey() -> Journey:
 async def catalog(scope: Any, receive: Any, send: Any) -> None:
     """Nests a hop of its own, as a service's client hooks do."""
     with record.hop("domain", "postgresql", name="SELECT films"):
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(0.001)  # slow: hops take time
     sent = dict(scope["headers"])[b"traceparent"].decode()
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": msgspec.json.encode({"traceparent": sent})})

@@ -261,9 +261,9 @@ def test_again_and_again_takes_one_process(line: Bench, client: httpx.Client) ->
     client.get("/other")
     delay(line, "other", "150ms")
     with httpx.Client(base_url=client.base_url, trust_env=False, timeout=60) as fresh:
-        # Two at once need a second connection: that one comes by way of the detour, and stays there.
-        with ThreadPoolExecutor() as pool:
-            list(pool.map(fresh.get, ["/other"] * 2))
+        # Several at once need another connection: that one comes by way of the detour, and stays there.
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(fresh.get, ["/other"] * 8))
         first = set(detours(line))
         for _ in range(2):
             heal(line, "other")

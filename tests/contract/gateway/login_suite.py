@@ -21,7 +21,7 @@ from feature_suite import Contract
 
 from ports import free_port
 from tierline import JWT, OIDC, Access, Gateway, LoadBalancer, RateLimit, Service, Stack
-from waiting import eventually
+from waiting import PATIENCE, eventually, expires
 
 CALLBACK = "/-/login/callback"
 
@@ -32,7 +32,7 @@ class Browser:
     def __init__(self, base: str) -> None:
         self.base = base
         self.cookies: dict[str, str] = {}
-        self._client = httpx.Client(trust_env=False, timeout=10)
+        self._client = httpx.Client(trust_env=False, timeout=PATIENCE)
 
     def get(self, url: str, **headers: str) -> httpx.Response:
         mine = url.startswith("/") or url.startswith(self.base)
@@ -101,7 +101,7 @@ class _AtAProvider(Contract):
 
         def end() -> None:
             popen.terminate()
-            popen.wait(5)
+            popen.wait(PATIENCE)
 
         return end
 
@@ -207,7 +207,7 @@ class LoginContract(_AtAProvider):
         self.asks("login")
         browser = self.browser()
         self.arrived(browser.login("/account", "ann"))
-        time.sleep(7)  # the provider's tokens are good for six seconds
+        expires(7)  # the provider's tokens are good for six seconds
         assert self.arrived(browser.get("/account"))["headers"]["x-tierline-subject"] == "ann"
 
     def test_nobody_gets_in_by_making_something_up(self) -> None:

@@ -16,7 +16,7 @@ import stick_tables
 from feature_suite import Contract
 
 from tierline import Canary, Gateway, RateLimit, Route, Service, Stack
-from waiting import eventually
+from waiting import PATIENCE, eventually
 
 CHUNKED = b"transfer-encoding: chunked\r\n\r\n"
 CHUNK = b'11;a=b;c="d"\r\n{"film":{"id":7}}\r\n'
@@ -63,7 +63,7 @@ class TestHAProxyBodiesOnTheWay(Contract):
                 except TimeoutError:
                     continue
                 with sock:
-                    sock.settimeout(2)
+                    sock.settimeout(PATIENCE)
                     try:
                         head = sock.recv(65536)
                     except OSError:
@@ -134,7 +134,7 @@ class TestHAProxyBodiesOnTheWay(Contract):
         for kind in (b"application/json", b"text/plain"):
             with self.answering(
                 b"HTTP/1.1 200 OK\r\ncontent-type: " + kind + b"\r\n" + framing + b"\r\n\r\n" + body,
-                wait=lambda: time.sleep(0.2),
+                wait=lambda: time.sleep(0.2),  # slow: it breaks off after the head has gone on
             ):
                 if kind == b"application/json":
                     self.refused(self.client.get("/answers"), 502)

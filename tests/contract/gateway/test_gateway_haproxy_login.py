@@ -28,6 +28,7 @@ from login_suite import CALLBACK, Browser, HostCookiesContract
 
 from tierline import OIDC, Gateway, Service, Stack
 from tierline.run.authority import Authority
+from waiting import expires
 
 KEY, STRANGER = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
 RSA = rsa.generate_private_key(65537, 2048)
@@ -244,7 +245,7 @@ class TestHAProxyLoginChecks(Contract):
             )
             self.arrived(browser.get("/account"))
             browsers.append(browser)
-        time.sleep(max(0, until + 0.3 - time.time()))
+        expires(max(0, until + 0.3 - time.time()))
         before = len(self.line.upstreams.seen)
         assert [browser.get("/account").status_code for browser in browsers] == [302] * 3
         assert len(self.line.upstreams.seen) == before
@@ -287,14 +288,14 @@ class TestHAProxyLoginChecks(Contract):
         good = {"one"}
 
         def again(asked: dict[str, str]) -> tuple[int, bytes]:
-            time.sleep(0.2)
+            time.sleep(0.2)  # slow: the others come meanwhile
             if asked["refresh_token"] not in good:
                 return 400, b'{"error":"invalid_grant"}'
             good.clear()
             return 200, json.dumps({"refresh_token": "two", "expires_in": 600}).encode()
 
         self.provider.answer = again
-        time.sleep(1.2)
+        expires(1.2)
         cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
         with ThreadPoolExecutor(6) as pool:
             found = list(pool.map(lambda _: self.get("/account", cookie=cookie), range(6)))
@@ -311,7 +312,7 @@ class TestHAProxyLoginChecks(Contract):
                 "expires_in": 1,
             }
         )
-        time.sleep(1.2)
+        expires(1.2)
         eve = self.claims("n", sub="eve")
         self.provider.answer = lambda asked: {
             "refused": (400, b'{"error":"invalid_grant"}'), "away": (503, b""),

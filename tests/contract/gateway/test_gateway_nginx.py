@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 from body_suite import BodyContract
 from edge import Line, raw
@@ -27,6 +27,7 @@ from tierline import JWT, MTLS, Gateway, HTTPCache, LoadBalancer, RateLimit, Ser
 from tierline.run.addresses import Addresses
 from tierline.run.context import LocalContext
 from tierline.trips.normalise import hop as normalised
+from waiting import eventually
 
 
 class TestNginx(GatewayContract):
@@ -69,10 +70,13 @@ class TestNginxRunning(RunningContract):
         self.line.upstreams.start("echo.reloaded", host, port)
         with self.steadily("/echo/reloaded") as found:
             for place in (port, own) * 3:
+                role = "echo.reloaded" if place == port else "echo.a"
+                before = self.seen(role, path="/echo/reloaded")
                 known = {**dict(self.line.addresses.items()), ("echo.a", "http"): (host, place)}
                 self.line.context = LocalContext(self.line.plan, self.line.state, Addresses(known))
                 self.line.reload()
-                time.sleep(0.4)
+                more = lambda role=role, before=before: self.seen(role, path="/echo/reloaded") > before + 20  # noqa: E731
+                assert eventually(more), role
         closed = {"ReadError", "RemoteProtocolError", "WriteError"}
         assert set(found) - closed == {200}, found
         assert sum(found[name] for name in closed) <= 4 * 6  # each client's one connection, at each reload
@@ -83,7 +87,7 @@ class TestNginxRunning(RunningContract):
         ask = b"GET /echo/slow HTTP/1.1\r\nhost: x\r\nx-test-sleep: 0.8\r\nconnection: close\r\n\r\n"
         with ThreadPoolExecutor(1) as pool:
             slow = pool.submit(raw, self.line.address(), ask, 4)
-            time.sleep(0.2)
+            assert eventually(lambda: self.seen("echo.a", path="/echo/slow"))
             self.line.running["gateway.a"].send_signal(signal.SIGHUP)
             assert slow.result().split()[1] == b"200"
 
@@ -107,8 +111,12 @@ class TestNginxMemory(Contract):
 
     def test_a_limit_outlives_a_reload(self) -> None:
         assert [self.get("/limited").status_code for _ in range(4)] == [200, 200, 200, 429]
+        master = psutil.Process(self.line.running["gateway.a"].pid)
+        before = {each.pid for each in master.children()}
         self.line.running["gateway.a"].send_signal(signal.SIGHUP)
-        time.sleep(0.5)
+        assert eventually(lambda: not before & {each.pid for each in master.children()}), (
+            "its workers are new"
+        )
         assert httpx.get(self.line.url() + "/limited", trust_env=False).status_code == 429
 
     @pytest.mark.parametrize(
@@ -160,13 +168,10 @@ class TestNginxWithoutKeys(Contract):
         self.arrived(self.get("/open"))
         (self.line.root / "keys.json").write_text(jwks("one"))
         self.line.reload()
-        until = time.monotonic() + 5
-        while (
-            httpx.get(self.line.url() + "/private", headers=bearer(token()), trust_env=False).status_code
-            != 200
-        ):
-            assert time.monotonic() < until, "the keys are still unknown"
-            time.sleep(0.05)
+        private, known = self.line.url() + "/private", bearer(token())
+        assert eventually(lambda: httpx.get(private, headers=known, trust_env=False).status_code == 200), (
+            "the keys are still unknown"
+        )
 
 
 class TestNginxFused:
@@ -199,11 +204,13 @@ class TestNginxFused:
         answer = httpx.get(f"http://{host}:{port}/echo", headers=asked, trust_env=False)
         assert (answer.status_code, answer.json()["role"]) == (200, "echo.a")
         assert answer.json()["headers"]["x-forwarded-for"] == "127.0.0.1"
-        until, tiers = time.monotonic() + 4, set()
-        while tiers != {"lb", "cache", "gateway"} and time.monotonic() < until:
-            for path in (line.root / ".tierline" / "hops").glob("*.a.jsonl"):
-                tiers |= {hop.tier for each in path.read_bytes().splitlines() if (hop := normalised(each))}
-        assert tiers == {"lb", "cache", "gateway"}
+        hops = line.root / ".tierline" / "hops"
+
+        def tiers() -> set[str]:
+            lines = [each for path in hops.glob("*.a.jsonl") for each in path.read_bytes().splitlines()]
+            return {hop.tier for each in lines if (hop := normalised(each))}
+
+        assert eventually(lambda: tiers() == {"lb", "cache", "gateway"}), tiers()
 
     def test_a_limit_counts_who_is_behind_the_balancer(self, line: Line) -> None:
         host, port = line.addresses[("lb.a", "http")]

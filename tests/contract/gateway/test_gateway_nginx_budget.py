@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import httpx
 from gateway_running_suite import OTHER, OWN, RunningContract
 
 from tierline import Gateway, Route, Service, Stack
 from tierline.engines.nginx import policies
-from waiting import becomes
+from waiting import becomes, eventually
 
 
 class Together(RunningContract):
@@ -53,10 +52,9 @@ class TestNginxBudget(Together):
 
     def calm(self) -> None:
         """Until the own zone's instance, left alone for a second when it has failed, is used by all again."""
-        until = time.monotonic() + 5
-        while {self.get("/bounded/x").json().get("role") for _ in range(3)} != {"bounded.a"}:
-            assert time.monotonic() < until
-            time.sleep(0.2)
+        assert eventually(
+            lambda: {self.get("/bounded/x").json().get("role") for _ in range(3)} == {"bounded.a"}
+        )
 
     async def refused_at_once(self, number: int, refused: int) -> list[str]:
         """Requests of which so many have no retry, as the others wait for theirs in the other zone."""

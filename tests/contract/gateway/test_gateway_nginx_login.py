@@ -24,6 +24,7 @@ from login_suite import CALLBACK, Browser, HostCookiesContract
 from ports import free_port
 from tierline import OIDC, Gateway, Service, Stack
 from tierline.run.authority import Authority
+from waiting import expires
 
 GOOD = ec.generate_private_key(ec.SECP256R1())
 LATER = rsa.generate_private_key(65537, 2048)
@@ -78,7 +79,7 @@ class Provider:
                 outer.forms.append(
                     {**form, "path": self.path, "authorization": self.headers["authorization"]}
                 )
-                time.sleep(outer.delay)
+                time.sleep(outer.delay)  # slow: as the test asks
                 self._say(outer.tokens(form))
 
             def _say(self, told: dict[str, Any]) -> None:
@@ -228,7 +229,7 @@ class TestNginxStrictLogin(Contract):
 
     def test_keys_that_change_are_taken_without_a_reload(self) -> None:
         self.back()
-        time.sleep(5)  # unknown keys are looked for once in that time, whoever asks
+        expires(5)  # unknown keys are looked for once in that time, whoever asks
         self.provider.keys = {"one": GOOD, "two": LATER}
         self.provider.key, self.provider.named, self.provider.algorithm = LATER, "two", "RS256"
         browser, answer = self.back()
@@ -243,7 +244,7 @@ class TestNginxStrictLogin(Contract):
     def test_requests_at_once_refresh_a_session_once(self) -> None:
         self.provider.lives, self.provider.delay = 1, 0.4
         browser, _ = self.back()
-        time.sleep(1.2)
+        expires(1.2)
         self.provider.lives = 3600
         asked = len(self.provider.forms)
         with ThreadPoolExecutor(6) as pool:
@@ -261,12 +262,12 @@ class TestNginxStrictLogin(Contract):
         assert len(self.provider.forms) == asked + 1
 
     def test_a_session_lasts_no_longer_than_its_id_token(self) -> None:
-        until = int(time.time()) + 2
+        until = int(time.time()) + 6
         self.provider.claims = {"exp": until}  # its access tokens are good for an hour
         browser, _ = self.back()
         self.arrived(browser.get("/account"))
         asked = len(self.provider.forms)
-        time.sleep(max(0, until + 0.3 - time.time()))
+        expires(max(0, until + 0.3 - time.time()))
         self.provider.claims = {}
         self.arrived(browser.get("/account"))
         assert [form["grant_type"] for form in self.provider.forms[asked:]] == ["refresh_token"]
@@ -274,7 +275,7 @@ class TestNginxStrictLogin(Contract):
     def test_a_refresh_that_brings_somebody_else_ends_the_session(self) -> None:
         self.provider.lives = 1
         browser, _ = self.back()
-        time.sleep(1.2)
+        expires(1.2)
         self.provider.claims = {"sub": "bob"}
         assert browser.get("/account").status_code == 302
 
