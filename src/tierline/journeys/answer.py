@@ -46,7 +46,7 @@ class Choice:
         """Something has to succeed before the parts of the answer run."""
         self.view: View | None = plan.view
         self.media = plan.view.media if plan.view else "application/json"
-        self.direct = plan.view is None
+        self.direct = plan.view is None and not plan.absent
         """Nothing is made of the parts: they are the answer."""
         self.filler = Filler(plan, positions)
         self.control = control(plan)
@@ -177,7 +177,7 @@ def compose(choice: Choice, run: Run, fields: str | None = None) -> bytes:
     body = plan.finish(values)
     if isinstance(body, Reply):
         run.reply, body = body, body.body
-    if type(body) is dict and fields is None and run.degraded is None:
+    if type(body) is dict and fields is None and run.degraded is None and not plan.absent:
         try:
             data = _encode(body)
         except (TypeError, ValueError, RecursionError) as error:
@@ -196,6 +196,8 @@ def _bytes(choice: Choice, run: Run, body: Any, fields: str | None) -> bytes:
     else:
         if fields is not None:
             body = _picked(body, fields)
+        if absent := choice.plan.absent:
+            body = {name: value for name, value in body.items() if value is not None or name not in absent}
         if run.degraded is not None:
             body = _with(body, told(run))
         try:

@@ -32,7 +32,9 @@ def levels(shape: Shape) -> list[list[str]]:
 
 def needs(shape: Shape, name: str) -> list[str]:
     """The parts that a part waits for."""
-    given = shape.functions[name].parameters[shape.skips(name) :]
+    given = list(shape.functions[name].parameters[shape.skips(name) :])
+    if name in shape.conditions:
+        given += shape.conditions[name].parameters
     return list(dict.fromkeys(p.name for p in given if p.name in shape.functions))
 
 
@@ -88,6 +90,8 @@ def explain(journey: Journey, hops: Sequence[Mapping[str, Any]] | None = None) -
                 about.append(f"look-up, {part.batch} keys a call")
             if part.policy.hidden and not part.batch:
                 about.append("hidden")
+            if name in shape.conditions:
+                about.append(f"only when {shape.conditions[name].said}")
             if policy := words(part.policy):
                 about.append(policy)
             lines.append(f"{head}{name:<{width}}  {'; '.join(about)}".rstrip())

@@ -23,8 +23,12 @@ _HEDGED = 1000
 _jitter = random.Random()  # noqa: S311  spreads retries, guards nothing
 
 
-def guarded(node: Node, run: Run) -> Coroutine[Any, Any, Any]:
-    """The part with its policy, outermost first: cache, bulkhead, retries, hedging."""
+def guarded(node: Node, run: Run) -> Coroutine[Any, Any, Any] | None:
+    """The part with its policy, outermost first: condition, cache, bulkhead, retries, hedging. None: it is not run."""
+    if node.gate is not None and not node.gate(run.values):
+        if run.span is not None:
+            run.frame.shared["verdict", node.name] = "not run"
+        return None
     if node.part.kind == "effect":
         from tierline.journeys.effects import perform
 

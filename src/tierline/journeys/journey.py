@@ -204,6 +204,7 @@ class Journey:
         hidden: bool = False,
         requires: bool | str | Iterable[str] | Mapping[str, Any] | None = None,
         forward_errors: int | Iterable[int] = (),
+        when: Callable[..., Any] | str | None = None,
         name: str = "",
     ) -> Callable[[F], F]: ...
     def part(
@@ -220,6 +221,7 @@ class Journey:
         hidden: bool = False,
         requires: bool | str | Iterable[str] | Mapping[str, Any] | None = None,
         forward_errors: int | Iterable[int] = (),
+        when: Callable[..., Any] | str | None = None,
         name: str = "",
     ) -> Any:
         """Add a part. It names what it needs by its parameters, and is returned unchanged.
@@ -232,6 +234,8 @@ class Journey:
         requires: what the caller's token must say, as for a Journey. For another caller the part isn't run: its fallback
         stands in; without one the whole request is refused.
         forward_errors: statuses (400 to 499) of services whose problem documents may be shown to the client.
+        when: the name of an input, dimension or part, or a function of such: the part runs only if that is true. Else it,
+        and what nobody else needs, is not run, and its value is None: its field is missing where its type has no None.
         """
         words = {
             "deadline": deadline,
@@ -243,6 +247,7 @@ class Journey:
             "hidden": hidden,
             "requires": requires,
             "forward_errors": forward_errors,
+            "when": when,
         }
         if function is None:
             return lambda given: self._add(given, name, words, 0)

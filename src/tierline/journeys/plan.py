@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +9,8 @@ from typing import Any
 from tierline.journeys.batch import lookup
 from tierline.journeys.binding import by_name, called, limited, pairs
 from tierline.journeys.checks import instances
+from tierline.journeys.conditions import gate, gates
+from tierline.journeys.identity import identity
 from tierline.journeys.inputs import NOTHING, PERSONAL
 from tierline.journeys.journey import Journey, Part, View
 from tierline.journeys.policy import CREDENTIALS, MISSING, Cache, Policy
@@ -21,6 +21,7 @@ Loaders = Mapping[str, tuple[Callable[..., Any], Policy]]
 """Builtins that have to be waited for, as if they were parts: a request's `session`, its `steps`."""
 
 
+_LOADED = ("session", "steps")
 _PATIENT = 3.0
 """Seconds for a session that another request may hold."""
 
@@ -59,6 +60,10 @@ class Node:
     personal: bool = False
     made_of: frozenset[str] = frozenset()
     """Names of the other parts that its value depends on."""
+    gate: Callable[[list[Any]], bool] | None = None
+    """Whether it has to run, for a part with a condition, or that only such parts need."""
+    absent: bool = False
+    """Its field is missing where it was not run."""
 
 
 @dataclass(eq=False, slots=True)
@@ -93,6 +98,8 @@ class Plan:
     """The stages that have to succeed first: guards, what effects need, effects. They share the slots."""
     writes: bool = False
     """A stage of effects."""
+    absent: frozenset[str] = frozenset()
+    """Fields that an answer without a view may lack: parts whose condition doesn't hold."""
 
     @property
     def every(self) -> tuple[Node, ...]:
@@ -157,8 +164,9 @@ def plan(
         elif found.default is not NOTHING:
             template[slots[name]] = found.default
 
-    def stage(members: set[str], before: tuple[Plan, ...] = ()) -> Plan:
-        nodes = _nodes(shape, members, denied, slots, loaders, services)
+    def stage(members: set[str], before: tuple[Plan, ...] = (), asked: Iterable[str] = ()) -> Plan:
+        ways = gates(shape, members, asked or members, denied)
+        nodes = _nodes(shape, members, denied, slots, loaders, services, ways)
         roots = sorted((node for node in nodes if not node.needs), key=lambda node: -node.height)
         return Plan(
             journey=shape.journey,
@@ -183,6 +191,7 @@ def plan(
             forwards=forwarded(shape, needed, services),
             flat=len(roots) == len(nodes),
             before=before,
+            absent=frozenset(shape.absent) & set(shown) if view is None else frozenset(),
         )
 
     # Every read that an effect may need comes before the first effect.
@@ -190,7 +199,7 @@ def plan(
     before = [stage(members) for members in (guarding, writing - written, written - denied) if members]
     if written - denied:
         before[-1].writes = True
-    return stage(answering, tuple(before))
+    return stage(answering, tuple(before), wanted)
 
 
 def _needed(shape: Shape, names: Iterable[str], denied: frozenset[str]) -> set[str]:
@@ -206,16 +215,19 @@ def _nodes(
     slots: dict[str, int],
     loaders: Loaders,
     services: Mapping[str, Any],
+    ways: Mapping[str, frozenset[frozenset[str]]],
 ) -> tuple[Node, ...]:
     """The parts of one stage; what an earlier stage has made is in its slot already, and is not waited for."""
     members = members - denied
-    loaded: list[str] = [name for name in ("session", "steps") if name in members]
+    loaded: list[str] = [name for name in _LOADED if name in members]
     nodes: dict[str, Node] = {}
     for name in loaded:
         nodes[name] = _loader(shape, name, len(nodes), slots, loaders, members)
     for name in shape.order:
         if name in members:
             nodes[name] = _node(shape, name, len(nodes), slots, members, denied, services)
+    for name, found in ways.items():
+        _gated(nodes[name], shape, found, slots, members)
     effects = [name for name in shape.effects if name in nodes]
     for name, first in zip(effects[1:], effects, strict=False):
         nodes[name].needs = tuple(dict.fromkeys((*nodes[name].needs, first)))
@@ -279,7 +291,7 @@ def _node(
     cache = shape.cache(name)
     given = function.parameters[shape.skips(name) :]
     needed = shape.needed([name])
-    known = members & {*shape.functions, "session", "steps"}
+    known = members & {*shape.functions, *_LOADED}
     deadline = None if part.batch else part.policy.deadline
     calls = any(
         (p.name in shape.inputs and shape.inputs[p.name].source == "service")
@@ -302,7 +314,7 @@ def _node(
         cache=cache,
         vary=cache.vary if cache is not None and varies else (),
         forwards=forwarded(shape, needed, services),
-        identity=_identity(shape, name, needed, denied),
+        identity=identity(shape, name, needed, denied),
         needs=tuple(dict.fromkeys(p.name for p in given if p.name in known)),
         keyed=tuple(sorted(n for n in needed if n in shape.inputs and shape.inputs[n].source != "service")),
         deadline=deadline,
@@ -317,6 +329,22 @@ def _node(
     )
 
 
+def _gated(
+    node: Node, shape: Shape, ways: frozenset[frozenset[str]], slots: dict[str, int], members: set[str]
+) -> None:
+    """The node, run only if one of these sets of conditions holds."""
+    named = {p.name for way in ways for name in way for p in shape.conditions[name].parameters}
+    known = [name for name in slots if name in named and name in members]
+    node.needs = tuple(
+        dict.fromkeys((*node.needs, *(n for n in known if n not in shape.inputs or n in _LOADED)))
+    )
+    node.gate = gate(shape, ways, slots)
+    node.absent = node.name in shape.absent
+    node.plain, node.sole = False, -1
+    if node.check is not None:
+        node.check = (*(node.check if isinstance(node.check, tuple) else (node.check,)), type(None))
+
+
 def forwarded(shape: Shape, names: Iterable[str], services: Mapping[str, Any]) -> tuple[str, ...]:
     """The client's fields that go with calls to the services among these names."""
     found: set[str] = set()
@@ -324,32 +352,3 @@ def forwarded(shape: Shape, names: Iterable[str], services: Mapping[str, Any]) -
         if name in shape.inputs and shape.inputs[name].source == "service":
             found.update(getattr(services.get(name), "forward", ()))
     return tuple(sorted(found))
-
-
-def _identity(shape: Shape, name: str, needed: set[str], denied: frozenset[str]) -> str:
-    """What its values are kept under: apart from those that were made of what this caller may not have."""
-    without = ",".join(sorted(needed & denied))
-    return _known_as(shape, name, needed) + (f"!{without}" if without else "")
-
-
-def _of_module(function: Callable[..., Any]) -> bool:
-    """Whether its name stands for this function alone: not for a method of one of many objects, nor for one that was
-    wrapped, or defined again further down."""
-    found: Any = sys.modules.get(function.__module__)
-    for piece in function.__qualname__.split("."):
-        found = getattr(found, piece, None)
-    return found is function
-
-
-def _known_as(shape: Shape, name: str, needed: set[str]) -> str:
-    """Functions of a module are known by their names; others only within their journey."""
-    parts = [other for other in sorted(needed) if other in shape.functions]
-    named = [(part, shape.journey.parts[part].function) for part in parts]
-    places = [
-        f"{f.__module__}.{f.__qualname__}" for _, f in named if hasattr(f, "__qualname__") and _of_module(f)
-    ]
-    if len(places) < len(named):
-        return f"{shape.journey.name}:{name}"
-    if len(parts) == 1:
-        return places[0]
-    return f"{name}:{hashlib.blake2b(repr(list(zip(parts, places, strict=True))).encode(), digest_size=8).hexdigest()}"

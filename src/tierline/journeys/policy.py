@@ -187,6 +187,7 @@ class Policy:
     hidden: bool = False
     requires: Requires | None = None
     forward_errors: tuple[int, ...] = ()
+    when: Callable[..., Any] | str | None = None
 
     @property
     def plain(self) -> bool:
@@ -212,6 +213,7 @@ def policy(
     hidden: bool = False,
     requires: Any = None,
     forward_errors: Iterable[int] = (),
+    when: Callable[..., Any] | str | None = None,
 ) -> Policy:
     """The words of a part, checked."""
     statuses = (forward_errors,) if isinstance(forward_errors, int) else tuple(forward_errors)
@@ -230,4 +232,5 @@ def policy(
         hidden=hidden,
         requires=None if requires is None else Requires(requires),
         forward_errors=statuses,
+        when=when,
     )

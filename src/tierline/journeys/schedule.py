@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from tierline.errors import choices, nearest
+from tierline.journeys.conditions import Condition, condition
 from tierline.journeys.inputs import (
     NOTHING,
     PERSONAL,
@@ -67,6 +68,19 @@ class Shape:
     order: tuple[str, ...]
     """The parts so that each comes after what it needs."""
     compensations: dict[str, Function]
+    conditions: dict[str, Condition]
+    """By part: what its `when=` asks for."""
+
+    def asked(self, name: str) -> set[str]:
+        """All that a part's condition is worked out of."""
+        return self.needed(p.name for p in self.conditions[name].parameters)
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Parts that may not run and whose type has no None: then the answer has no such field."""
+        return tuple(
+            name for name in self.conditions if not compatible(type(None), self.functions[name].returns)
+        )
 
     @property
     def guards(self) -> tuple[str, ...]:
@@ -118,6 +132,8 @@ class Shape:
                 found.add(name)
                 if name in self.functions and name not in without:
                     stack.extend(p.name for p in self.functions[name].parameters[self.skips(name) :])
+                    if name in self.conditions:
+                        stack.extend(p.name for p in self.conditions[name].parameters)
         return found
 
     def skips(self, name: str) -> int:
@@ -148,6 +164,7 @@ def resolve(journey: Journey, services: set[str] | None) -> Shape:
         name: _read(journey, f"compensation of {name!r}", name, part.function, part.place)
         for name, part in journey.compensations.items()
     }
+    conditions = {n: condition(journey, p) for n, p in journey.parts.items() if p.policy.when is not None}
     inputs: dict[str, Input] = {
         name: Input(name, "path", str, place=journey.place) for name in journey.path_names
     }
@@ -164,6 +181,11 @@ def resolve(journey: Journey, services: set[str] | None) -> Shape:
             (f"compensation of {name!r}", function.place, parameter, False)
             for name, function in compensations.items()
             for parameter in function.parameters
+        ]
+        + [
+            (f"when= of part {name!r}", functions[name].place, parameter, False)
+            for name, asks in conditions.items()
+            for parameter in asks.parameters
         ]
         + [
             (f"view {view.name!r}", function.place, parameter, True)
@@ -258,8 +280,18 @@ def resolve(journey: Journey, services: set[str] | None) -> Shape:
                 f"{what} needs {name!r}, which is no part, path value or service{nearest(name, known)} "
                 f"there are: {choices(known)}; for a query value give it a type or a default",
             )
-    order = _order(journey, functions)
-    shape = Shape(journey, inputs, functions, views, tuple(sorted(used)), order, compensations)
+    for name, asks in conditions.items():
+        for parameter in asks.parameters:
+            if parameter.name in used or (
+                parameter.name in functions and journey.parts[parameter.name].batch
+            ):
+                raise journey.wrong(
+                    functions[name].place,
+                    f"when= of part {name!r} names {parameter.name!r}, which would have to be called; it may name inputs, "
+                    "dimensions and parts",
+                )
+    order = _order(journey, functions, conditions)
+    shape = Shape(journey, inputs, functions, views, tuple(sorted(used)), order, compensations, conditions)
     check_caches(shape)
     _check_stages(shape)
     return shape
@@ -314,8 +346,15 @@ def _is_query(parameter: Parameter) -> bool:
 
 def _match(journey: Journey, what: str, place: Place, parameter: Parameter, made: Function) -> None:
     part = journey.parts[made.name]
-    if part.batch:
+    if part.batch or what.startswith("when="):
         return
+    if part.policy.when is not None and (parameter.type is Any or not compatible(type(None), parameter.type)):
+        said = "without a type" if parameter.type is Any else f"as {spoken(parameter.type)}"
+        raise journey.wrong(
+            place,
+            f"{what} wants {parameter.name!r} {said}, but part {made.name!r} may not run, and is None then; write "
+            f"{parameter.name}: {'…' if made.returns is Any else spoken(made.returns)} | None ({made.place})",
+        )
     if not compatible(made.returns, parameter.type):
         raise journey.wrong(
             place,
@@ -355,7 +394,9 @@ def _join(
         known.default = parameter.default
 
 
-def _order(journey: Journey, functions: dict[str, Function]) -> tuple[str, ...]:
+def _order(
+    journey: Journey, functions: dict[str, Function], conditions: dict[str, Condition]
+) -> tuple[str, ...]:
     done: list[str] = []
     seen: dict[str, bool] = {}
 
@@ -366,7 +407,8 @@ def _order(journey: Journey, functions: dict[str, Function]) -> tuple[str, ...]:
             circle = " → ".join((*trail[trail.index(name) :], name))
             raise journey.wrong(functions[name].place, f"parts need each other in a circle: {circle}")
         seen[name] = False
-        for parameter in functions[name].parameters[1 if journey.parts[name].batch else 0 :]:
+        asks = conditions[name].parameters if name in conditions else ()
+        for parameter in (*functions[name].parameters[1 if journey.parts[name].batch else 0 :], *asks):
             if parameter.name in functions:
                 visit(parameter.name, (*trail, name))
         seen[name] = True

@@ -89,7 +89,7 @@ def describe(
             "title": standard,
             "type": "object",
             "properties": {**parts, "degraded": _degraded(components)},
-            "required": list(parts),
+            "required": [name for name in parts if name not in shape.absent],
         }
         answers: dict[str, str] = {}
         pages: list[str] = []

@@ -58,7 +58,7 @@ class Stream:
             status, document = of_error(error, part=node.name)
             self._put("problem", {"part": node.name, "status": status, "problem": msgspec.Raw(document)})
             return
-        if node.name not in self._shown:
+        if node.name not in self._shown or (value is None and node.absent):
             return
         event: dict[str, Any] = {"part": node.name}
         if self._raw:
@@ -72,7 +72,8 @@ class Stream:
         """The parts that are there already: effects, what they needed, and what stands in for others."""
         runs = {node.name for node in run.plan.nodes}
         for name in run.plan.shown:
-            if name not in runs:
+            value = run.values[run.plan.slots[name]]
+            if name not in runs and not (value is None and name in run.plan.absent):
                 event: dict[str, Any] = {"part": name}
                 if self._raw:
                     event["value"] = run.values[run.plan.slots[name]]
