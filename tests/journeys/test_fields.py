@@ -47,7 +47,7 @@ def make_product() -> Journey:
         return (await shop.get("/stock")).json()
 
     @product.view("mobile")
-    def mobile(details, similar, *, stock, product_id):
+    def mobile(details, similar: list[str], *, stock: dict[str, str] | None, product_id):
         """What a phone shows."""
         number: str = f"{prefix}{product_id}"
         few = [each for each in similar[:LIMIT]]
@@ -128,7 +128,7 @@ def test_guards_and_effects_run_whatever_fields_are_asked_for(shop: Counted) -> 
         return (await shop.get("/advice")).json()
 
     @order.view("mobile")
-    def mobile(placed, advice):
+    def mobile(placed, advice: Any):
         return {"order": placed["path"], "advice": advice}
 
     outcome = shop.ask(order, "/order?fields=order", client="mobile", method="POST")
@@ -215,7 +215,7 @@ def test_a_page_is_whole(shop: Counted) -> None:
     product = make_product()
 
     @product.view("web")
-    def page(details, similar) -> HTML:
+    def page(details, similar: list[str]) -> HTML:
         return HTML("{title}", title=details["path"])
 
     outcome = shop.ask(product, "/product/7?fields=details", headers={"accept": "text/html"})

@@ -44,7 +44,7 @@ def make_film() -> Journey:
         return session.get(f"rating:{film_id}")
 
     @film.view("mobile")
-    def mobile(details, similar):
+    def mobile(details, similar: list[int]):
         return {"t": details["title"], "s": similar}
 
     @film.view("affiliate")
@@ -52,7 +52,7 @@ def make_film() -> Journey:
         return {"title": details["title"], "link": f"/film/{details['id']}?from={affiliate}"}
 
     @film.view("web")
-    def page(details, similar) -> HTML:
+    def page(details, similar: list[int]) -> HTML:
         return HTML("<h1>{title}</h1>", title=details["title"])
 
     return film
@@ -93,11 +93,11 @@ def test_all_three_clients_see_their_own_shape() -> None:
     assert set(partner.parts) == {"details"}
 
 
-async def hang() -> None:
+async def hang() -> Any:
     await asyncio.sleep(600)
 
 
-async def stubborn() -> None:
+async def stubborn() -> Any:
     """Does not listen to being cancelled."""
     for _ in range(20):
         try:

@@ -46,7 +46,7 @@ def journey(*, fail: bool = False) -> Journey:
         return {"price": quick["price"]}
 
     @film.view("mobile", stream=True)
-    def mobile(quick, late):
+    def mobile(quick, late: str):
         return quick
 
     return film

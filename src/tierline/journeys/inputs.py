@@ -50,6 +50,8 @@ class Parameter:
     type: Any
     default: Any
     keyword: bool
+    annotated: bool = True
+    """Its type is written down."""
 
 
 def parameters(journey: Journey, what: str, function: Callable[..., Any], place: Place) -> list[Parameter]:
@@ -65,7 +67,13 @@ def parameters(journey: Journey, what: str, function: Callable[..., Any], place:
             stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**"
             raise journey.wrong(place, f"{what} takes {stars}{name}; name what it needs instead")
         found.append(
-            Parameter(name, hints.get(name, Any), parameter.default, parameter.kind is parameter.KEYWORD_ONLY)
+            Parameter(
+                name,
+                hints.get(name, Any),
+                parameter.default,
+                parameter.kind is parameter.KEYWORD_ONLY,
+                name in hints,
+            )
         )
     return found
 

@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import msgspec
-
 from tierline.errors import choices, nearest
 from tierline.journeys.conditions import Condition, condition
 from tierline.journeys.inputs import (
@@ -28,8 +26,7 @@ from tierline.journeys.inputs import (
     unmarked,
 )
 from tierline.journeys.journey import BUILTINS, RESERVED, Journey, Place, View
-from tierline.journeys.keeping import check_caches
-from tierline.journeys.policy import Cache, Requires
+from tierline.journeys.policy import MISSING, Cache, Requires
 from tierline.journeys.reply import unwrapped
 
 Source = Literal["part", "path", "query", "builtin", "service", "dimension"]
@@ -147,6 +144,8 @@ class Shape:
 
 def resolve(journey: Journey, services: set[str] | None) -> Shape:
     """Every name of the journey resolved, or StackError with file and line."""
+    from tierline.journeys.rules import check
+
     if not journey.parts:
         raise journey.wrong(journey.place, "it has no parts; add one with @journey.part")
     for name in sorted((services or set()) & set(journey.dimensions)):
@@ -292,44 +291,8 @@ def resolve(journey: Journey, services: set[str] | None) -> Shape:
                 )
     order = _order(journey, functions, conditions)
     shape = Shape(journey, inputs, functions, views, tuple(sorted(used)), order, compensations, conditions)
-    check_caches(shape)
-    _check_stages(shape)
+    check(shape)
     return shape
-
-
-def _check_stages(shape: Shape) -> None:
-    """Guards come before effects, what is stored can be read back, and no part is left out everywhere."""
-    journey = shape.journey
-    for name, part in journey.parts.items():
-        returns = shape.functions[name].returns
-        cache = shape.cache(name)
-        if part.kind == "effect" or (cache is not None and cache.store):
-            try:
-                msgspec.json.schema(returns)
-            except TypeError as error:
-                why = "is kept under its idempotency key" if part.kind == "effect" else "is cached"
-                raise journey.wrong(
-                    part.place,
-                    f"what part {name!r} returns {why}, and {spoken(returns)} can't be stored: {error}",
-                ) from None
-    effects = set(shape.effects)
-    for name in shape.guards:
-        if late := shape.needed([name]) & effects:
-            raise journey.wrong(
-                journey.parts[name].place,
-                f"guard {name!r} needs the effect {sorted(late)[0]!r}, which comes after it",
-            )
-    read = shape.needed([*shape.guards, *shape.effects, *shape.default_parts()])
-    for functions in ([f for _, f in shape.views], shape.compensations.values()):
-        for function in functions:
-            read |= shape.needed(p.name for p in function.parameters)
-    for name, part in journey.parts.items():
-        if name not in read and journey.complete:
-            raise journey.wrong(
-                part.place,
-                f"part {name!r} is hidden and nothing reads it, so it would never run; name it in a part or view, or, if "
-                "it is to refuse callers, make it a guard: @journey.guard",
-            )
 
 
 def _read(journey: Journey, what: str, name: str, function: Callable[..., Any], place: Place) -> Function:
@@ -361,16 +324,27 @@ def _match(journey: Journey, what: str, place: Place, parameter: Parameter, made
             f"{what} wants {parameter.name!r} as {spoken(parameter.type)}, "
             f"but part {made.name!r} returns {spoken(made.returns)} ({made.place})",
         )
-    if (
-        part.policy.fallback is None
-        and parameter.type is not Any
-        and not compatible(type(None), parameter.type)
-    ):
+    # A condition is mostly a lambda, whose parameters can't be annotated.
+    asks = what.startswith("when=")
+    if not (asks or parameter.annotated) and part.policy.fallback is not MISSING and journey.complete:
+        none = " | None" if part.policy.fallback is None and not _nullable(made.returns) else ""
+        kind = "its type" if made.returns is Any else f"{spoken(made.returns)}{none}"
+        raise journey.wrong(
+            place,
+            f"{what} takes {parameter.name!r}, which has a fallback, without saying what it takes; "
+            f"write {parameter.name}: {kind} ({made.place})",
+        )
+    if part.policy.fallback is None and parameter.type is not Any and not _nullable(parameter.type):
         raise journey.wrong(
             place,
             f"{what} wants {parameter.name!r} as {spoken(parameter.type)}, "
-            f"but part {made.name!r} falls back to None ({made.place})",
+            f"but part {made.name!r} falls back to None; write {parameter.name}: {spoken(parameter.type)} | None "
+            f"({made.place})",
         )
+
+
+def _nullable(kind: Any) -> bool:
+    return compatible(type(None), kind)
 
 
 def _join(
