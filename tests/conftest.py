@@ -8,8 +8,10 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
+from waiting import PATIENCE
 from workbench import Bench
 
 
@@ -22,6 +24,9 @@ def pytest_configure() -> None:
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, lambda *_: None)
+    # httpx gives up after 5 s unless told otherwise: that a machine is slow is no failure.
+    for what in ("connect", "read", "write", "pool"):
+        setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, what, PATIENCE)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -174,7 +174,7 @@ class Checks:
                 got += len(part)
                 if not paused:
                     paused = True
-                    await asyncio.sleep(42)
+                    await asyncio.sleep(42)  # slow: a reader that pauses
         assert got == 60 * _MB, f"{got} bytes arrived"
 
     async def check_12_and_24_kb_of_answer_fields(self) -> None:

@@ -347,7 +347,7 @@ class Upstreams:
         if name or seen.header("x-test-sleep") or role in self.held:
             self.busy[role] = self.busy.get(role, 0) + 1
             self.peak[role] = max(self.busy[role], self.peak.get(role, 0))
-            await asyncio.sleep(float(seen.header("x-test-sleep") or 0))
+            await asyncio.sleep(float(seen.header("x-test-sleep") or 0))  # slow: as the test asks
             await becomes(lambda: (not name or name in self.released) and role not in self.held)
             self.busy[role] -= 1
         if seen.header("x-test-drop"):

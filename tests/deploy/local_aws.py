@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import urllib.request
 import venv
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ports import free_port
+from waiting import eventually
 
 SERVER = "ministack==1.5.33"
 
@@ -67,15 +67,14 @@ def serving(folder: Path) -> Iterator[str]:
 
 
 def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + 90
-    while time.monotonic() < until:
+    def up() -> bool:
         with contextlib.suppress(OSError):
             urllib.request.urlopen(f"{address}/_ministack/health", timeout=10).close()
-            return
-        if process.poll() is not None:
-            break
-        time.sleep(0.05)
-    raise RuntimeError(f"the local AWS server did not come up:\n{log.read_text()[-2000:]}")
+            return True
+        return False
+
+    if not eventually(lambda: process.poll() is not None or up()) or process.poll() is not None:
+        raise RuntimeError(f"the local AWS server did not come up:\n{log.read_text()[-2000:]}")
 
 
 class Account:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import select
@@ -10,6 +11,8 @@ import subprocess
 import time
 from pathlib import Path
 from typing import Any
+
+from waiting import PATIENCE, eventually
 
 _FLAGS = """
     --headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
@@ -37,11 +40,11 @@ class Browser:
         self._buffer = b""
         self._number = 0
         self._session = ""
-        targets = self._ask("Target.getTargets", within=30)["targetInfos"]
+        targets = self._ask("Target.getTargets")["targetInfos"]
         page = next(target["targetId"] for target in targets if target["type"] == "page")
         self._session = self._ask("Target.attachToTarget", targetId=page, flatten=True)["sessionId"]
 
-    def _ask(self, method: str, *, within: float = 15, **words: Any) -> Any:
+    def _ask(self, method: str, *, within: float = PATIENCE, **words: Any) -> Any:
         self._number += 1
         message = {"id": self._number, "method": method, "params": words}
         if self._session:
@@ -78,16 +81,14 @@ class Browser:
 
     def until(self, script: str, within: float = 90) -> None:
         """Waits until the expression is true of the page."""
-        ends = time.monotonic() + within
-        while time.monotonic() < ends:
-            try:
-                if self.run(f"Boolean({script})"):
-                    return
-            except AssertionError:
-                # Between two pages there is no document.
-                pass
-            time.sleep(0.02)
-        raise AssertionError(f"never came true: {script}\n{self.run('document.body.innerText')}")
+
+        def true() -> bool:
+            # Between two pages there is no document.
+            with contextlib.suppress(AssertionError):
+                return bool(self.run(f"Boolean({script})"))
+            return False
+
+        assert eventually(true, within), f"never came true: {script}\n{self.run('document.body.innerText')}"
 
     def sees(self, text: str, within: float = 90) -> None:
         self.until(f"document.body.innerText.includes({json.dumps(text)})", within)
@@ -105,7 +106,7 @@ class Browser:
         self.run(f"document.querySelector('{form} form').requestSubmit()")
 
     def picture(self, file: Path) -> None:
-        file.write_bytes(base64.b64decode(self._ask("Page.captureScreenshot", within=30)["data"]))
+        file.write_bytes(base64.b64decode(self._ask("Page.captureScreenshot")["data"]))
 
     def close(self) -> None:
         os.close(self._send)

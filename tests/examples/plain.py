@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -17,6 +17,8 @@ from pathlib import Path
 import httpx
 import pytest
 from starlette.applications import Starlette
+
+from waiting import eventually
 
 CINEMA = Path(__file__).parents[2] / "examples" / "cinema"
 sys.path.insert(0, str(CINEMA))
@@ -31,16 +33,16 @@ def process(
     log = tempfile.TemporaryFile()
     running = subprocess.Popen(argv, stdout=log, stderr=log, user=user, cwd="/")
     try:
-        until = time.monotonic() + 90
-        while True:
-            try:
+
+        def up() -> bool:
+            with contextlib.suppress(OSError, subprocess.CalledProcessError):
                 ready()
-                break
-            except (OSError, subprocess.CalledProcessError):
-                if running.poll() is not None or time.monotonic() > until:
-                    log.seek(0)
-                    pytest.fail(f"{argv[0]} did not start:\n{log.read().decode()[-2000:]}")
-                time.sleep(0.02)
+                return True
+            return False
+
+        if not eventually(lambda: running.poll() is not None or up()) or running.poll() is not None:
+            log.seek(0)
+            pytest.fail(f"{argv[0]} did not start:\n{log.read().decode()[-2000:]}")
         yield running
     finally:
         running.send_signal(stop)

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from plain import serving
 
 from cinema import members
+from waiting import PATIENCE
 
 pytestmark = pytest.mark.real
 
@@ -159,7 +160,7 @@ def test_without_sessions_nobody_waits(environment: dict[str, str]) -> None:
         async with serving(
             members.create({**environment, "SESSION_REDIS_URL": "redis://127.0.0.1:1"})
         ) as client:
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(PATIENCE):
                 answer = await client.post("/login", json={"name": "Hedy"})
             assert answer.status_code == 503 and answer.headers["retry-after"] == "1"
 

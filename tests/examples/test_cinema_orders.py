@@ -20,6 +20,7 @@ from cinema import orders
 from cinema.postgres import Database
 from cinema.queue import SQSQueue
 from ports import free_port
+from waiting import becomes
 
 pytestmark = pytest.mark.real
 
@@ -66,12 +67,14 @@ def environment(accounts: str, nats_url: str, mailbox: tuple[str, Inbox]) -> dic
 
 
 async def until(client: httpx.AsyncClient, location: str, status: str) -> dict[str, Any]:
-    async with asyncio.timeout(8):
-        while True:
-            order: dict[str, Any] = (await client.get(location)).json()
-            if order["status"] == status:
-                return order
-            await asyncio.sleep(0.01)
+    order: dict[str, Any] = {}
+
+    async def reached() -> bool:
+        order.update((await client.get(location)).json())
+        return bool(order["status"] == status)
+
+    assert await becomes(reached), order
+    return order
 
 
 def test_buying_tickets(environment: dict[str, str], mailbox: tuple[str, Inbox]) -> None:
@@ -115,7 +118,7 @@ def test_an_order_sent_twice_is_one_order(environment: dict[str, str], mailbox: 
             assert (await client.post("/orders", json=WANTED, headers=key)).json()["status"] == "receipted"
             other = await client.post("/orders", json={**WANTED, "seats": 3}, headers=key)
             assert other.status_code == 422 and "another order" in other.json()["detail"]
-            await asyncio.sleep(0.1)
+            assert not await becomes(lambda: len(mailbox[1].mails) > 1, within=0.3)
             assert len(mailbox[1].mails) == 1
 
     asyncio.run(main())

@@ -41,7 +41,7 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
         await send(start)
         for _ in range(5):
             await send({"type": "http.response.body", "body": b"part ", "more_body": True})
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.002)  # slow: pieces come apart
         await send({"type": "http.response.body", "body": b"end"})
         return
     if path.startswith("/status/"):
@@ -70,7 +70,7 @@ async def details(film_id: int, echo):
 async def slow(film_id, ms: int = 0):
     SEEN.append("started")
     try:
-        await asyncio.sleep(ms / 1000)
+        await asyncio.sleep(ms / 1000)  # slow: as the test asks
     except asyncio.CancelledError:
         SEEN.append("cancelled")
         raise

@@ -44,7 +44,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         manner: dict[str, Any] = {}
         if left := MANNERS.get(path):
             manner = left.pop(0) if len(left) > 1 else left[0]
-        await asyncio.sleep(manner.get("ms", 0) / 1000)
+        await asyncio.sleep(manner.get("ms", 0) / 1000)  # slow: as the test asks
         status, fields = manner.get("status", 200), manner.get("headers", {})
         body = manner.get("body", {"path": path, **dict(parse_qsl(scope["query_string"].decode()))})
     headers = [(b"content-type", b"application/json"), *((k.encode(), v.encode()) for k, v in fields.items())]

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 from ports import free_port
-from waiting import eventually
+from waiting import PATIENCE, eventually
 
 HERE = Path(__file__).parent
 
@@ -42,7 +42,7 @@ def granian(target: str, *, port: int = 0, uds: str = "", **environment: str) ->
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGTERM)
         try:
-            server.wait(5)
+            server.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             os.killpg(server.pid, signal.SIGKILL)
             server.wait()

@@ -61,7 +61,7 @@ async def ask(application: Any, number: int) -> None:
     path = f"/film/{films[number % 4]}" if number % 7 else f"/nothing/{number}"
 
     async def receive() -> Any:
-        await asyncio.sleep(0 if number % 11 == 0 else 60)
+        await asyncio.sleep(0 if number % 11 == 0 else 60)  # slow: who leaves or stays
         return {"type": "http.disconnect"}
 
     async def send(_: Any) -> None: ...

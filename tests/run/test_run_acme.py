@@ -16,7 +16,7 @@ from cryptography import x509
 
 from acme_server import ACMEServer
 from ports import free_port
-from waiting import eventually
+from waiting import PATIENCE, eventually
 from workbench import HELLO, Bench
 
 Make = Callable[..., Bench]
@@ -81,7 +81,7 @@ class Visitors:
         self._threads = [threading.Thread(target=self._visit, args=(number % 2 == 0,)) for number in range(4)]
 
     def _visit(self, keep: bool) -> None:
-        client = httpx.Client(verify=self._context, trust_env=False, timeout=10)
+        client = httpx.Client(verify=self._context, trust_env=False, timeout=PATIENCE)
         while not self._stop.is_set():
             try:
                 status: Any = client.post(self._url, headers={"host": NAME}).status_code
@@ -92,7 +92,7 @@ class Visitors:
                 self.failed.append(status)
             if not keep:
                 client.close()
-                client = httpx.Client(verify=self._context, trust_env=False, timeout=10)
+                client = httpx.Client(verify=self._context, trust_env=False, timeout=PATIENCE)
         client.close()
 
     def __enter__(self) -> Visitors:

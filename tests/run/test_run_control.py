@@ -10,6 +10,7 @@ import pytest
 
 from tierline.errors import RunError
 from tierline.run import control
+from waiting import PATIENCE
 
 
 async def _asked(root: Path, request: dict[str, Any]) -> dict[str, Any]:
@@ -18,7 +19,7 @@ async def _asked(root: Path, request: dict[str, Any]) -> dict[str, Any]:
 
     server = await control.serve(root, handler)
     async with server:
-        return await asyncio.to_thread(control.ask, root, request, 10)
+        return await asyncio.to_thread(control.ask, root, request, PATIENCE)
 
 
 def test_a_plan_of_any_size_is_understood(tmp_path: Path) -> None:

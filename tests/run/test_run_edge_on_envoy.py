@@ -14,7 +14,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from waiting import eventually
+from waiting import PATIENCE, eventually
 from workbench import Bench
 
 STACK = """
@@ -64,7 +64,9 @@ class Edge:
             data=b"" if method == "POST" else None,
         )
         try:
-            with urllib.request.urlopen(request, context=ssl._create_unverified_context(), timeout=5) as got:
+            with urllib.request.urlopen(
+                request, context=ssl._create_unverified_context(), timeout=PATIENCE
+            ) as got:
                 return got.status, json.load(got), {k.lower(): v for k, v in got.headers.items()}
         except urllib.error.HTTPError as refused:
             body = json.load(refused)

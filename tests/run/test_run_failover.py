@@ -57,12 +57,12 @@ class Writer:
                 connection = connection or await asyncpg.connect(self.url, timeout=5)
                 await connection.execute("insert into entry values ($1)", self.next, timeout=5)
                 self.acknowledged.add(self.next)
-                await asyncio.sleep(0.002)
+                await asyncio.sleep(0.002)  # slow: the pace of a client
             except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
                 if connection is not None:
                     connection.terminate()
                 connection = None
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # slow: the pace of a client
             self.next += 1
 
     async def more(self, rows: int = 30) -> None:

@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from waiting import eventually, never
+from waiting import PATIENCE, eventually, never
 from workbench import HELLO, ONE, Bench, alive, of, run
 
 Make = Callable[..., Bench]
@@ -41,7 +41,7 @@ def one(bench: Make) -> Iterator[Bench]:
 def answers(bench: Bench) -> bool:
     try:
         url = bench.status()["urls"]["http"]
-        return httpx.get(url, timeout=10).status_code == 200
+        return httpx.get(url, timeout=PATIENCE).status_code == 200
     except httpx.HTTPError:
         return False
 
@@ -64,7 +64,7 @@ def test_what_crashes_is_started_again_at_once(one: Bench) -> None:
 
     def answers_again() -> bool:
         try:
-            return httpx.get(url, timeout=10).status_code == 200
+            return httpx.get(url, timeout=PATIENCE).status_code == 200
         except httpx.HTTPError:
             return False
 

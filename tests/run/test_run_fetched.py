@@ -59,7 +59,7 @@ def test_a_document_that_trickles_in_is_given_up(serve: Serve, monkeypatch: pyte
         connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 9000\r\n\r\n")
         for _ in range(9000):
             connection.sendall(b" ")
-            time.sleep(0.02)
+            time.sleep(0.02)  # slow: it trickles in
 
     with pytest.raises(RunError, match="longer"):  # it would go on for three minutes
         fetched.document(serve(trickle))

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import httpx
 
-from waiting import eventually, never
+from waiting import PATIENCE, eventually, never
 from workbench import Bench, run
 
 Make = Callable[..., Bench]
@@ -82,7 +82,7 @@ def told(line: Bench, *words: str) -> str:
 
 def dies(url: str) -> None:
     with contextlib.suppress(httpx.HTTPError):
-        httpx.get(url, timeout=2)
+        httpx.get(url, timeout=PATIENCE)
 
 
 def test_a_blocked_loop_is_told_with_name_line_and_in_the_trip(bench: Make) -> None:
@@ -198,6 +198,6 @@ def test_a_settings_module_that_two_services_share_is_each_ones_own(bench: Make)
 
 def _well(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=2).status_code == 200
+        return httpx.get(url, timeout=PATIENCE).status_code == 200
     except httpx.HTTPError:
         return False

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from waiting import PATIENCE
 from workbench import HELLO, Bench
 
 STACK = """
@@ -39,7 +40,7 @@ def test_nothing_outside_the_folder_outlives_the_line_and_its_data(bench: Callab
     for each in [supervisor, *supervisor.children(recursive=True)]:  # the guardian, too
         with suppress(ProcessLookupError):
             os.kill(each.pid, signal.SIGKILL)
-    psutil.wait_procs([supervisor], timeout=10)
+    psutil.wait_procs([supervisor], timeout=PATIENCE)
     line.down("--volumes")
     assert segment not in segments()
     assert not any(each.exists() for each in sockets)

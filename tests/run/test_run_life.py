@@ -8,7 +8,6 @@ import pty
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ import httpx
 import pytest
 
 from ports import free_port
-from waiting import eventually
+from waiting import PATIENCE, eventually
 from workbench import HELLO, ONE, TIERLINE, Bench, alive, of, run
 
 Make = Callable[..., Bench]
@@ -239,7 +238,7 @@ def test_ctrl_c_stops_the_foreground_and_leaves_nothing(bench: Make) -> None:
     assert b"hello.a" in shown
     assert b"http://127.0.0.1:" in shown
     os.write(master, b"\x03")
-    assert process.wait(60) == 0
+    assert process.wait(PATIENCE) == 0
     while b"stopped; data is kept" not in shown:
         shown += os.read(master, 4096)
     os.close(master)
@@ -251,7 +250,7 @@ def test_ctrl_c_while_starting_leaves_nothing(bench: Make) -> None:
     with foreground(one) as process:
         assert eventually(lambda: (one.state / "state.json").exists() and len(of(one.folder)) > 2)
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
+        assert process.wait(PATIENCE) == 0
     assert one.left() == []
 
 
@@ -260,7 +259,7 @@ def test_ctrl_c_of_a_detached_start_stops_the_supervisor_too(bench: Make) -> Non
     with foreground(one, "--detach") as process:
         assert eventually(lambda: (one.state / "state.json").exists() and len(of(one.folder)) > 3)
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
+        assert process.wait(PATIENCE) == 130
     assert one.left() == []
 
 
@@ -272,9 +271,9 @@ def test_a_reader_that_goes_away_does_not_keep_the_line_from_stopping(bench: Mak
             pass
         process.stdout.close()
         os.kill(one.process("hello.a")["pid"], signal.SIGKILL)  # something to print
-        time.sleep(0.5)
+        assert eventually(lambda: one.process("hello.a")["restarts"] == 1)
         process.send_signal(signal.SIGTERM)
-        process.wait(10)
+        process.wait(PATIENCE)
     assert one.left() == []
 
 
@@ -387,7 +386,7 @@ if os.geteuid() == 0:  # an ordinary user's tests show it already
                 "--ambient-caps=+dac_read_search", "--bounding-set=-all,+dac_read_search", sys.executable, "-m", "tierline",
             ]  # fmt: skip
             done = subprocess.run(
-                [*argv, "up", str(theirs.folder), "--detach"], capture_output=True, text=True, timeout=60, check=False,
+                [*argv, "up", str(theirs.folder), "--detach"], capture_output=True, text=True, timeout=PATIENCE, check=False,
                 env={**os.environ, "HOME": str(theirs.folder)}, cwd=theirs.folder,
             )  # fmt: skip
             assert done.returncode == 0, done.stderr
@@ -400,7 +399,7 @@ if os.geteuid() == 0:  # an ordinary user's tests show it already
                 [*argv, "down", str(theirs.folder)],
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=PATIENCE,
                 check=False,
                 cwd=folder,
             )

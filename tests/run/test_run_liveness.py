@@ -8,7 +8,6 @@ import signal
 import ssl
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from waiting import PATIENCE, expires, never
 from workbench import Bench, eventually, of, run
 
 STACK = f"""
@@ -99,7 +99,7 @@ class Hanging:
 
         def all_answered() -> bool:
             try:
-                return [self.ask(timeout=3) for _ in range(8)] == [200] * 8
+                return [self.ask(timeout=PATIENCE) for _ in range(8)] == [200] * 8
             except OSError:
                 return False
 
@@ -119,8 +119,8 @@ class Hanging:
 
     def test_nothing_hangs_unasked_and_probes_leave_no_trace(self) -> None:
         before = self.counted()
-        time.sleep(2.5)  # three probes of each
-        assert not [event for event in self.bench.status()["events"] if event["what"] == "hung"]
+        hung = lambda: [event for event in self.bench.status()["events"] if event["what"] == "hung"]  # noqa: E731
+        assert never(hung, within=2.5), "three probes of each"
         assert self.counted() == before
 
     def counted(self) -> list[str]:
@@ -180,13 +180,14 @@ class TestEmbedded(Hanging):
         for pid in others:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
-        time.sleep(5)
+        expires(5)  # hang_after, by the clock of all who are suspended
         for pid in (told["pid"], *others):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
         assert self.ask() == 200
-        time.sleep(1)
-        assert {each["name"]: each["pid"] for each in self.bench.status()["processes"]} == pids
+        assert never(
+            lambda: {each["name"]: each["pid"] for each in self.bench.status()["processes"]} != pids, within=1
+        )
 
 
 class TestPopular(Hanging):

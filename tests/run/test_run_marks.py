@@ -13,6 +13,7 @@ import pytest
 
 from tierline.errors import RunError
 from tierline.run.state import State
+from waiting import PATIENCE
 from workbench import HELLO, ONE, TIERLINE, Bench, alive, eventually, of
 
 Make = Callable[..., Bench]
@@ -51,7 +52,7 @@ def orphan(line: Bench) -> set[int]:
 
 
 def gone(pids: set[int]) -> bool:
-    return bool(eventually(lambda: not any(map(alive, pids)), 5))
+    return bool(eventually(lambda: not any(map(alive, pids))))
 
 
 def folder(path: Path) -> None:
@@ -96,7 +97,7 @@ def test_what_no_supervisor_knows_yet_ends_with_it(one: Bench) -> None:
     ) as young:
         left = processes(one)
         os.kill(one.status()["pid"], signal.SIGKILL)
-        assert young.wait(10) in (-signal.SIGTERM, -signal.SIGKILL)
+        assert young.wait(PATIENCE) in (-signal.SIGTERM, -signal.SIGKILL)
     assert gone(left)
     assert eventually(lambda: one.left() == [])
 
@@ -107,7 +108,7 @@ def test_a_line_whose_folder_is_moved_is_found_there(one: Bench) -> None:
     one.folder.rename(there)
     moved = Bench(there)
     assert moved.status()["phase"] == "ready"
-    assert eventually(lambda: f"it was moved to {there}" in str(moved.status()["unwritten"]), 5)
+    assert eventually(lambda: f"it was moved to {there}" in str(moved.status()["unwritten"]))
     # A stack that takes the old place is another one.
     again = Bench(one.folder, ONE, {"hello": HELLO})
     again.up()
@@ -131,7 +132,7 @@ def test_a_state_folder_that_is_removed_while_the_line_runs(one: Bench) -> None:
     shutil.rmtree(one.state, ignore_errors=True)  # it is being written to
     again = one.run("up", "--detach")
     assert again.returncode == 2 and "this stack is already up (supervisor " in again.stderr
-    assert eventually(lambda: (one.state / "control.sock").exists(), 5)
+    assert eventually(lambda: (one.state / "control.sock").exists())
     assert "restored" in {event["what"] for event in one.status()["events"]}
     assert one.down().stdout == "stopped\n"
     assert gone(left)

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
+from waiting import PATIENCE
 from workbench import HELLO, Bench, eventually
 
 STACK = """
@@ -61,7 +62,7 @@ if os.geteuid() == 0:  # only root may mount; an ordinary user's tests would nee
         with contextlib.suppress(httpx.HTTPError):
             urls = told["urls"]
             assert isinstance(urls, dict)
-            return httpx.get(urls["https"] + "x", verify=False, timeout=2).status_code == 200
+            return httpx.get(urls["https"] + "x", verify=False, timeout=PATIENCE).status_code == 200
         return False
 
     def test_a_process_that_dies_on_a_full_disk_is_started_again(line: Bench) -> None:
@@ -69,7 +70,7 @@ if os.geteuid() == 0:  # only root may mount; an ordinary user's tests would nee
         with full(line):
             for name in ("hello.a", "telemetry"):
                 os.kill(line.process(name)["pid"], signal.SIGKILL)
-            assert eventually(lambda: answers(line, before), 20), "a restart needs no space"
+            assert eventually(lambda: answers(line, before)), "a restart needs no space"
             problems = {
                 "0 MiB are free",
                 "No space left on device",
@@ -90,7 +91,7 @@ if os.geteuid() == 0:  # only root may mount; an ordinary user's tests would nee
                 assert now["phase"] in ("ready", "starting", "backing off"), now
                 if process["name"] in ("hello.a", "telemetry"):
                     assert now["pid"] != process["pid"], now
-        assert eventually(lambda: not line.status()["unwritten"], 20)
+        assert eventually(lambda: not line.status()["unwritten"])
         assert eventually(lambda: all(each["phase"] == "ready" for each in line.status()["processes"]), 40), (
             line.status()["processes"]
         )
@@ -103,8 +104,8 @@ if os.geteuid() == 0:  # only root may mount; an ordinary user's tests would nee
             for _ in range(3):
                 line.run("trip", "/while-full")
             assert answers(line, told)
-        eventually(lambda: not line.status()["unwritten"], 20)
+        eventually(lambda: not line.status()["unwritten"])
         for name in ("hello.a", "telemetry", "dns"):
             same = [pid for each, pid in pids.items() if each.startswith(name)]
             assert same and {line.process(each)["pid"] for each in pids if each.startswith(name)} == set(same)
-        assert eventually(lambda: line.trip("/afterwards")["hops"], 20)
+        assert eventually(lambda: line.trip("/afterwards")["hops"])

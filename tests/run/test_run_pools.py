@@ -137,7 +137,7 @@ def test_parts_of_clients_that_leave_give_their_connections_back(bench: Make) ->
         for _ in range(50):
             with socket.create_connection((host, int(port))) as client:
                 client.sendall(b"GET /mixed HTTP/1.1\r\nHost: x\r\n\r\n")
-                time.sleep(chance.random() / 10)
+                time.sleep(chance.random() / 10)  # slow: each leaves at another moment
 
     threads = [threading.Thread(target=leave, args=(seed,)) for seed in range(8)]
     for thread in threads:

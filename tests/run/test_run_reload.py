@@ -73,7 +73,7 @@ class Clients:
                 # A query of its own each time: every request goes through to the service, POST too.
                 method = "POST" if count % 5 == 0 and self._path == "/said" else "GET"
                 try:
-                    answer = client.request(method, f"{self._path}?{number}.{count}", timeout=5)
+                    answer = client.request(method, f"{self._path}?{number}.{count}", timeout=PATIENCE)
                 except httpx.HTTPError as error:
                     self.failed.append(f"{method} {error!r}")
                     continue
@@ -129,7 +129,7 @@ class Saved:
                 assert time.monotonic() - self._at < PATIENCE, (self._line.log("events"), answer)
                 row = row + 1 if text in answer else 0
                 first = time.monotonic() if row == 1 else first
-                time.sleep(0.01)
+                time.sleep(0.01)  # slow: the pace of a client
         return first - self._at
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from waiting import PATIENCE
 from workbench import Bench, eventually
 
 STACK = """
@@ -54,7 +55,7 @@ def test_only_what_was_under_way_to_what_died_fails(uses: tuple[str, ...], tmp_p
 
         def post() -> None:
             with httpx.Client(
-                base_url=url, verify=ssl._create_unverified_context(), trust_env=False, timeout=40
+                base_url=url, verify=ssl._create_unverified_context(), trust_env=False, timeout=PATIENCE
             ) as client:
                 while not over.is_set():
                     number = next(numbers)
@@ -63,7 +64,7 @@ def test_only_what_was_under_way_to_what_died_fails(uses: tuple[str, ...], tmp_p
                     except httpx.TransportError:
                         status = 0  # HAProxy closes without an answer, so that the client decides
                     asked.append((status, number))
-                    time.sleep(0.01)
+                    time.sleep(0.01)  # slow: the pace of a client
 
         threads = [threading.Thread(target=post) for _ in range(4)]
         for thread in threads:

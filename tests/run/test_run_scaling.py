@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -423,7 +422,8 @@ def test_what_an_instance_is_answering_is_answered_before_it_goes(bench: Make) -
     downs = [threading.Thread(target=run, args=("scale", name, "1", str(line.folder))) for name in names]
     for each in downs:
         each.start()
-    time.sleep(1)  # until they are on their way; what is released before only proves less
+    # Of those that go the status knows nothing more; what they answer, they still do.
+    assert eventually(lambda: all(instances(line, name) == 1 for name in names))
     (line.folder / "go").touch()
     for each in (*downs, *threads):
         each.join()

@@ -126,7 +126,7 @@ class Writer(threading.Thread):
                 if connection is not None:
                     connection.terminate()
                 connection = None
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0.005)  # slow: the pace of a client
 
     def __enter__(self) -> Writer:
         self.start()

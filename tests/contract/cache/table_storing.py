@@ -8,6 +8,8 @@ from functools import partial
 
 from cache_lab import Answer, Request, Trial, cc, date, may, must
 
+from waiting import has_expired
+
 
 @must("no-store", "5.2.2.5", "no-store is not stored.")
 async def _(t: Trial) -> None:
@@ -66,7 +68,7 @@ async def told_others(t: Trial) -> None:
     t.script(origin)
     for path, wait in (("", 0), ("/renewed", 2.2)):
         first = await t.get(path)
-        await asyncio.sleep(wait)
+        await has_expired(wait)
         if wait:
             assert (await t.get(path)).status == 200
         before, copy = t.asked, await t.get(path)

@@ -27,7 +27,7 @@ from tierline.tiers.base import system
 from tierline.tiers.cdn.tier import SIGNING_KEY, CDNRule, Countries, sign
 from tierline.tiers.dns.common.places import client
 from tierline.trips.normalise import hop
-from waiting import becomes
+from waiting import becomes, has_expired
 
 SCRIPT = b"export function words() { return 'many, many words'; }\n" * 200
 PHOTO = b"\x89PNG\r\n\x1a\n" + random.Random(1).randbytes(20_000)
@@ -471,7 +471,7 @@ async def _(t: Trial, line: Line) -> None:
     slow.once = served.is_set
     t.script(cc("max-age=1, stale-while-revalidate=600"), slow)
     one = await t.get()
-    await asyncio.sleep(2.2)  # it is stale then
+    await has_expired(2.2)  # it is stale then
     two = await come_from("127.0.0.1", line, "/refreshed")
     assert two.body == one.body
     served.set()

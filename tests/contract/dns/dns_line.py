@@ -8,6 +8,7 @@ import socket
 import ssl
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,16 @@ class DNSLine(Line):
     def until(self, what: Callable[[], bool]) -> None:
         assert eventually(what), self.log("dns")
 
+    def noticed(self, *regions: str) -> None:
+        """Until what the places of these regions answer now was asked for twice: what the first answer said is known then."""
+        before = {region: self.places.asked[region, self.places.status[region]] for region in regions}
+        self.until(
+            lambda: all(
+                self.places.asked[region, self.places.status[region]] > count + 2
+                for region, count in before.items()
+            )
+        )
+
     def resettle(self, stack: Stack, system: str) -> None:
         """The plan of another stack on the addresses of this one, applied as the supervisor does."""
         self.plan = self.context.plan = resolve(stack, {**EMBEDDED, "dns": system})
@@ -141,6 +152,8 @@ class Places:
         self._servers: dict[str, asyncio.Server] = {}
         self._at: dict[str, tuple[str, int]] = {}
         self.status: dict[str, int] = {}
+        self.asked: Counter[tuple[str, int]] = Counter()
+        """Requests that were answered, by region and status."""
 
     def start(self, region: str, host: str, port: int) -> None:
         self._at[region] = (host, port)
@@ -175,6 +188,7 @@ class Places:
                     f"HTTP/1.1 {self.status[region]} Sure\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
                 )
                 writer.write(head.encode())
+                self.asked[region, self.status[region]] += 1
                 await writer.drain()
             except (OSError, asyncio.IncompleteReadError):
                 pass

@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +37,7 @@ from tierline import ACME, JWT, Gateway, HTTPCache, LoadBalancer, Service, Stack
 from tierline.engines.target import Target
 from tierline.tiers.base import system
 from tierline.trips.normalise import hop
-from waiting import PATIENCE, eventually, never
+from waiting import PATIENCE, eventually, expires, never
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 NEAR = {"web.a", "web.a-2"}
@@ -443,7 +442,7 @@ class LoadBalancerContract:
         self.asks("slow_start")
         line = self.line("slow")
         self.settle("slow", NEAR)
-        time.sleep(9)  # until both have their whole share, as they are new, too
+        expires(9)  # until both have their whole share, as they are new, too
         line.upstreams.sick.add("web.a-2")
         self.settle("slow", {"web.a"})
         line.upstreams.sick.clear()
