@@ -650,11 +650,11 @@ def test_a_replay_has_what_compensations_name_too() -> None:
         return 7
 
     @buy.effect
-    async def order(price: int) -> dict[str, str]:
-        return {"id": price}  # type: ignore[dict-item]  as services may answer
+    async def order(price: int) -> dict[str, int]:
+        return {"id": price}
 
     @buy.compensate("order")
-    async def undo(order: dict[str, str], price: int) -> None: ...
+    async def undo(order: dict[str, int], price: int) -> None: ...
 
     async def main() -> None:
         app = build([buy])

@@ -177,6 +177,8 @@ def compose(choice: Choice, run: Run, fields: str | None = None) -> bytes:
     body = plan.finish(values)
     if isinstance(body, Reply):
         run.reply, body = body, body.body
+    if run.checked is not None and choice.only is None:
+        run.checked(body)
     if type(body) is dict and fields is None and run.degraded is None and not plan.absent:
         try:
             data = _encode(body)

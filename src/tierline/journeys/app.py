@@ -10,12 +10,14 @@ import contextlib
 import gc
 import inspect
 import math
+import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from functools import partial
 from types import CodeType
 from typing import Any
 
-from tierline.journeys import answer, sampled
+from tierline.journeys import answer, checks, sampled
 from tierline.journeys.about import About, send_problem
 from tierline.journeys.answer import Choice
 from tierline.journeys.attendance import Attendance, Visit
@@ -33,7 +35,6 @@ from tierline.journeys.stages import Stages
 from tierline.journeys.stream import Stream, form_of
 from tierline.journeys.visits import Visits
 from tierline.trips import record
-from tierline.trips.hop import Hop
 
 Receive = Callable[[], Awaitable[Any]]
 Send = Callable[[Any], Awaitable[None]]
@@ -63,6 +64,8 @@ class Experience:
         self._attendance = Attendance()
         self._watch = Watch(_codes(route.journey for route in routes))
         self._observed: dict[str, Any] | None = None
+        self._unchecked = 1
+        """Requests until one has its values checked; the first has."""
         self._answered = ("experience", "journeys", engine.zone, 200)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
@@ -146,7 +149,7 @@ class Experience:
                 allowed = min(allowed, int(given[:9]) / 1000)
             around = Frame(loop.time() + allowed, {"headers": headers, "most": route.journey.most_calls})
             frame.set(around)
-            sampled = span if span is not None and span.sampled else None
+            own = span if span is not None and span.sampled else None
             if choice.staged:
                 assert request is not None
                 stages = Stages(self.engine, route, choice, values, request, around)
@@ -154,24 +157,27 @@ class Experience:
                 async def waits(run: Any, work: Awaitable[Any]) -> None:
                     await self._attended(run, receive, loop, work)
 
-                await stages.run(body_read or b"", fields, sampled, waits)
+                await stages.run(body_read or b"", fields, own, waits)
                 choice, values, around = stages.choice, stages.values, stages.around
                 plan = choice.plan
                 frame.set(around)
             if streams:
                 assert form is not None
                 stream = Stream(choice, form)
-                run = stream.run = Run(plan, values, loop, around, self.engine, sampled, stream.listener)
+                run = stream.run = Run(plan, values, loop, around, self.engine, own, stream.listener)
                 if stages is not None:
                     run.degraded = stages.degraded
                     stream.earlier(run)
                     if stages.write is not None and (asked := stages.write.record.reply) is not None:
                         stream.headers += asked.fields(headers.get(b"x-forwarded-proto") == b"https")
+                self._unchecked -= 1
+                if self._observed is not None or self._unchecked <= 0:
+                    stream.check = self._check
                 run.begin()
                 streaming, status = True, 200
                 await self._attended(run, receive, loop, self._streamed(stream, run, request, stages, send))
                 return
-            run = Run(plan, values, loop, around, self.engine, sampled)
+            run = Run(plan, values, loop, around, self.engine, own)
             if stages is not None:
                 run.degraded = stages.degraded
             run.begin()
@@ -179,8 +185,9 @@ class Experience:
                 await self._attended(run, receive, loop, run.finish())
             if run.failure is not None:
                 raise run.failure.error
-            if self._observed is not None:
-                self._observed.update({node.name: run.values[node.slot] for node in plan.every})
+            self._unchecked -= 1
+            if self._observed is not None or self._unchecked <= 0:
+                self._check(run)
             if fields is None and run.degraded is None and choice.direct:
                 body = answer.encoded(choice, run)
             else:
@@ -219,7 +226,7 @@ class Experience:
             if request is not None and request.kept:
                 self.engine.let_go(request)
             if began and span is not None:
-                self._hop(route, outer, span, began, status, run)
+                sampled.answered(route, self.engine.zone, outer, span, began, status, run)
             elif status == 200:
                 record.recorder.counts[self._answered] += 1
             else:
@@ -289,6 +296,15 @@ class Experience:
             if b"if-none-match" in headers and answer.matches(headers[b"if-none-match"], etag):
                 return 304, reply
         return status, reply
+
+    def _check(self, run: Run) -> None:
+        """In tests each request's values, else those of one in a few hundred."""
+        strict = self._observed is not None
+        self._unchecked = random.randint(1, 2 * checks.SHARE)  # noqa: S311  guards nothing
+        if self._observed is not None:
+            self._observed.update({node.name: run.values[node.slot] for node in run.plan.every})
+        self.engine.checks.parts(run, strict=strict)
+        run.checked = partial(self.engine.checks.view, run.plan, strict=strict)
 
     @contextlib.contextmanager
     def observed(self, parts: dict[str, Any]) -> Iterator[None]:
@@ -367,40 +383,6 @@ class Experience:
         await self.engine.close()
         await asyncio.gather(*(transport.close() for transport in self._transports), return_exceptions=True)
         record.recorder.flush()
-
-    def _hop(
-        self, route: Route, outer: record.Span, span: record.Span, began: int, status: int, run: Run | None
-    ) -> None:
-        verdict, attributes = "", {"http.response.status_code": status, "http.route": route.journey.path}
-        if run is not None:
-            count = len(run.marks or ())
-            verdict = f"{count} part{'' if count == 1 else 's'}"
-            critical = sampled.critical(run)
-            if critical:
-                verdict += f", critical: {' → '.join(critical)}"
-                attributes["tierline.critical"] = critical
-            if run.degraded:
-                verdict += f", without {', '.join(run.degraded)}"
-                attributes["tierline.degraded"] = list(run.degraded)
-            if run.failure is not None:
-                verdict += f", {run.failure.node.name} failed"
-        ended = time.time_ns()
-        record.recorder.write(
-            Hop(
-                status=status,
-                trace=span.trace,
-                span=span.span,
-                parent=outer.span,
-                tier="experience",
-                system="journeys",
-                zone=self.engine.zone,
-                start_us=began // 1000,
-                duration_us=(ended - began) // 1000,
-                verdict=verdict,
-                name=route.journey.name,
-                attributes=attributes,
-            )
-        )
 
 
 def _codes(journeys: Iterable[Journey]) -> dict[CodeType, str]:

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import logging
+import time as clock
 import types
 import typing
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
 
 from tierline.journeys.encoding import plain
+from tierline.journeys.fault import WrongType
 from tierline.journeys.markup import HTML
+
+if TYPE_CHECKING:
+    from tierline.journeys.plan import Plan
+    from tierline.journeys.run import Run
+
+log = logging.getLogger("tierline.journeys")
+
+SHARE = 256
+"""Of so many requests, one has its values checked; in tests each."""
+_SAY = 60.0
+"""Seconds between two lines about the same part."""
 
 _NATIVE = (bytes, bytearray, date, datetime, time, timedelta, Decimal, UUID)
 """Types that are not the same as the text that they become."""
@@ -57,3 +71,45 @@ def instances(returns: Any) -> Any:
     if returns in (Any, object, HTML) or not isinstance(returns, type):
         return None
     return None if getattr(returns, "_is_protocol", False) else returns
+
+
+class Checks:
+    """Compares what parts and views returned with what they say. One per application.
+
+    counts: by journey and part (or view), how often it differed.
+    """
+
+    def __init__(self) -> None:
+        self.counts: dict[tuple[str, str], int] = {}
+        self._said: dict[tuple[str, str], float] = {}
+
+    def parts(self, run: Run, *, strict: bool) -> None:
+        """Every part's value. strict: raises WrongType for the first that differs, instead of writing a log line."""
+        for node in run.plan.every:
+            part = node.part
+            if part.batch or node.returns is Any or node.name in (run.degraded or ()):
+                continue
+            value = run.values[node.slot]
+            if value is None and (part.policy.fallback is None or run.plan.shape.conditions):
+                continue  # None stands for what fell back, or wasn't run
+            self._compare(run.plan, f"part {node.name!r}", node.name, value, node.returns, strict)
+
+    def view(self, plan: Plan, body: Any, *, strict: bool) -> None:
+        """A view's answer, where it is data."""
+        function = next((function for view, function in plan.shape.views if view is plan.view), None)
+        if plan.view is not None and function is not None and plan.view.media == "application/json":
+            self._compare(plan, f"view {plan.view.name!r}", "", body, function.returns, strict)
+
+    def _compare(self, plan: Plan, what: str, part: str, value: Any, kind: Any, strict: bool) -> None:
+        why = mismatch(value, kind)
+        if not why:
+            return
+        text = f"{what} returned something else than it says: {why}"
+        if strict:
+            raise WrongType(text, part=part)
+        key = (plan.journey.name, part or what)
+        self.counts[key] = self.counts.get(key, 0) + 1
+        now = clock.monotonic()
+        if now >= self._said.get(key, 0.0):
+            self._said[key] = now + _SAY
+            log.warning("journey %s, %s", plan.journey.name, text)

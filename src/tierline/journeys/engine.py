@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tierline.journeys.cached import Cached
+from tierline.journeys.checks import Checks
 from tierline.journeys.eager import Eager
 from tierline.journeys.fault import JourneyError, ServiceError, released
 from tierline.journeys.policy import Policy
@@ -48,6 +49,7 @@ class Engine:
         """Where effects note what they have done."""
         self.writing: set[asyncio.Future[Any]] = set()
         """Effects that go on, whoever waits for them."""
+        self.checks = Checks()
         self.failures: dict[tuple[str, str], int] = {}
         self.loaders: Mapping[str, tuple[Callable[..., Any], Policy]] = {
             "session": (self.load_session, Policy(deadline=1.0, fallback=Session)),

@@ -55,6 +55,7 @@ class Run:
     life = inf
     """Seconds for which every copy that a part was answered from is still fresh."""
     stopped = False
+    checked: Callable[[Any], None] | None = None  # compares the view's answer with its annotation
     span: record.Span | None = None
     listener: Callable[[Node, Any, BaseException | None], None] | None = None
 

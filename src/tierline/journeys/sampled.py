@@ -15,6 +15,7 @@ from tierline.trips import record
 from tierline.trips.hop import Hop
 
 if TYPE_CHECKING:
+    from tierline.journeys.routes import Route
     from tierline.journeys.run import Run
 
 
@@ -99,3 +100,39 @@ def critical(run: Run) -> list[str]:
         name = max(before, key=lambda part: marks[part][1])
         chain.append(name)
     return chain[::-1]
+
+
+def answered(
+    route: Route, zone: str, outer: record.Span, span: record.Span, began: int, status: int, run: Run | None
+) -> None:
+    """A request was answered: the journey's own hop."""
+    verdict, attributes = "", {"http.response.status_code": status, "http.route": route.journey.path}
+    if run is not None:
+        count = len(run.marks or ())
+        verdict = f"{count} part{'' if count == 1 else 's'}"
+        chain = critical(run)
+        if chain:
+            verdict += f", critical: {' → '.join(chain)}"
+            attributes["tierline.critical"] = chain
+        if run.degraded:
+            verdict += f", without {', '.join(run.degraded)}"
+            attributes["tierline.degraded"] = list(run.degraded)
+        if run.failure is not None:
+            verdict += f", {run.failure.node.name} failed"
+    ended = time.time_ns()
+    record.recorder.write(
+        Hop(
+            status=status,
+            trace=span.trace,
+            span=span.span,
+            parent=outer.span,
+            tier="experience",
+            system="journeys",
+            zone=zone,
+            start_us=began // 1000,
+            duration_us=(ended - began) // 1000,
+            verdict=verdict,
+            name=route.journey.name,
+            attributes=attributes,
+        )
+    )

@@ -10,7 +10,7 @@ import msgspec
 
 from tierline.journeys.answer import DEGRADED, Choice, Headers, told
 from tierline.journeys.encoding import plain
-from tierline.journeys.fault import JourneyError
+from tierline.journeys.fault import JourneyError, WrongType
 from tierline.journeys.negotiate import best_media
 from tierline.journeys.plan import Node
 from tierline.journeys.problem import of_error
@@ -44,6 +44,8 @@ class Stream:
         self._wake: asyncio.Event = asyncio.Event()
         self.run: Run | None = None
         """What it sends."""
+        self.check: Callable[[Run], None] | None = None
+        """Compares the parts' values with their annotations; raises WrongType."""
         self.problems = 0
         self.headers: Headers = [
             (b"content-type", form.encode()),
@@ -120,6 +122,8 @@ class Stream:
                     break
                 await self._wake.wait()
                 self._wake.clear()
+            if self.check is not None and not self.problems:
+                self._checked(self.check, run)
             if not self._raw and not self.problems:
                 self._view(run)
             if closes is not None:
@@ -135,6 +139,15 @@ class Stream:
                 run.stop()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
+    def _checked(self, check: Callable[[Run], None], run: Run) -> None:
+        try:
+            check(run)
+        except WrongType as error:
+            self.problems += 1
+            status, document = of_error(error)
+            event = {"part": error.extra["part"], "status": status, "problem": msgspec.Raw(document)}
+            self._put("problem", event)
+
     async def _flush(self, send: Send) -> None:
         if self._ready:
             data, self._ready = b"".join(self._ready), []
@@ -144,7 +157,10 @@ class Stream:
         plan = self._choice.plan
         run.values[plan.slots["degraded"]] = told(run)
         try:
-            self._put("view", {"value": plan.finish(run.values)})
+            body = plan.finish(run.values)
+            if run.checked is not None:
+                run.checked(body)
+            self._put("view", {"value": body})
         except Exception as error:
             known = (
                 error
