@@ -66,7 +66,8 @@ def _declare(name: str, schema: Schema) -> str:
 
 
 def _ident(name: str) -> str:
-    return re.sub(r"\W", "_", name)
+    found = re.sub(r"\W", "_", name)
+    return f"{found}_" if found in ecmascript.TYPES_TAKEN else found
 
 
 def _key(name: str) -> str:
@@ -153,28 +154,26 @@ def _method(one: Described, method: str, declared: bool) -> str:
     name += "_" if name in _TAKEN else ""
     required = one.body is not None or any(i.source == "path" or i.default is NOTHING for i in one.inputs)
     about = f"  /** {journey.about.replace('*/', '* /')} */\n" if journey.about else ""
-    answer, event = f"{title}Answers[C]", f"PartEvent<{title}Parts, {title}Answers[C]>"
+    whole = f"{title}Answers[C]"
+    answer, event = f"Answer<{whole}, F>", f"PartEvent<{title}Parts, {whole}>"
+    narrows = f"<F extends Field<{whole}> = never>"
+    said = "  /** The parts as they finish. */\n"
     if declared:
-        inputs = f"inputs{'' if required else '?'}: {title}Inputs, call?: Call"
-        text = f"\n{about}  {name}({inputs}): Promise<{answer}>;\n"
-        if method == "GET":
-            text += (
-                f"\n  /** The parts as they finish. */\n  {name}Stream({inputs}): AsyncGenerator<{event}>;\n"
-            )
-        return text
-    inputs = f"inputs«: {title}Inputs»{'' if required else ' = {}'}, call«: Call» = {{}}"
+        given = f"inputs{'' if required else '?'}: {title}Inputs, call?"
+        return (
+            f"\n{about}  {name}{narrows}({given}: Call<F>): Promise<{answer}>;\n"
+            f"\n{said}  {name}Stream({given}: StreamCall): AsyncGenerator<{event}>;\n"
+        )
+    given = f"inputs«: {title}Inputs»{'' if required else ' = {}'}, call"
     path = re.sub(r"\{(\w+)\}", r"${encodeURIComponent(String(inputs.\1))}", journey.path)
     query = ", ".join(f"{_key(i.name)}: inputs.{i.name}" for i in one.inputs if i.source == "query")
     query = f"{{ {query} }}" if query else "{}"
     body = "inputs.body" if one.body is not None else "undefined"
-    text = (
-        f"\n{about}  async {name}({inputs})«: Promise<{answer}>» {{\n"
-        f'    const reply = await this.#send("{method}", `{path}`, {query}, {body}, call);\n'
-        f"    return (await reply.json())« as {answer}»;\n  }}\n"
+    effect = str(bool(one.shape.effects)).lower()
+    asked = f'{{ method: "{method}", path: `{path}`, query: {query}, body: {body}, effect: {effect} }}'
+    return (
+        f"\n{about}  {name}«{narrows}»({given}«: Call<F>» = {{}})«: Promise<{answer}>» {{\n"
+        f"    return this.#call({asked}, call);\n  }}\n"
+        f"\n{said}  {name}Stream({given}«: StreamCall» = {{}})«: AsyncGenerator<{event}>» {{\n"
+        f"    return this.#events({asked}, call);\n  }}\n"
     )
-    if method == "GET":
-        text += (
-            f"\n  /** The parts as they finish. */\n  {name}Stream({inputs})«: AsyncGenerator<{event}>» {{\n"
-            f"    return this.#events(`{path}`, {query}, call);\n  }}\n"
-        )
-    return text

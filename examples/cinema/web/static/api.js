@@ -77,7 +77,7 @@ export const search = (q, genre, cursor, signal) =>
 
 /** @param {import("./journeys.js").Tickets} tickets @param {string} key */
 export async function checkout(tickets, key) {
-  const bought = await screens.checkout({ body: tickets }, { headers: { "idempotency-key": key, ...signed() } });
+  const bought = await screens.checkout({ body: tickets }, { key, headers: signed() });
   me.goingOn = null;
   return bought;
 }

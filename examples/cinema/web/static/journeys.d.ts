@@ -9,7 +9,12 @@ export interface Problem {
   instance?: string;
   journey?: string;
   part?: string;
+  service?: string;
   trace_id?: string;
+  /** What has been done already and stays, when a later part failed. */
+  effects?: string[];
+  /** The path of the step that comes first (409). */
+  go_to?: string;
   errors?: { in: string; field: string; given?: unknown; why: string }[];
 }
 
@@ -17,15 +22,57 @@ export interface Options {
   /** Where the journeys are; the page's own origin when it is left out. */
   base?: string;
   headers?: Record<string, string>;
+  /** Milliseconds for each call; 30 seconds when it is left out. */
+  timeout?: number;
   fetch?: typeof fetch;
 }
 
-export interface Call {
+export interface StreamCall {
+  /** Ends the call: its promise is rejected with the signal's reason. */
   signal?: AbortSignal;
   headers?: Record<string, string>;
-  /** Only these fields of the answer, e.g. ["details.title", "similar"]. */
-  fields?: string[];
+  /** Milliseconds for the whole call, with its retries; in a stream, between two pieces of it (no limit by default). */
+  timeout?: number;
+  /** How often it is tried again (0) after no reply, 429, 502, 503 or 504; only where nothing can be done twice. */
+  retries?: number;
+  /** The idempotency key of what changes something. Made for each call when it is left out, and kept over its retries. */
+  key?: string;
 }
+
+export interface Call<F extends string = never> extends StreamCall {
+  /** Only these fields of the answer, e.g. ["details.title", "similar"]; the answer has the type of what is left. */
+  fields?: readonly F[];
+}
+
+/** The fields of an answer as dotted names, four levels deep. */
+export type Field<T, D extends 1[] = []> = unknown extends T
+  ? string
+  : D["length"] extends 4
+    ? never
+    : T extends readonly (infer U)[]
+      ? Field<U, D>
+      : T extends object
+        ? { [K in Named<T, D>]-?: K | `${K}.${Field<NonNullable<T[K]>, [...D, 1]>}` }[Named<T, D>]
+        : never;
+
+/** An answer's `degraded` is always there, so it isn't asked for. */
+type Named<T, D extends 1[]> = Exclude<keyof T & string, D["length"] extends 0 ? "degraded" : never>;
+type First<F extends string> = F extends `${infer K}.${string}` ? K : F;
+type Below<F extends string, K extends string> = F extends `${K}.${infer R}` ? R : never;
+
+/** What is left of T when only the fields F of it are asked for. */
+export type Picked<T, F extends string> = T extends readonly (infer U)[]
+  ? Picked<U, F>[]
+  : T extends object
+    ? { [K in keyof T as K extends First<F> ? K : never]: K extends F ? T[K] : Picked<T[K], Below<F, K & string>> }
+    : T;
+
+/** A journey's answer: whole, or the fields that were asked for and what is told of missing parts. */
+export type Answer<T, F extends string> = [F] extends [never]
+  ? T
+  : unknown extends T
+    ? T
+    : Picked<T, F> & Pick<T, Extract<keyof T, "degraded">>;
 
 /** What a stream tells: parts as they finish, the view of a client that has one, and how it went. */
 export type PartEvent<P, A = unknown> =
@@ -406,10 +453,24 @@ export interface JoinParts {
   going_on: (GoingOn | null);
 }
 
-/** A journey that could not be answered; `status` is 0 when there was no reply at all. */
+/**
+ * A journey that could not be answered; `status` is 0 when there was no reply at all.
+ * `code` is what the document's `type` ends with: not-found, bad-parameters, …. This client's own are no-reply, timeout and
+ * broken-off.
+ */
 export declare class JourneyProblem extends Error {
   readonly problem: Problem;
-  constructor(problem: Problem);
+  /** Seconds after which it may be tried again, as `Retry-After` says. */
+  readonly retryAfter: number | undefined;
+  /** How to sign in (401), as `WWW-Authenticate` says. */
+  readonly authenticate: string | undefined;
+  /** The idempotency key of the call: the same call with it does nothing twice. */
+  readonly key: string | undefined;
+  constructor(problem: Problem, headers?: Headers, key?: string);
+  get status(): number;
+  get code(): string;
+  /** Whether the same call may succeed a moment later. */
+  get retryable(): boolean;
 }
 
 /** Every journey as a method; `client` is the kind of client that asks. */
@@ -419,35 +480,44 @@ export declare class Journeys<C extends Client = "web"> {
   constructor(client: C, options?: Options);
 
   /** The best films, by genre, and what members love. */
-  home(inputs?: HomeInputs, call?: Call): Promise<HomeAnswers[C]>;
+  home<F extends Field<HomeAnswers[C]> = never>(inputs?: HomeInputs, call?: Call<F>): Promise<Answer<HomeAnswers[C], F>>;
 
   /** The parts as they finish. */
-  homeStream(inputs?: HomeInputs, call?: Call): AsyncGenerator<PartEvent<HomeParts, HomeAnswers[C]>>;
+  homeStream(inputs?: HomeInputs, call?: StreamCall): AsyncGenerator<PartEvent<HomeParts, HomeAnswers[C]>>;
 
   /** A film: what it is, who likes it, what is like it. */
-  film(inputs: FilmInputs, call?: Call): Promise<FilmAnswers[C]>;
+  film<F extends Field<FilmAnswers[C]> = never>(inputs: FilmInputs, call?: Call<F>): Promise<Answer<FilmAnswers[C], F>>;
 
   /** The parts as they finish. */
-  filmStream(inputs: FilmInputs, call?: Call): AsyncGenerator<PartEvent<FilmParts, FilmAnswers[C]>>;
+  filmStream(inputs: FilmInputs, call?: StreamCall): AsyncGenerator<PartEvent<FilmParts, FilmAnswers[C]>>;
 
   /** Find films by words or genre; misspelt ones too. */
-  search(inputs?: SearchInputs, call?: Call): Promise<SearchAnswers[C]>;
+  search<F extends Field<SearchAnswers[C]> = never>(inputs?: SearchInputs, call?: Call<F>): Promise<Answer<SearchAnswers[C], F>>;
 
   /** The parts as they finish. */
-  searchStream(inputs?: SearchInputs, call?: Call): AsyncGenerator<PartEvent<SearchParts, SearchAnswers[C]>>;
+  searchStream(inputs?: SearchInputs, call?: StreamCall): AsyncGenerator<PartEvent<SearchParts, SearchAnswers[C]>>;
 
   /** Buy tickets. */
-  checkout(inputs: CheckoutInputs, call?: Call): Promise<CheckoutAnswers[C]>;
-
-  /** Where this visitor stopped on the way to tickets; DELETE ends the visit on this device. */
-  resumeGet(inputs?: ResumeInputs, call?: Call): Promise<ResumeAnswers[C]>;
+  checkout<F extends Field<CheckoutAnswers[C]> = never>(inputs: CheckoutInputs, call?: Call<F>): Promise<Answer<CheckoutAnswers[C], F>>;
 
   /** The parts as they finish. */
-  resumeGetStream(inputs?: ResumeInputs, call?: Call): AsyncGenerator<PartEvent<ResumeParts, ResumeAnswers[C]>>;
+  checkoutStream(inputs: CheckoutInputs, call?: StreamCall): AsyncGenerator<PartEvent<CheckoutParts, CheckoutAnswers[C]>>;
 
   /** Where this visitor stopped on the way to tickets; DELETE ends the visit on this device. */
-  resumeDelete(inputs?: ResumeInputs, call?: Call): Promise<ResumeAnswers[C]>;
+  resumeGet<F extends Field<ResumeAnswers[C]> = never>(inputs?: ResumeInputs, call?: Call<F>): Promise<Answer<ResumeAnswers[C], F>>;
+
+  /** The parts as they finish. */
+  resumeGetStream(inputs?: ResumeInputs, call?: StreamCall): AsyncGenerator<PartEvent<ResumeParts, ResumeAnswers[C]>>;
+
+  /** Where this visitor stopped on the way to tickets; DELETE ends the visit on this device. */
+  resumeDelete<F extends Field<ResumeAnswers[C]> = never>(inputs?: ResumeInputs, call?: Call<F>): Promise<Answer<ResumeAnswers[C], F>>;
+
+  /** The parts as they finish. */
+  resumeDeleteStream(inputs?: ResumeInputs, call?: StreamCall): AsyncGenerator<PartEvent<ResumeParts, ResumeAnswers[C]>>;
 
   /** Makes this device one of the member's: they go on here where they stopped elsewhere. */
-  join(inputs?: JoinInputs, call?: Call): Promise<JoinAnswers[C]>;
+  join<F extends Field<JoinAnswers[C]> = never>(inputs?: JoinInputs, call?: Call<F>): Promise<Answer<JoinAnswers[C], F>>;
+
+  /** The parts as they finish. */
+  joinStream(inputs?: JoinInputs, call?: StreamCall): AsyncGenerator<PartEvent<JoinParts, JoinAnswers[C]>>;
 }
