@@ -41,7 +41,7 @@ def test_the_headers_of_the_stacks_clients_are_read() -> None:
     async def main() -> None:
         partner = await get(x_client="affiliate", x_partner="acme", x_affiliate="other")
         assert partner.body == {"who": ["acme", ""]}
-        assert partner.headers["vary"] == "x-client, x-partner, x-build"
+        assert partner.headers["vary"] == "x-client, x-build, x-partner"
         assert (await get(x_client="mobile", x_build="2.1")).body == {"new": ["", "2.1"]}
         assert (await get(x_client="mobile", x_app_version="2.1")).body == {"who": ["", ""]}
 
