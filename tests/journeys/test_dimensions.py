@@ -151,7 +151,7 @@ def test_two_things_of_one_name_are_refused() -> None:
         Journey("page", "/{currency}", uses=[currency])
     with pytest.raises(StackError, match="another dimension"):
         Journey("page", "/page", uses=[currency, currency])
-    with pytest.raises(StackError, match="is not something like a Dimension"):
+    with pytest.raises(StackError, match="is neither a Dimension nor Entities"):
         Journey("page", "/page", uses=["currency"])  # type: ignore[list-item]
     page = Journey("page", "/page", uses=[currency])
     with pytest.raises(StackError, match="has the name of a dimension"):

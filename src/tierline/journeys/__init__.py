@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tierline.journeys.batch import Batch
     from tierline.journeys.building import build
     from tierline.journeys.dimensions import Dimension, dimension
+    from tierline.journeys.entity import Entities, entities
     from tierline.journeys.explaining import explain
     from tierline.journeys.http import HTTP
     from tierline.journeys.inprocess import InProcess
@@ -41,6 +42,7 @@ _LATE = {
     "Call": "service",
     "Cursor": "paging",
     "Dimension": "dimensions",
+    "Entities": "entity",
     "HTTP": "http",
     "InProcess": "inprocess",
     "MemoryStore": "store",
@@ -57,6 +59,7 @@ _LATE = {
     "Transport": "service",
     "build": "building",
     "dimension": "dimensions",
+    "entities": "entity",
     "explain": "explaining",
     "page": "paging",
 }
@@ -74,6 +77,7 @@ __all__ = [
     "Cursor",
     "DeadlineExceeded",
     "Dimension",
+    "Entities",
     "Forbidden",
     "InProcess",
     "Journey",
@@ -94,6 +98,7 @@ __all__ = [
     "Unauthorized",
     "build",
     "dimension",
+    "entities",
     "explain",
     "page",
 ]

@@ -89,6 +89,10 @@ def policies(plan: Plan) -> list[Cache | None]:
         if cache is None:
             given = {p.name for p in shape.functions[name].parameters}
             calls = any(plan.inputs[n].source == "service" for n in given & set(plan.inputs))
+            for other in given & set(shape.functions):
+                if shape.journey.parts[other].batch:
+                    # What a look-up gives holds as long as it says itself.
+                    found.append(shape.cache(other))
             silent = part.kind == "guard" or bool(given & set(shape.functions))
             if silent and not calls and "request" not in given:
                 continue

@@ -8,24 +8,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import inspect
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
-from types import CodeType
 from typing import Any
 
 from tierline.journeys import answer, checks, sampled
 from tierline.journeys.about import About, send_problem
 from tierline.journeys.answer import Choice
 from tierline.journeys.attendance import Attendance, Visit
-from tierline.journeys.blocking import Watch
+from tierline.journeys.blocking import Watch, codes
 from tierline.journeys.engine import Engine, log
 from tierline.journeys.fault import CrossOrigin, JourneyError, released
 from tierline.journeys.frame import Frame, frame
-from tierline.journeys.journey import Journey
 from tierline.journeys.problem import fields_of, of_error
 from tierline.journeys.request import Reading, Request, decode_body, is_own, parse_query, read_body
 from tierline.journeys.routes import CLIENT, Route, Table
@@ -62,7 +59,7 @@ class Experience:
         self._started = False
         self._about = About(routes)
         self._attendance = Attendance()
-        self._watch = Watch(_codes(route.journey for route in routes))
+        self._watch = Watch(codes(route.journey for route in routes))
         self._observed: dict[str, Any] | None = None
         self._unchecked = 1
         """Requests until one has its values checked; the first has."""
@@ -288,9 +285,10 @@ class Experience:
         if alone:
             reply[1] = (b"cache-control", b"no-store")
         elif choice.kept:
-            if run.life < choice.age:
+            life = min(run.life, run.frame.shared.get("life", run.life))
+            if life < choice.age:
                 # A part's copy has been here for a while: what is left is `max-age` less `Age` (RFC 9111, 4.2).
-                reply.append((b"age", b"%d" % math.ceil(choice.age - run.life)))
+                reply.append((b"age", b"%d" % math.ceil(choice.age - life)))
             etag = answer.tag(body)
             reply.append((b"etag", etag))
             if b"if-none-match" in headers and answer.matches(headers[b"if-none-match"], etag):
@@ -377,22 +375,13 @@ class Experience:
             gc.freeze()
             self._watch.start()
 
+    async def drop(self, *tags: str) -> None:
+        """Makes what is stored with one of these tags old: `await application.drop("products:7", "films")`."""
+        await self.engine.drop(tags)
+
     async def stop(self) -> None:
         """Lets cancelled parts unwind, then closes connections and stores."""
         self._watch.stop()
         await self.engine.close()
         await asyncio.gather(*(transport.close() for transport in self._transports), return_exceptions=True)
         record.recorder.flush()
-
-
-def _codes(journeys: Iterable[Journey]) -> dict[CodeType, str]:
-    """What to call each part's and view's code when it blocks."""
-    found: dict[CodeType, str] = {}
-    for journey in journeys:
-        named = [(f"part {part.name!r}", part.function) for part in journey.parts.values()]
-        named += [(f"view {view.name!r}", view.function) for view in journey.views]
-        for name, function in named:
-            code = getattr(inspect.unwrap(function), "__code__", None)
-            if code is not None:
-                found[code] = f"{name} of journey {journey.name!r}"
-    return found

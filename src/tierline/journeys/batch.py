@@ -16,6 +16,19 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
+ABSENT: Any = object()
+"""Stands for the value of a key that a call didn't return."""
+
+
+def in_order(keys: Sequence[Any], found: Any) -> list[Any]:
+    """What a call for many keys has returned, in the order of the keys."""
+    if isinstance(found, Mapping):
+        return [found.get(key, ABSENT) for key in keys]
+    if isinstance(found, Sequence) and len(found) == len(keys):
+        return list(found)
+    raise WrongType(f"a batch of {len(keys)} keys returned {type(found).__name__} of another length")
+
+
 class Batch(Generic[K, V]):
     """Collects the keys that are asked for in one turn of the event loop, and asks once for all.
 
@@ -91,16 +104,7 @@ class Batch(Generic[K, V]):
         keys = [key for key, _ in asked]
         futures = [future for _, future in asked]
         try:
-            found = await self._bounded(keys, around)
-            if isinstance(found, Mapping):
-                missing = object()
-                values: list[Any] = [found.get(key, missing) for key in keys]
-            elif isinstance(found, Sequence) and len(found) == len(keys):
-                values, missing = list(found), object()
-            else:
-                raise WrongType(
-                    f"a batch of {len(keys)} keys returned {type(found).__name__} of another length"
-                )
+            values = in_order(keys, await self._bounded(keys, around))
         except BaseException as error:
             for key, future in asked:
                 if self._known.get(key) is future:
@@ -117,7 +121,7 @@ class Batch(Generic[K, V]):
         for key, future, value in zip(keys, futures, values, strict=True):
             if future.done():
                 continue
-            if value is missing:
+            if value is ABSENT:
                 future.set_exception(KeyError(key))
                 future.exception()
             else:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import CodeType, FrameType
+
+from tierline.journeys.journey import Journey
 
 log = logging.getLogger("tierline.journeys")
 
@@ -69,3 +72,16 @@ class Watch:
                 return f"{name} ({each.f_code.co_filename}:{each.f_lineno})"
             each = each.f_back
         return f"{frame.f_code.co_name} ({where})"
+
+
+def codes(journeys: Iterable[Journey]) -> dict[CodeType, str]:
+    """What to call each part's and view's code when it blocks."""
+    found: dict[CodeType, str] = {}
+    for journey in journeys:
+        named = [(f"part {part.name!r}", part.function) for part in journey.parts.values()]
+        named += [(f"view {view.name!r}", view.function) for view in journey.views]
+        for name, function in named:
+            code = getattr(inspect.unwrap(function), "__code__", None)
+            if code is not None:
+                found[code] = f"{name} of journey {journey.name!r}"
+    return found

@@ -34,6 +34,7 @@ def build(
     origins: Iterable[str] = (),
     forward: Mapping[str, Iterable[str]] | None = None,
     secret: str = "",
+    on_drop: Callable[[list[str]], Any] | None = None,
     most_reply: int = 8 * 1024 * 1024,
     most_body: int = 1024 * 1024,
 ) -> Experience:
@@ -45,6 +46,7 @@ def build(
     An Affiliate's `header` and a Mobile's `version_header` are where `affiliate` and `version` come from.
     session, cache: a store, its URL (`redis://…`, `memory:`), or None for none.
     on_event: called with a dict for each step of a funnel; may be async.
+    on_drop: called with the tags that an effect or `application.drop(…)` has dropped, to purge caches in front; may be async.
     locales: the languages there are; `locale` is the best of them for the caller, or its wish without any.
     origins: other origins, `https://app.example`, whose pages may send what a visitor's cookie authorises.
     forward: by service, the client's header fields that go with every call: `{"members": ["authorization"]}`. What is
@@ -84,6 +86,7 @@ def build(
         sessions=_sessions(session),
         on_event=on_event,
         zone=zone,
+        on_drop=on_drop,
     )
     listed = list(journeys)
     names: dict[str, Journey] = {}

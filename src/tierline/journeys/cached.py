@@ -16,6 +16,7 @@ from tierline.journeys.guard import limited
 from tierline.journeys.policy import Cache
 from tierline.journeys.request import claimed
 from tierline.journeys.store import Store
+from tierline.journeys.tags import Tags, filled
 
 if TYPE_CHECKING:
     from tierline.journeys.plan import Node
@@ -39,7 +40,8 @@ class Cached:
 
     def __init__(self, store: Store, version: str = "1") -> None:
         self.store = store
-        self._version = version
+        self.version = version
+        self.tags = Tags(store)
         self._calls: dict[str, asyncio.Task[Any]] = {}
         self._waiting: dict[str, int] = {}
         self._decoders: dict[Any, Any] = {}
@@ -58,6 +60,8 @@ class Cached:
                 return await limited(node, run)
         key = self._key(node, run, owner)
         found = await self.store.get(key)
+        if found is not None and cache.keys:
+            found = await self._not_dropped(found, node, run, cache)
         entry: _Entry | None = None
         if found is not None:
             try:
@@ -93,6 +97,16 @@ class Cached:
                 return value
             raise
 
+    async def _not_dropped(self, found: bytes, node: Node, run: Run, cache: Cache) -> bytes | None:
+        """What is stored, unless one of its keys was dropped since it was made."""
+        slots, values = run.plan.slots, run.values
+        names = {name: values[slots[name]] for name in node.keyed}
+        dropped = await self.tags.dropped(filled(cache.keys, names))
+        try:
+            return found if not dropped or _entry(found).stored > max(dropped.values()) else None
+        except msgspec.DecodeError:
+            return None
+
     def _made_of_fallbacks(self, node: Node, run: Run) -> bool:
         """Something stood in for what it is made of: good for this answer, and for no other."""
         return run.degraded is not None and not node.made_of.isdisjoint(run.degraded)
@@ -116,7 +130,7 @@ class Cached:
         for header in node.forwards:
             about.append((header, headers.get(header.encode(), b"")))
         digest = hashlib.blake2b(_encode(about), digest_size=16).hexdigest()
-        return f"part:{self._version}:{node.identity}:{digest}"
+        return f"part:{self.version}:{node.identity}:{digest}"
 
     def _decode(self, node: Node, raw: msgspec.Raw) -> Any:
         kind = node.returns
@@ -160,22 +174,23 @@ class Cached:
         bound = node.deadline or run.plan.journey.deadline
         kept = {name: run.frame.shared[name] for name in ("headers", "most") if name in run.frame.shared}
         frame.set(Frame(run.loop.time() + bound, kept))
+        began = time.time()
         async with asyncio.timeout(bound):
             value = await limited(node, run)
         check = node.check
         if check is None or isinstance(value, check):
-            entry = self._entry(node, value)
+            entry = self._entry(node, value, began if cache.keys else time.time())
             if entry is not None:
                 await self.store.put(key, entry, cache.max_age + max(cache.stale, cache.stale_if_error))
         return value
 
-    def _entry(self, node: Node, value: Any) -> bytes | None:
+    def _entry(self, node: Node, value: Any, stored: float) -> bytes | None:
         """The value as it is stored; None for one that would come back as something else, such as a Decimal of a
         part whose return type isn't written down."""
         try:
             raw = msgspec.msgpack.encode(value, enc_hook=plain)
             if self._decode(node, msgspec.Raw(raw)) == value:
-                return _encode((time.time(), msgspec.Raw(raw)))
+                return _encode((stored, msgspec.Raw(raw)))
             why = "it would come back as another type"
         except (TypeError, ValueError, RecursionError, msgspec.DecodeError) as error:
             why = str(error)

@@ -21,8 +21,10 @@ from tierline.journeys.frame import Frame, frame
 from tierline.journeys.guard import limited
 from tierline.journeys.reply import Reply
 from tierline.journeys.store import Store
+from tierline.journeys.tags import filled
 
 if TYPE_CHECKING:
+    from tierline.journeys.engine import Engine
     from tierline.journeys.journey import Journey
     from tierline.journeys.plan import Node, Plan
     from tierline.journeys.request import Request
@@ -152,7 +154,11 @@ async def _perform(node: Node, run: Run) -> Any:
     if node.name in write.record.values:
         return write.value(node.name, node.returns)
     attempt.set(Attempt(key=write.key_of(node.name, run.plan.shape.effects[0])))
-    value = await limited(node, run)
+    try:
+        value = await limited(node, run)
+    finally:
+        # Also where it failed: nobody knows then what its service has done.
+        await dropped(run.engine, run.plan, node.name, run.values)
     if isinstance(value, Reply):
         write.record.reply = Reply(None, value.status, value.headers, value.cookies, value.location)
         value = value.body
@@ -161,8 +167,15 @@ async def _perform(node: Node, run: Run) -> Any:
     return value
 
 
+async def dropped(engine: Engine, plan: Plan, name: str, values: list[Any]) -> None:
+    """What the effect makes old is old."""
+    if drops := plan.journey.parts[name].policy.drops:
+        given = plan.shape.functions[name].parameters
+        await engine.drop(filled(drops, {p.name: values[plan.slots[p.name]] for p in given}))
+
+
 async def compensate(
-    plan: Plan, values: list[Any], write: Write, shared: dict[Any, Any], log: Any
+    plan: Plan, values: list[Any], write: Write, shared: dict[Any, Any], engine: Engine
 ) -> list[str]:
     """Undoes what has been done, last first. The names of effects that stay done.
 
@@ -185,6 +198,7 @@ async def compensate(
                 if asyncio.iscoroutine(result):
                     await result
             await write.undone(name)
+            await dropped(engine, plan, name, values)
         except Exception:
             log.exception("journey %s: effect %s could not be undone", plan.journey.name, name)
             stays.append(name)

@@ -6,13 +6,14 @@ import asyncio
 import logging
 import os
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tierline.journeys.cached import Cached
 from tierline.journeys.checks import Checks
 from tierline.journeys.eager import Eager
 from tierline.journeys.fault import JourneyError, ServiceError, released
+from tierline.journeys.kept import Kept
 from tierline.journeys.policy import Policy
 from tierline.journeys.request import Request
 from tierline.journeys.service import SAFE
@@ -39,8 +40,11 @@ class Engine:
         sessions: SessionStore | None = None,
         on_event: Callable[[dict[str, Any]], Any] | None = None,
         zone: str = "",
+        on_drop: Callable[[list[str]], Any] | None = None,
     ) -> None:
         self.cached = cached
+        self.on_drop = on_drop
+        self.kept = Kept(None, None) if cached is None else Kept(cached.store, cached.tags, cached.version)
         self.sessions = sessions
         self.on_event = on_event
         self.zone = zone or os.environ.get("TIERLINE_ZONE", "")
@@ -54,6 +58,7 @@ class Engine:
         self.loaders: Mapping[str, tuple[Callable[..., Any], Policy]] = {
             "session": (self.load_session, Policy(deadline=1.0, fallback=Session)),
             "steps": (lambda session: session.steps, Policy()),
+            "entities": (self.kept.lookup, Policy()),
         }
 
     async def load_session(self, request: Request) -> Session:
@@ -143,6 +148,20 @@ class Engine:
             exc_info=None if degraded or meant else raised,
         )
 
+    async def drop(self, tags: Iterable[str]) -> None:
+        """What is stored with one of these tags is old, and whoever asked for it is told. A store that is away has nothing
+        to drop, and fails nobody."""
+        named = list(dict.fromkeys(tags))
+        try:
+            await self.kept.drop(named)
+            if self.on_drop is not None and named:
+                result = self.on_drop(named)
+                if asyncio.iscoroutine(result):
+                    async with asyncio.timeout(2):
+                        await result
+        except Exception:
+            log.exception("what has the tags %s could not be dropped everywhere", ", ".join(named))
+
     def unwound(self, task: Eager) -> None:
         """A cancelled part has come to its end."""
         self.unwinding.discard(task)
@@ -169,6 +188,7 @@ class Engine:
             if not self.unwinding:
                 break
             await asyncio.sleep(0.01)
+        await self.kept.close()
         if self.cached is not None:
             await self.cached.close()
         if self.sessions is not None:

@@ -6,22 +6,35 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from tierline.errors import StackError, choices, nearest
 from tierline.journeys.annotations import annotations_of, waits
+from tierline.journeys.declared import Part, Place, Step, View, place_of
 from tierline.journeys.markup import HTML
 from tierline.journeys.policy import MISSING, Bulkhead, Cache, Policy, Requires, policy, seconds
 
 if TYPE_CHECKING:
     from tierline.journeys.dimensions import Dimension
+    from tierline.journeys.entity import Entities
     from tierline.journeys.schedule import Shape
     from tierline.journeys.testing import Outcome
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _PATH = re.compile(r"(/([A-Za-z0-9._~!$&'()*+,;=:@%-]+|\{[A-Za-z_]\w*\}))+|/")
+__all__ = [
+    "BUILTINS",
+    "METHODS",
+    "RESERVED",
+    "Journey",
+    "Part",
+    "Place",
+    "Step",
+    "View",
+    "kind_of",
+    "place_of",
+]
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 BUILTINS = ("session", "client", "locale", "identity", "request", "affiliate", "steps", "body", "version")
 """Names that the engine itself fills."""
@@ -32,62 +45,6 @@ RESERVED = {
     "stream": "the query value that asks for a stream",
 }
 """Names that no part, path value or query value can have, and why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where something was written."""
-
-    file: str
-    line: int
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
-
-
-def place_of(function: Callable[..., Any]) -> Place:
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    return Place(code.co_filename, code.co_firstlineno) if code else Place("<unknown>", 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One feature call of a journey. `batch` is set for a look-up that turns many calls into one.
-
-    kind: a "guard" runs before all else and may refuse; an "effect" changes something, after all reads.
-    """
-
-    name: str
-    function: Callable[..., Any]
-    policy: Policy
-    place: Place
-    batch: int = 0
-    kind: Literal["part", "guard", "effect"] = "part"
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """How the parts look to one kind of client."""
-
-    kind: str
-    name: str
-    function: Callable[..., Any]
-    media: str
-    since: tuple[int, ...]
-    stream: bool
-    place: Place
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """This journey's place in a funnel."""
-
-    funnel: str
-    index: int
-    after: str
-    required: bool = False
-    back: str = ""
-    """The path of the journey that has to come first."""
 
 
 def kind_of(client: Any) -> str:
@@ -128,7 +85,7 @@ class Journey:
         most: int = 8 * 1024 * 1024,
         most_calls: int = 200,
         private: bool = False,
-        uses: Iterable[Dimension] = (),
+        uses: Iterable[Dimension | Entities] = (),
         about: str = "",
     ) -> None:
         frame = sys._getframe(1)
@@ -178,7 +135,7 @@ class Journey:
         self.dimensions: dict[str, Dimension] = {}
         for each in uses:
             if not hasattr(each, "joins"):
-                raise self.wrong(self.place, f"uses: {each!r} is not something like a Dimension")
+                raise self.wrong(self.place, f"uses: {each!r} is neither a Dimension nor Entities")
             each.joins(self)
 
     def __repr__(self) -> str:
@@ -280,6 +237,7 @@ class Journey:
         hidden: bool = False,
         requires: bool | str | Iterable[str] | Mapping[str, Any] | None = None,
         forward_errors: int | Iterable[int] = (),
+        drops: Iterable[Any] = (),
         name: str = "",
     ) -> Callable[[F], F]: ...
     def effect(
@@ -292,6 +250,7 @@ class Journey:
         hidden: bool = False,
         requires: bool | str | Iterable[str] | Mapping[str, Any] | None = None,
         forward_errors: int | Iterable[int] = (),
+        drops: Iterable[Any] = (),
         name: str = "",
     ) -> Any:
         """Add an effect: a part that changes something. Effects run one after the other, in the order written, once all
@@ -300,6 +259,8 @@ class Journey:
         One that has begun is not cancelled: neither by a client that leaves nor by another part's failure. Each
         has an idempotency key (the request's `Idempotency-Key`, else one that is kept in the session), which goes with
         its calls; a request with the same key gets the same value without running it again. `retries` use that key.
+        drops: what it makes old in this application's caches: Entities, or tags, `"products:{product_id}"`, with the names of
+        the effect's parameters; a Cache's `keys` are tags too.
         """
         words = {
             "deadline": deadline,
@@ -307,6 +268,7 @@ class Journey:
             "hidden": hidden,
             "requires": requires,
             "forward_errors": forward_errors,
+            "drops": drops,
         }
         if function is None:
             return lambda given: self._add(given, name, words, 0, "effect")
@@ -358,13 +320,25 @@ class Journey:
     ) -> F:
         place = place_of(function)
         name = name or getattr(function, "__name__", "")
+        if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+            raise self.wrong(place, f"part {name!r} is a generator; a part returns one value")
+        try:
+            found = policy(**words)
+        except StackError as error:
+            raise self.wrong(place, f"part {name!r}, {error}") from None
+        self.add(Part(name, function, found, place, batch, kind))
+        return function
+
+    def add(self, part: Part) -> None:
+        """Adds a part whose name is free. Raises StackError for another."""
+        name, place = part.name, part.place
         if not name.isidentifier():
             raise self.wrong(place, f"a part needs a name that can be a parameter, not {name!r}")
         if name in self.parts:
             raise self.wrong(place, f"part {name!r} exists already, at {self.parts[name].place}")
         if name in RESERVED:
             raise self.wrong(place, f"part {name!r} has the name of {RESERVED[name]}; give it another")
-        if kind == "effect" and set(self.methods) & {"GET"}:
+        if part.kind == "effect" and set(self.methods) & {"GET"}:
             raise self.wrong(
                 place,
                 f'effect {name!r}: {self.path} answers GET, which must change nothing; methods=["POST"]',
@@ -372,14 +346,7 @@ class Journey:
         if name in self.path_names or name in self.dimensions:
             what = f"a value in the path {self.path}" if name in self.path_names else "a dimension"
             raise self.wrong(place, f"part {name!r} has the name of {what}")
-        if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-            raise self.wrong(place, f"part {name!r} is a generator; a part returns one value")
-        try:
-            found = policy(**words)
-        except StackError as error:
-            raise self.wrong(place, f"part {name!r}, {error}") from None
-        self.parts[name] = Part(name, function, found, place, batch, kind)
-        return function
+        self.parts[name] = part
 
     def view(
         self, client: Any, *, media: str = "", since: str = "", stream: bool = False

@@ -9,6 +9,7 @@ from tierline.errors import choices
 from tierline.journeys.inputs import PERSONAL
 from tierline.journeys.journey import Journey, Part
 from tierline.journeys.policy import Cache
+from tierline.journeys.tags import names_in
 
 if TYPE_CHECKING:
     from tierline.journeys.schedule import Shape
@@ -79,3 +80,28 @@ def _key_names(journey: Journey, part: Part, key: str, known: set[str]) -> None:
                 part.place,
                 f"part {part.name!r}, surrogate key {key!r} names {name!r}; there are: {choices(known)}",
             )
+
+
+def check_tags(shape: Shape) -> None:
+    """Effects drop what can be named, and entities are of nobody in particular."""
+    journey = shape.journey
+    for name, part in journey.parts.items():
+        given = {p.name for p in shape.functions[name].parameters[shape.skips(name) :]}
+        for tag in part.policy.drops:
+            try:
+                unknown = set(names_in(tag)) - given
+            except ValueError as error:
+                raise journey.wrong(part.place, f"effect {name!r}, drops: {tag!r}: {error}") from None
+            if unknown:
+                raise journey.wrong(
+                    part.place,
+                    f"effect {name!r}, drops: {tag!r} names {sorted(unknown)[0]!r}; it may name what the effect does: "
+                    f"{choices(given)}",
+                )
+        if part.entities is not None and part.batch:
+            allowed = {n for n, i in shape.inputs.items() if i.source in ("service", "dimension")}
+            for other in sorted(given - allowed - {"locale"}):
+                raise journey.wrong(
+                    part.place,
+                    f"entities {name!r} names {other!r}; shared by all, it may name its keys, services and dimensions",
+                )

@@ -225,7 +225,7 @@ def _nodes(
         nodes[name] = _loader(shape, name, len(nodes), slots, loaders, members)
     for name in shape.order:
         if name in members:
-            nodes[name] = _node(shape, name, len(nodes), slots, members, denied, services)
+            nodes[name] = _node(shape, name, len(nodes), slots, members, denied, services, loaders)
     for name, found in ways.items():
         _gated(nodes[name], shape, found, slots, members)
     effects = [name for name in shape.effects if name in nodes]
@@ -285,6 +285,7 @@ def _node(
     members: set[str],
     denied: frozenset[str],
     services: Mapping[str, Any],
+    loaders: Loaders,
 ) -> Node:
     part = shape.journey.parts[name]
     function = shape.functions[name]
@@ -298,7 +299,17 @@ def _node(
         or (p.name in shape.functions and shape.journey.parts[p.name].batch)
         for p in given
     )
-    invoke = lookup(part, pairs(given, slots)) if part.batch else called(given, slots, part.function)
+    if part.batch and part.entities is not None:
+        mine = tuple(getattr(services.get(p.name), "name", p.name) for p in given)
+        keyed = [
+            (n, slots[n]) for n in sorted(needed & set(shape.inputs)) if shape.inputs[n].source != "service"
+        ]
+        invoke = loaders["entities"][0](
+            part, pairs(given, slots), lambda values: [(n, values[i]) for n, i in keyed], mine,
+            forwarded(shape, needed, services),
+        )  # fmt: skip
+    else:
+        invoke = lookup(part, pairs(given, slots)) if part.batch else called(given, slots, part.function)
     varies = cache is not None and "request" in needed
     if varies and any(p.name == "request" for p in given):
         assert cache is not None

@@ -188,6 +188,8 @@ class Policy:
     requires: Requires | None = None
     forward_errors: tuple[int, ...] = ()
     when: Callable[..., Any] | str | None = None
+    drops: tuple[str, ...] = ()
+    """Tags that an effect makes old."""
 
     @property
     def plain(self) -> bool:
@@ -214,6 +216,7 @@ def policy(
     requires: Any = None,
     forward_errors: Iterable[int] = (),
     when: Callable[..., Any] | str | None = None,
+    drops: Iterable[Any] = (),
 ) -> Policy:
     """The words of a part, checked."""
     statuses = (forward_errors,) if isinstance(forward_errors, int) else tuple(forward_errors)
@@ -233,4 +236,14 @@ def policy(
         requires=None if requires is None else Requires(requires),
         forward_errors=statuses,
         when=when,
+        drops=_tags(drops),
     )
+
+
+def _tags(drops: Iterable[Any]) -> tuple[str, ...]:
+    if isinstance(drops, str):
+        raise StackError(f"drops: {drops!r} is one text; give a list: drops=[{drops!r}]")
+    found = tuple(each if isinstance(each, str) else getattr(each, "name", None) for each in drops)
+    if not all(isinstance(each, str) and each for each in found):
+        raise StackError("drops: allowed: Entities, and tags as text")
+    return found  # type: ignore[return-value]

@@ -100,7 +100,7 @@ class Route:
             name for choices in self.choices.values() for choice in choices for name in choice.plan.covered
         }
         for name, part in self.journey.parts.items():
-            if name not in run and self.journey.complete:
+            if name not in run and self.journey.complete and part.entities is None:
                 raise self.journey.wrong(
                     part.place,
                     f"part {name!r} is in no client's view and no other part needs it, so it would never run; name it "

@@ -9,7 +9,7 @@ import msgspec
 from tierline.journeys.annotations import waits
 from tierline.journeys.checks import mismatch
 from tierline.journeys.inputs import Unresolved, compatible, spoken, type_hints
-from tierline.journeys.keeping import check_caches
+from tierline.journeys.keeping import check_caches, check_tags
 from tierline.journeys.policy import MISSING
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 def check(shape: Shape) -> None:
     """Raises StackError for the first thing that doesn't hold."""
+    check_tags(shape)
     check_caches(shape)
     _check_stages(shape)
     _check_fallbacks(shape)
@@ -50,7 +51,7 @@ def _check_stages(shape: Shape) -> None:
         for function in functions:
             read |= shape.needed(p.name for p in function.parameters)
     for name, part in journey.parts.items():
-        if name not in read and journey.complete:
+        if name not in read and journey.complete and part.entities is None:
             raise journey.wrong(
                 part.place,
                 f"part {name!r} is hidden and nothing reads it, so it would never run; name it in a part or view, or, if "

@@ -201,7 +201,7 @@ class ServiceClient:
     forward: the client's header fields that go with every call, such as `authorization` or `accept-language`.
     """
 
-    __slots__ = ("_budget", "_most", "_name", "_retries", "_timeout", "_transport", "forward")
+    __slots__ = ("_budget", "_most", "_retries", "_timeout", "_transport", "forward", "name")
 
     def __init__(
         self,
@@ -213,7 +213,7 @@ class ServiceClient:
         retries: int = 1,
         forward: Iterable[str] = (),
     ) -> None:
-        self._name = name
+        self.name = name
         self.forward = tuple(header.lower() for header in forward)
         for header in self.forward:
             if header in _NOT_FORWARDED or not _TOKEN.fullmatch(header.encode("latin-1", "replace")):
@@ -227,7 +227,7 @@ class ServiceClient:
         self._budget = _BUDGET
 
     def __repr__(self) -> str:
-        return f"ServiceClient({self._name!r})"
+        return f"ServiceClient({self.name!r})"
 
     @property
     def transport(self) -> Transport:
@@ -241,7 +241,7 @@ class ServiceClient:
         scope = frame.get()
         if scope is None or headers:
             return await self.request("GET", target, allow=allow, headers=headers)
-        key: tuple[Any, ...] = (self._name, target)
+        key: tuple[Any, ...] = (self.name, target)
         current = attempt.get()
         if current is not None and current.number:
             # Another attempt asks anew; only what has succeeded is not asked for again.
@@ -267,7 +267,7 @@ class ServiceClient:
             if reply.status < 400 or reply.status in allow:
                 mine.reply = reply
                 if scope.shared.get(key) is mine:
-                    scope.shared[self._name, target] = mine
+                    scope.shared[self.name, target] = mine
             return self._checked(reply, allow)
         finally:
             if mine.reply is None and scope.shared.get(key) is mine:
@@ -334,7 +334,7 @@ class ServiceClient:
         most = scope.shared.get("most", _MOST_CALLS)
         if count > most:
             raise TooManyCalls(
-                f"{self._name}: more than {most} calls in one request; make one of them with @journey.batch, or "
+                f"{self.name}: more than {most} calls in one request; make one of them with @journey.batch, or "
                 "allow more with Journey(most_calls=…)"
             )
 
@@ -355,7 +355,7 @@ class ServiceClient:
         if current.key:
             sent.append((IDEMPOTENCY_KEY, current.next_key().encode("latin-1")))
         elif current.rival is not None and current.rival.wrote:
-            raise JourneyError(f"{self._name}: the other one of two hedged calls has sent this already")
+            raise JourneyError(f"{self.name}: the other one of two hedged calls has sent this already")
         else:
             current.wrote = True
 
@@ -364,7 +364,8 @@ class ServiceClient:
         scope = frame.get()
         if scope is not None:
             scope.shared["writes"] = scope.shared.get("writes", 0) + 1
-            for key in [key for key in scope.shared if type(key) is tuple and key[0] == self._name]:
+            scope.shared.setdefault("wrote", {})[self.name] = time.time()
+            for key in [key for key in scope.shared if type(key) is tuple and key[0] == self.name]:
                 del scope.shared[key]
 
     def _checked(self, reply: ServiceReply, allow: Iterable[int]) -> ServiceReply:
@@ -372,7 +373,7 @@ class ServiceClient:
             said = reply.body[:200].decode("utf-8", "replace")
             # What a service says of its own failure is for its owners; what it says of the request is for who asked.
             raise ServiceError(
-                self._name,
+                self.name,
                 f"{reply.status} {said}".rstrip(),
                 reply_status=reply.status,
                 body=reply.body,
@@ -404,7 +405,7 @@ class ServiceClient:
             else:
                 timeout = scope.deadline - asyncio.get_running_loop().time()
                 if timeout <= 0:
-                    raise DeadlineExceeded(f"{self._name}: no time is left for {method} {target}")
+                    raise DeadlineExceeded(f"{self.name}: no time is left for {method} {target}")
                 sent = [*headers, (DEADLINE, b"%d" % (timeout * 1000 + 1))]
             try:
                 reply = await self._transport.request(Call(method, target, sent, body, timeout, self._most))
@@ -415,9 +416,9 @@ class ServiceClient:
             else:
                 if len(reply.body) > self._most:
                     raise TooLarge(
-                        f"{self._name}: its reply is larger than {self._most} bytes", service=self._name
+                        f"{self.name}: its reply is larger than {self._most} bytes", service=self.name
                     )
-                reply.service = self._name
+                reply.service = self.name
                 if reply.status not in _AGAIN or tries <= 0 or not repeatable or self._budget < 1:
                     return reply
                 if (wait := _seconds(reply.header("retry-after"))) is not None:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from tierline.journeys.degraded import Degradations
 from tierline.journeys.effects import Write, compensate, digest_of, ended, given_key
-from tierline.journeys.engine import Engine, log
+from tierline.journeys.engine import Engine
 from tierline.journeys.fault import DeadlineExceeded, StepOutOfOrder
 from tierline.journeys.frame import Frame, frame
 from tierline.journeys.plan import Plan
@@ -181,13 +181,14 @@ class Stages:
             self.degraded = run.degraded
             if run.failure is not None:
                 self.failed = run.failure.node.name
-                self.done = await compensate(plan, self.values, write, self._kept(), log)
+                self.done = await compensate(plan, self.values, write, self._kept(), self.engine)
                 raise run.failure.error
             self.done = [name for name in effects if name in write.record.values]
             if cookie := await self.engine.save_session(self.request):
                 self.request.kept["cookie"] = cookie
         # What was read for the effects may be old now; the answer's parts have time to read it again.
         shared = {**self._kept(), "writes": around.shared.get("writes", 0) + 1}
+        shared["wrote"] = {**shared.get("wrote", {}), **around.shared.get("wrote", {})}
         self.around = Frame(max(self.around.deadline, loop.time() + min(1.0, journey.deadline)), shared)
 
     def _lasts(self) -> float:
@@ -200,7 +201,7 @@ class Stages:
     def _kept(self) -> dict[str, Any]:
         """What calls of a later stage need to know; not what an earlier one has read."""
         shared = self.around.shared
-        return {name: shared[name] for name in ("headers", "most") if name in shared}
+        return {name: shared[name] for name in ("headers", "most", "wrote") if name in shared}
 
     def _replayed(self, write: Write, effects: list[str]) -> None:
         """The same request again: the effects' values from before, and nothing read that only they needed."""

@@ -21,6 +21,17 @@ class Store(Protocol):
     async def close(self) -> None: ...
 
 
+async def get_many(store: Store, keys: list[str]) -> list[bytes | None]:
+    """Several values in the order of their keys; in one round trip where the store has a `get_many`."""
+    if not keys:
+        return []
+    several = getattr(store, "get_many", None)
+    if several is None:
+        return [await store.get(key) for key in keys]
+    found: list[bytes | None] = await several(keys)
+    return found
+
+
 class MemoryStore:
     """Keeps the most recently used values of one process, up to a number of bytes."""
 
@@ -117,6 +128,10 @@ class RedisStore:
     async def get(self, key: str) -> bytes | None:
         found = await self._do("get", self._prefix + key)
         return found if isinstance(found, bytes) else None
+
+    async def get_many(self, keys: list[str]) -> list[bytes | None]:
+        found = await self._do("mget", [self._prefix + key for key in keys])
+        return [each if isinstance(each, bytes) else None for each in found or [None] * len(keys)]
 
     async def put(self, key: str, value: bytes, ttl: float) -> None:
         if ttl > 0:
