@@ -14,7 +14,7 @@ import pytest
 from counted import Counted, counted, within
 from serving import granian
 
-from tierline.journeys import Journey
+from tierline.journeys import Journey, Session
 from tierline.journeys.app import Experience
 from tierline.journeys.checks import SHARE, mismatch
 
@@ -146,6 +146,8 @@ def test_a_difference_is_told_by_field_given_and_allowed(value: Any, kind: Any, 
         ([object()], list[Any]),
         (SHARE, Any),
         (b"x", bytes),
+        (Session("id", {"cart": [1]}), Session),
+        ({"mine": Session("id")}, dict[str, Session]),
     ],
 )
 def test_what_fits_or_cannot_be_known_is_no_difference(value: Any, kind: Any) -> None:

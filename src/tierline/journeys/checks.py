@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time as clock
 import types
@@ -38,6 +39,8 @@ def mismatch(value: Any, kind: Any) -> str:
     shallow = instances(kind)
     if shallow is not None and not isinstance(value, shallow):
         return f"Expected `{_named(kind)}`, got `{type(value).__name__}`"
+    if not _known(kind):
+        return ""
     try:
         plainly = msgspec.to_builtins(value, builtin_types=_NATIVE, enc_hook=plain)
         msgspec.convert(plainly, kind, builtin_types=_NATIVE)
@@ -46,6 +49,23 @@ def mismatch(value: Any, kind: Any) -> str:
     except (TypeError, ValueError, RecursionError):
         return ""
     return ""
+
+
+def _known(kind: Any) -> bool:
+    """Whether msgspec can tell values of this type from others: none of a class that it doesn't know is in it."""
+    try:
+        return _described(kind)
+    except TypeError:  # it can't be hashed
+        return False
+
+
+@functools.lru_cache(maxsize=1024)
+def _described(kind: Any) -> bool:
+    try:
+        msgspec.json.schema(kind)
+    except Exception:
+        return False
+    return True
 
 
 def _named(kind: Any) -> str:
