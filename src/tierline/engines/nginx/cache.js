@@ -154,17 +154,16 @@ function endless(said) {
     return said['content-length'] === undefined && said.etag === undefined && said['last-modified'] === undefined;
 }
 
-/* A targeted field (RFC 9213, 2.1): a dictionary of structured fields (RFC 8941, 3.2); undefined when it is none. */
-const SF_KEY = '[a-z*][a-z0-9_.*-]*';
-const SF_PARAMETERS = `(?:; *${SF_KEY}(?:=(?:"[^"]*"|[^\\s,;"]+))?)*`;
-const SF_STRING = '"(?:[ !#-\\[\\]-~]|\\\\["\\\\])*"';
-const SF_ITEM = SF_STRING + '|-?\\d{1,12}\\.\\d{1,3}|-?\\d{1,15}|\\?[01]|[A-Za-z*][^\\s,;"()=]*';
-const SF_MEMBER = `(${SF_KEY})(?:=(${SF_ITEM}))?${SF_PARAMETERS}`;
-const SF_DICTIONARY = new RegExp(`^ *${SF_MEMBER}(?:[ \\t]*,[ \\t]*${SF_MEMBER})* *$`);
-
+/* A targeted field (RFC 9213, 2.1): a dictionary of structured fields (RFC 8941, 3.2); undefined when it is none. njs
+   runs the top of this file for each request, so its expressions are compiled here, where one comes. */
 function targeted(text) {
-    if (text === undefined || !SF_DICTIONARY.test(text)) return undefined;
-    const found = {}, each = new RegExp(`${SF_MEMBER}(?= *(?:,|$)|[ \\t]*,)`, 'g');
+    if (text === undefined) return undefined;
+    const key = '[a-z*][a-z0-9_.*-]*', string = '"(?:[ !#-\\[\\]-~]|\\\\["\\\\])*"';
+    const parameters = `(?:; *${key}(?:=(?:"[^"]*"|[^\\s,;"]+))?)*`;
+    const item = string + '|-?\\d{1,12}\\.\\d{1,3}|-?\\d{1,15}|\\?[01]|[A-Za-z*][^\\s,;"()=]*';
+    const member = `(${key})(?:=(${item}))?${parameters}`;
+    if (!new RegExp(`^ *${member}(?:[ \\t]*,[ \\t]*${member})* *$`).test(text)) return undefined;
+    const found = {}, each = new RegExp(`${member}(?= *(?:,|$)|[ \\t]*,)`, 'g');
     for (let match = each.exec(text); match; match = each.exec(text)) {
         const value = match[2] || '?1';
         delete found[match[1]];  // of two the last counts
