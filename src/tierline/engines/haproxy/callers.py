@@ -62,11 +62,13 @@ def refuse(
 
     detail: what the client is told; default: why.
     """
+    policy = policy or why.replace(" ", "-")
+    refused = f"{{ var(txn.policy) -m str {policy} }}"  # the condition may cost much: it is asked for once
     return (
-        f"    http-request set-var(txn.policy) str({policy or why.replace(' ', '-')}) if {condition}\n"
-        f'    http-request set-var(txn.verdict) str("refused: {why}") if {condition}\n'
+        f"    http-request set-var(txn.policy) str({policy}) if {condition}\n"
+        f'    http-request set-var(txn.verdict) str("refused: {why}") if {refused}\n'
         f"    http-request return status {status} content-type application/problem+json "
-        f"lf-string {problem(status, detail or why)}{headers} if {condition}\n"
+        f"lf-string {problem(status, detail or why)}{headers} if {refused}\n"
     )
 
 

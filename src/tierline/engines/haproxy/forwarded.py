@@ -9,9 +9,17 @@ from tierline.engines.forwarded import FIELDS, HOST, LINE, PLACE, behind_places,
 from tierline.engines.haproxy.callers import refuse
 from tierline.engines.unkeyed import UNKEYED
 from tierline.plan.model import Role, Upstream
-from tierline.plan.paths import refused
+from tierline.plan.paths import PLAIN, refused
 
-_FORGED = f"^({'|'.join(sorted(name.lower() for name in {*FIELDS, *UNKEYED}))})$"
+
+def _alternatives(names: Sequence[str]) -> str:
+    """Most begin with x-: most of a request's fields don't, and are done with at once."""
+    extended = [name[2:] for name in names if name.startswith("x-")]
+    others = [name for name in names if not name.startswith("x-")]
+    return f"^(x-({'|'.join(extended)})|{'|'.join(others)})$"
+
+
+_FORGED = _alternatives(sorted(name.lower() for name in {*FIELDS, *UNKEYED}))
 
 
 def described(role: Role, context: Context) -> str:
@@ -37,7 +45,8 @@ def proven(targets: Sequence[Upstream], context: Context) -> str:
 
 def paths(context: Context, when: str = "") -> str:
     """Paths that the line refuses (plan/paths.py)."""
-    return refuse(400, "path", f"{when} {{ path -m reg '{refused(context.plan)}' }}".strip())
+    other = f"!{{ path -m reg '^{PLAIN}$' }} {{ path -m reg '{refused(context.plan)}' }}"
+    return refuse(400, "path", f"{when} {other}".strip())
 
 
 def requests(when: str) -> str:
@@ -45,7 +54,7 @@ def requests(when: str) -> str:
     host = f"!{{ req.hdr(host) -m reg -- '^{HOST}$' }}"
     return (
         refuse(400, "malformed", f"{when} {host}".strip())
-        + f"    http-request set-uri %[pathq] if {{ url -m reg -i ^https?:// }} !{{ req.ver 2.0 }} {when}".rstrip()
+        + f"    http-request set-uri %[pathq] if {{ url -m beg -i http:// https:// }} !{{ req.ver 2.0 }} {when}".rstrip()
         + "\n"
     )
 

@@ -113,7 +113,6 @@ def document(fragments: list[Fragment], context: Context, unit: str) -> str:
 daemon off;
 pid {folder}/nginx.pid;
 worker_processes 1;
-pcre_jit on;  # what a map looks for is looked for in each request
 error_log stderr warn;
 events {{ worker_connections {connections(4096, each=1)}; multi_accept on; }}
 http {{

@@ -6,6 +6,7 @@ from tierline.engines.context import Context
 from tierline.engines.forwarded import FIELDS, HOST, PLACE, behind_places, first
 from tierline.engines.unkeyed import UNKEYED
 from tierline.plan.model import Role
+from tierline.plan.paths import PLAIN
 
 _HTTP = """\
     # Where the client asked: an absolute request target counts, else Host (RFC 9112, 3.2.2).
@@ -54,7 +55,7 @@ def http(proofs: dict[str, str], refused: str) -> str:
     return f"""\
 {_HTTP}\
     map $request_uri $tl_path_sent {{ "~^(?<tl_q>[^?]*)" $tl_q; }}
-    map $tl_path_sent $tl_no_path {{ "~{quoted}" 1; default ""; }}
+    map $tl_path_sent $tl_no_path {{ "~^{PLAIN}$" ""; "~{quoted}" 1; default ""; }}
     map $proxy_host $tl_line {{
         default "";
 {lines}    }}
