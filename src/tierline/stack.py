@@ -47,6 +47,9 @@ class Stack(Intent):
     gateway: Gateway | None = setting("API gateway.", default=None)
     journeys: tuple[Any, ...] = setting("Journeys of the experience layer.", default=())
     services: tuple[Service, ...] = setting("Services.", default=())
+    outside: tuple[Any, ...] = setting(
+        "Services outside that journeys call: tierline.journeys.HTTP with a name and a URL.", default=()
+    )
     functions: tuple[Function, ...] = setting("Functions.", default=())
     scale: Scale | None = setting(
         "Instances of the journeys per zone; None: as many as of the services that share their process.",
@@ -120,6 +123,17 @@ class Stack(Intent):
         for journey in self.journeys:
             if not hasattr(journey, "name") or not hasattr(journey, "path"):
                 raise self.wrong("journeys", journey, "tierline.Journey objects")
+        known = {name for _, name in seen}
+        for each in self.outside:
+            if not hasattr(each, "set_addresses") or each.name in ("", "service"):
+                raise self.wrong(
+                    "outside",
+                    each,
+                    'HTTP objects with a name: HTTP("https://api.example.com", name="payments")',
+                )
+            if each.name in known:
+                raise self.wrong("outside", each.name, "a name that no service or resource of the stack has")
+            known.add(each.name)
 
     def _every_resource(self) -> Iterable[Resource]:
         """Resources by identity, so that two of one name are noticed."""

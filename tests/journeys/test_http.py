@@ -345,7 +345,13 @@ def test_a_request_that_would_be_something_else_is_refused(path: str, words: dic
         run(client("127.0.0.1:1").get(path, **words))
 
 
-@pytest.mark.parametrize("address", ["localhost", "127.0.0.1:0", "127.0.0.1:99999", "http://x"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "localhost", "127.0.0.1:0", "127.0.0.1:99999", "http://", "ftp://x", "https://x:0", "https://x:99999",
+        "https://u:p@x", "https://x/a?b", "https://x/#", "https://x/a/../b", "https://x/a b", "https://x\r\ny:1", "https://[::1",
+    ],
+)  # fmt: skip
 def test_an_address_that_is_none_is_refused(address: str) -> None:
     with pytest.raises(StackError, match="address"):
         HTTP(address)

@@ -72,7 +72,14 @@ def build(
             given[name] = service
         elif hasattr(service, "request") and hasattr(service, "open") and hasattr(service, "close"):
             transports.append(service)
-            given[name] = ServiceClient(name, service, most=most_reply, forward=passed.get(name, ()))
+            own = tuple(getattr(service, "forward", ()))
+            if own and name in passed:
+                raise StackError(
+                    f"forward: what goes with calls of {name!r} is written twice, in build(forward=…) and HTTP(forward=…); "
+                    "write it once"
+                )
+            fields = own or passed.get(name, ())
+            given[name] = ServiceClient(name, service, most=most_reply, forward=fields)
         elif _is_asgi(service):
             transport = InProcess(cast(Any, service), name, zone=zone)
             transports.append(transport)

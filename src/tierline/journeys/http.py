@@ -6,13 +6,16 @@ An address that refuses or fails is left alone for a while, and the next one ans
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tierline.errors import StackError
+from tierline.journeys.address import Address, trusting
 from tierline.journeys.fault import DeadlineExceeded, ServiceError, Unreachable
+from tierline.journeys.policy import seconds
 from tierline.journeys.service import IDEMPOTENT, Call, ServiceReply, Transport
 from tierline.journeys.wire import Connection
 
@@ -24,42 +27,15 @@ _FAILURES = 3
 _SWEEP = 0.02
 
 
-@dataclass(eq=False, slots=True)
-class Address:
-    """Where an instance of a service listens. `distance` 0: this zone, 1: another zone, 2: another region."""
-
-    where: str
-    distance: int = 0
-    host: str = field(default="", init=False)
-    port: int = field(default=0, init=False)
-    socket: str = field(default="", init=False)
-    idle: list[Connection] = field(default_factory=list, init=False, repr=False)
-    open: int = field(default=0, init=False)
-    busy: int = field(default=0, init=False)
-    failures: int = field(default=0, init=False)
-    ejected_until: float = field(default=0.0, init=False)
-    ejections: int = field(default=0, init=False)
-    gone: bool = field(default=False, init=False)
-    answered: int = field(default=0, init=False)
-    took: float = field(default=0.0, init=False)
-    """Seconds of all replies together, each from its request until it was whole."""
-
-    def __post_init__(self) -> None:
-        text = self.where.removeprefix("http://").rstrip("/")
-        if text.startswith(("unix:", "/")):
-            self.socket = text.removeprefix("unix:")
-            return
-        host, _, port = text.rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-            raise StackError(f"address {self.where!r} is not host:port, http://host:port or unix:/path")
-        self.host, self.port = host.strip("[]"), int(port)
-
-
 class HTTP(Transport):
     """Pooled connections.
 
-    addresses: `"127.0.0.1:8001"`, `"unix:/run/catalog.sock"`, or `(address, distance)` pairs.
+    addresses: `"127.0.0.1:8001"`, `"unix:/run/catalog.sock"`, a URL such as `"https://api.example.com/v2"`, whose path
+    comes before that of each call, or `(address, distance)` pairs.
     most_connections: per address; further calls wait for a free one, within their deadline.
+    connect_timeout: seconds, 1 by default, 5 with TLS. timeout: what a call may take at most, also where a deadline leaves more.
+    ca_file: certificates (PEM) to trust instead of the system's; of the process's own, `SSL_CERT_FILE` counts.
+    forward: the client's header fields that go with every call, such as `authorization` or `accept-language`.
     """
 
     def __init__(
@@ -68,9 +44,20 @@ class HTTP(Transport):
         *,
         name: str = "service",
         most_connections: int = 64,
-        connect_timeout: float = 1.0,
+        connect_timeout: float | None = None,
+        timeout: str | float | None = None,
+        ca_file: str | Path | None = None,
+        forward: Iterable[str] = (),
     ) -> None:
         self._name = name
+        if isinstance(forward, str):
+            raise StackError(
+                f"HTTP of {name!r}, forward: {forward!r} is one text; give a list: [{forward!r}]"
+            )
+        self.forward = tuple(forward)
+        self._longest = None if timeout is None else seconds(timeout, f"HTTP of {name!r}, timeout")
+        self._ca_file = ca_file
+        self._tls: ssl.SSLContext | None = None
         self._most = most_connections
         self._connect_timeout = connect_timeout
         self._addresses: list[Address] = []
@@ -79,7 +66,8 @@ class HTTP(Transport):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._flying: dict[asyncio.Future[ServiceReply], tuple[float, str, str]] = {}
         self._sweeper: asyncio.TimerHandle | None = None
-        self._host = f"host: {name}\r\n".encode("latin-1")
+        if ca_file is not None:
+            self._tls = trusting(ca_file, f"HTTP of {name!r}")
         self.set_addresses([addresses] if isinstance(addresses, str) else addresses)
 
     def set_addresses(self, addresses: Iterable[str | tuple[str, int] | Address]) -> None:
@@ -96,6 +84,9 @@ class HTTP(Transport):
             if kept is not None:
                 kept.distance = address.distance
                 address = kept
+            if address.secure and self._tls is None:
+                self._tls = trusting(None, f"HTTP of {self._name!r}")
+            address.start = f" HTTP/1.1\r\nhost: {address.authority or self._name}\r\n"
             found.append(address)
         for gone in known.values():
             gone.gone = True
@@ -104,6 +95,14 @@ class HTTP(Transport):
             gone.open -= len(gone.idle)
             gone.idle.clear()
         self._addresses = sorted(found, key=lambda address: address.distance)
+
+    @property
+    def name(self) -> str:
+        """What journeys call it."""
+        return self._name
+
+    def __repr__(self) -> str:
+        return f"HTTP({[address.where for address in self._addresses]}, name={self._name!r})"
 
     @property
     def addresses(self) -> list[Address]:
@@ -134,7 +133,7 @@ class HTTP(Transport):
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._forget(loop)
-        pieces = [f"{method} {target} HTTP/1.1\r\n".encode("ascii"), self._host]
+        pieces: list[bytes] = [b""]
         for key, value in call.headers:
             pieces += (key, b": ", value, b"\r\n")
         if body or method in ("POST", "PUT", "PATCH"):
@@ -142,8 +141,8 @@ class HTTP(Transport):
             pieces.append(body)
         else:
             pieces.append(b"\r\n")
-        data = b"".join(pieces)
-        ends = loop.time() + call.within
+        within = call.within if self._longest is None else min(call.within, self._longest)
+        ends = loop.time() + within
         while True:
             address = self._pick(loop)
             if address.idle:
@@ -167,7 +166,8 @@ class HTTP(Transport):
             stale_maybe = connection.used
             address.busy += 1
             began = loop.time()
-            waiter = connection.send(data, call.most, method == "HEAD", loop)
+            pieces[0] = f"{method} {address.base}{target}{address.start}".encode("latin-1")
+            waiter = connection.send(b"".join(pieces), call.most, method == "HEAD", loop)
             self._flying[waiter] = (ends, method, target)
             if self._sweeper is None:
                 self._sweeper = loop.call_later(_SWEEP, self._sweep, loop)
@@ -250,13 +250,18 @@ class HTTP(Transport):
     async def _connect(self, loop: asyncio.AbstractEventLoop, address: Address, ends: float) -> Connection:
         address.open += 1
         try:
-            async with asyncio.timeout_at(min(ends, loop.time() + self._connect_timeout)):
+            longest = self._connect_timeout or (5.0 if address.secure else 1.0)
+            async with asyncio.timeout_at(min(ends, loop.time() + longest)):
                 made: tuple[Any, Connection]
                 if address.socket:
                     made = await loop.create_unix_connection(lambda: Connection(self._name), address.socket)
                 else:
                     made = await loop.create_connection(
-                        lambda: Connection(self._name), address.host, address.port
+                        lambda: Connection(self._name),
+                        address.host,
+                        address.port,
+                        ssl=self._tls if address.secure else None,
+                        server_hostname=address.host if address.secure else None,
                     )
         except BaseException as error:
             address.open -= 1
@@ -264,9 +269,20 @@ class HTTP(Transport):
             if not isinstance(error, (OSError, TimeoutError)):
                 raise
             self._failed(loop, address, refused=True)
-            why = "did not accept a connection in time" if isinstance(error, TimeoutError) else str(error)
-            raise Unreachable(self._name, f"{address.where}: {why}") from None
+            raise Unreachable(self._name, f"{address.where}: {self._said(error)}") from None
         return made[1]
+
+    def _said(self, error: Exception) -> str:
+        """Why there is no connection, and for a certificate what to do about it."""
+        if isinstance(error, TimeoutError):
+            return "did not accept a connection in time"
+        if isinstance(error, ssl.SSLCertVerificationError):
+            trusted = f"ca_file={self._ca_file}" if self._ca_file else "the system's authorities"
+            return (
+                f"its certificate is refused: {error.verify_message}; trusted are {trusted}, and the certificate must "
+                "hold the name of the address; for an authority of your own: HTTP(…, ca_file=…)"
+            )
+        return str(error)
 
     def _drop(self, address: Address, connection: Connection) -> None:
         address.busy -= 1

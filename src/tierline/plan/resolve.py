@@ -98,7 +98,7 @@ def _checked(stack: Stack, roles: list[Role]) -> None:
     answered: a name that nobody provides, a circle, a type that doesn't fit."""
     for journey in stack.journeys:
         if journey.parts:
-            journey.shape(service.name for service in stack.services)
+            journey.shape(each.name for each in (*stack.services, *stack.outside))
     for role in roles:
         # Files and mail pass beside the requests that an application answers.
         behind = set(role.upstreams) - {"assets", role.settings.get("mail")}

@@ -227,6 +227,7 @@ def _journeys(told: App, config: Config, before: Sequence[Loaded]) -> Any:
             services[name] = _in_process(here[name], config)
         else:
             services[name] = elsewhere[name] = HTTP(list(addresses), name=name)
+    services.update({each.name: each for each in stack.outside})
     sessions = told.env.get("SESSION_STORE")
     return build(
         stack.journeys,
