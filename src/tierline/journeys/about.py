@@ -13,6 +13,7 @@ class About:
     """`/-/health`, `/-/openapi.json`, `/-/journeys`; else 404 or 405 with what there is."""
 
     def __init__(self, routes: list[Route]) -> None:
+        self._routes = routes
         self._journeys = [route.journey for route in routes]
         self._documents: dict[str, bytes] = {}
 
@@ -33,7 +34,8 @@ class About:
         elif path == "/-/journeys":
             from tierline.journeys.explaining import explain
 
-            data, media = "\n\n".join(map(explain, self._journeys)).encode(), "text/plain; charset=utf-8"
+            told = [explain(route.journey, services=route.services) for route in self._routes]
+            data, media = "\n\n".join(told).encode(), "text/plain; charset=utf-8"
         else:
             there = [{"name": journey.name, "path": journey.path} for journey in self._journeys]
             why = f"no journey answers {path[:200]}"

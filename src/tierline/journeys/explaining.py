@@ -6,36 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from tierline.journeys import explained
+from tierline.journeys.explained import duration, levels, needs
 from tierline.journeys.inputs import NOTHING, spoken
 from tierline.journeys.journey import Journey
 from tierline.journeys.policy import MISSING, Policy
-from tierline.journeys.schedule import Shape
-
-
-def duration(seconds: float) -> str:
-    """0.1 as `100 ms`."""
-    if seconds < 1:
-        return f"{seconds * 1000:g} ms"
-    return f"{seconds:g} s" if seconds < 120 else f"{seconds / 60:g} min"
-
-
-def levels(shape: Shape) -> list[list[str]]:
-    """The parts by how many others have to finish before them, longest way."""
-    level: dict[str, int] = {}
-    for name in shape.order:
-        level[name] = 1 + max((level[need] for need in needs(shape, name)), default=-1)
-    rows: list[list[str]] = [[] for _ in range(max(level.values(), default=-1) + 1)]
-    for name in shape.journey.parts:
-        rows[level[name]].append(name)
-    return rows
-
-
-def needs(shape: Shape, name: str) -> list[str]:
-    """The parts that a part waits for."""
-    given = list(shape.functions[name].parameters[shape.skips(name) :])
-    if name in shape.conditions:
-        given += shape.conditions[name].parameters
-    return list(dict.fromkeys(p.name for p in given if p.name in shape.functions))
 
 
 def words(policy: Policy) -> str:
@@ -59,8 +34,16 @@ def words(policy: Policy) -> str:
     return ", ".join(found)
 
 
-def explain(journey: Journey, hops: Sequence[Mapping[str, Any]] | None = None) -> str:
-    """The journey's inputs, schedule and views; with a trip's hops, what was on the critical path."""
+def explain(
+    journey: Journey,
+    hops: Sequence[Mapping[str, Any]] | None = None,
+    services: Mapping[str, Any] | None = None,
+) -> str:
+    """What a request of this journey runs, in which order, what is stored and merged, and how it is answered.
+
+    hops: a trip's; then also what was on its critical path. services: as for `build`, for the client's fields that go
+    with their calls.
+    """
     shape = journey.shape()
     lines = [
         f"{journey.name}  {' '.join(journey.methods)} {journey.path}  deadline {duration(journey.deadline)}"
@@ -79,37 +62,36 @@ def explain(journey: Journey, hops: Sequence[Mapping[str, Any]] | None = None) -
         if found.source == "dimension":
             lines.append(f"  differs   {journey.dimensions[found.name].explained()}")
     lines.append(f"  calls     {', '.join(shape.services) or 'nothing'}")
+    lines += explained.conditions_of_callers(shape)
+    effects = shape.effects
     width = max(len(name) for name in journey.parts)
     for number, row in enumerate(levels(shape)):
         for index, name in enumerate(row):
             head = f"  level {number + 1}   " if not index else " " * 12
             part = journey.parts[name]
             after = needs(shape, name)
-            about = [f"after {', '.join(after)}"] if after else []
+            about = ["guard"] if part.kind == "guard" else []
+            if part.kind == "effect":
+                about.append(f"effect {effects.index(name) + 1} of {len(effects)}")
+            if after:
+                about.append(f"after {', '.join(after)}")
             if part.batch:
                 about.append(f"look-up, {part.batch} keys a call")
-            if part.policy.hidden and not part.batch:
+            if part.policy.hidden and not part.batch and part.kind != "guard":
                 about.append("hidden")
             if name in shape.conditions:
                 about.append(f"only when {shape.conditions[name].said}")
             if policy := words(part.policy):
                 about.append(policy)
             lines.append(f"{head}{name:<{width}}  {'; '.join(about)}".rstrip())
-    for view, function in shape.views:
-        shown = ", ".join(p.name for p in function.parameters)
-        since = f" since {'.'.join(map(str, view.since))}" if view.since else ""
-        left = [
-            name for name in journey.parts if name not in shape.needed([p.name for p in function.parameters])
-        ]
-        lines.append(
-            f"  view      {view.kind}{since}: {view.media} of {shown}"
-            + (f"; not run: {', '.join(left)}" if left else "")
-            + ("; streams the parts" if view.stream else "")
-        )
+    lines += explained.writes(shape)
+    lines += explained.kept(shape, services or {})
+    lines += explained.merged(shape)
+    lines += explained.answers(shape, services or {})
     for step in journey.steps:
-        lines.append(
-            f"  step      {step.index + 1} of {step.funnel}" + (f", after {step.after}" if step.after else "")
-        )
+        after_step = f", after {step.after}" if step.after else ""
+        must = f"; a visitor who hasn't been there gets 409 with go_to {step.back}" if step.required else ""
+        lines.append(f"  step      {step.index + 1} of {step.funnel}{after_step}{must}")
     if hops is not None:
         lines.extend(_trip(journey, hops))
     return "\n".join(lines)

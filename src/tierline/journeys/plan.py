@@ -138,16 +138,8 @@ def plan(
     elif made is not None:
         fields = made.fields if only is None else dict.fromkeys(path.partition(".")[0] for path in only)
         made_of.update((field, made.fields[field]) for field in fields)
-    guarding = _needed(shape, shape.guards, denied)
-    undoing = [
-        p.name
-        for effect, undo in shape.compensations.items()
-        if effect not in denied
-        for p in undo.parameters
-    ]
-    writing = _needed(shape, [*shape.effects, *undoing], denied) - guarding
-    answering = _needed(shape, wanted, denied) - guarding - writing
-    needed = guarding | writing | answering
+    *earlier, answering = stages(shape, wanted, denied)
+    needed = answering.union(*earlier)
     inputs = {name: found for name, found in shape.inputs.items() if name in needed}
     if needed & {"session", "steps"}:
         for name in ("session", "request"):
@@ -194,12 +186,29 @@ def plan(
             absent=frozenset(shape.absent) & set(shown) if view is None else frozenset(),
         )
 
-    # Every read that an effect may need comes before the first effect.
-    written = {name for name in writing if shape.needed([name]) & set(shape.effects)}
-    before = [stage(members) for members in (guarding, writing - written, written - denied) if members]
-    if written - denied:
+    earlier[-1] -= denied
+    before = [stage(members) for members in earlier if members]
+    if earlier[-1]:
         before[-1].writes = True
     return stage(answering, tuple(before), wanted)
+
+
+def stages(
+    shape: Shape, wanted: Iterable[str], denied: frozenset[str] = frozenset()
+) -> tuple[set[str], set[str], set[str], set[str]]:
+    """What runs one after the other: guards, what effects read, effects, the rest of what is wanted; each with all that
+    it needs."""
+    guarding = _needed(shape, shape.guards, denied)
+    undoing = [
+        p.name
+        for effect, undo in shape.compensations.items()
+        if effect not in denied
+        for p in undo.parameters
+    ]
+    writing = _needed(shape, [*shape.effects, *undoing], denied) - guarding
+    # Every read that an effect may need comes before the first effect.
+    written = {name for name in writing if shape.needed([name]) & set(shape.effects)}
+    return guarding, writing - written, written, _needed(shape, wanted, denied) - guarding - writing
 
 
 def _needed(shape: Shape, names: Iterable[str], denied: frozenset[str]) -> set[str]:

@@ -33,12 +33,12 @@ class Route:
         "_loaders",
         "_partial",
         "_positions",
-        "_services",
         "_variants",
         "_version",
         "choices",
         "journey",
         "methods",
+        "services",
         "shape",
         "vary",
     )
@@ -54,7 +54,7 @@ class Route:
     ) -> None:
         self.journey = journey
         self.shape = shape
-        self._services = dict(services)
+        self.services = dict(services)
         self._loaders = loaders
         self.methods = frozenset((*journey.methods, *(("HEAD",) if "GET" in journey.methods else ())))
         pieces = journey.path.split("/")
@@ -110,7 +110,7 @@ class Route:
     def _choice(
         self, view: Any, only: tuple[str, ...] | None = None, denied: frozenset[str] = frozenset()
     ) -> Choice:
-        found = plan(self.shape, view, self._services, self._loaders, only, denied)
+        found = plan(self.shape, view, self.services, self._loaders, only, denied)
         fields = (field for name in found.inputs for field in self._fields.get(name, ()))
         return Choice(found, self._positions, (*self.vary, *fields), only)
 
