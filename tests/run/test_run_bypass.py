@@ -31,10 +31,10 @@ async def app(scope, receive, send):
 """
 
 
-@pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+@pytest.fixture(scope="module", params=["embedded", "fast"])
+def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     bench = Bench(tmp_path_factory.mktemp("bypass"), STACK, {"shop": APP})
-    bench.up()
+    bench.up("--lineup", request.param)
     yield bench
     bench.close()
 

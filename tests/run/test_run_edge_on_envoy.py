@@ -20,7 +20,7 @@ from workbench import Bench
 STACK = """
 from tierline import *
 stack = Stack(
-    "merged", zones=["a"], lb=LoadBalancer(hsts="1d"),
+    "merged", zones=["a"], lb=LoadBalancer(hsts="1d"), cache=None,
     gateway=Gateway(
         auth=JWT(issuer="issuer", audience="us", paths=["/private"], jwks="keys.json"), cors=["https://app.test"],
         limits=[RateLimit(LIMIT, per="60s", by="consumer")], response={"X-Gateway": "yes"},
@@ -46,8 +46,9 @@ async def app(scope, receive, send):
 class Edge:
     """A running line and whoever asks it."""
 
-    def __init__(self, bench: Bench, token: str) -> None:
+    def __init__(self, bench: Bench, token: str, stack: str) -> None:
         self.bench = bench
+        self.stack = stack
         self.token = token
         self.url = bench.status()["urls"]["https"]
 
@@ -73,7 +74,7 @@ class Edge:
             return refused.code, body, {k.lower(): v for k, v in refused.headers.items()}
 
 
-@pytest.fixture(scope="module", params=["fused", "not fused"])
+@pytest.fixture(scope="module", params=["fused", "not fused", "around a cache"])
 def edge(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
     key = ec.generate_private_key(ec.SECP256R1())
     public = json.loads(jwt.get_algorithm_by_name("ES256").to_jwk(key.public_key()))
@@ -81,10 +82,28 @@ def edge(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     claims = {"iss": "issuer", "aud": "us", "sub": "somebody", "exp": int(time.time()) + 3600}
     token = jwt.encode(claims, key, "ES256", headers={"kid": "k"})
     files = {"said": APP, "keys.json": json.dumps(keys)}
-    bench = Bench(tmp_path_factory.mktemp("merged"), STACK.replace("LIMIT", "1000"), files)
+    stack = STACK.replace("cache=None", "cache=HTTPCache()") if request.param == "around a cache" else STACK
+    bench = Bench(tmp_path_factory.mktemp("merged"), stack.replace("LIMIT", "1000"), files)
     bench.up("--use", "lb=envoy", *(["--no-fusion"] if request.param == "not fused" else []))
-    yield Edge(bench, token)
+    yield Edge(bench, token, stack)
     bench.close()
+
+
+@pytest.mark.parametrize("edge", ["around a cache"], indirect=True)
+def test_what_bypasses_a_cache_is_parsed_once_too(edge: Edge) -> None:
+    """The balancer's routes go to the service for paths that need a token, and through the cache for others."""
+    (routes,) = (edge.bench.folder / ".tierline/run/envoy.a").glob("routes-lb.a.json")
+    found = [
+        (route["route"]["cluster"], any(each["name"] == ":path" for each in route["match"]["headers"]))
+        for resource in json.loads(routes.read_text())["resources"]
+        for host in resource["virtual_hosts"]
+        for route in host["routes"]
+        if "route" in route and "headers" in route["match"]
+    ]
+    assert ("said", True) in found and ("said", False) not in found and ("cache", False) in found
+    trip = edge.bench.trip("/private/t", "--header", f"Authorization: Bearer {edge.token}")
+    assert [hop["tier"] for hop in trip["hops"]][1:] == ["lb", "gateway", "feature"]
+    assert "cache" in [hop["tier"] for hop in edge.bench.trip("/public/t")["hops"]]
 
 
 def test_fusion_is_one_process(edge: Edge, request: pytest.FixtureRequest) -> None:
@@ -140,7 +159,7 @@ def test_a_trip_shows_each_tier(edge: Edge) -> None:
 
 def test_a_new_limit_counts_on_every_way(edge: Edge) -> None:
     """The last one: it uses the limit up."""
-    (edge.bench.folder / "stack.py").write_text(STACK.replace("LIMIT", "2"))
+    (edge.bench.folder / "stack.py").write_text(edge.stack.replace("LIMIT", "2"))
     assert edge.bench.run("reload").returncode == 0
     eventually(lambda: edge.ask("/private/d", token=edge.token)[0] == 429)
     assert edge.ask("/private/d", token=edge.token)[2]["retry-after"]

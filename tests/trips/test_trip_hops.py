@@ -190,6 +190,16 @@ def test_a_coarse_clock_is_fitted_between_its_neighbours() -> None:
     assert all(own >= 0 for own in own_times(hops))
 
 
+def test_what_an_envoy_called_stands_below_it_whenever_a_coarse_clock_saw_it_begin() -> None:
+    """Envoy passes its parent's context on: to the cache that it calls as a balancer, and to services."""
+    hops = [
+        hop("client", 1_000, 9_000, "1"), hop("lb", 2_300, 7_000, "2", "1"),
+        hop("cache", 2_000, 7_000, "3", "1", step=1000), hop("gateway", 4_000, 4_000, "4", "3"),
+        hop("feature", 3_900, 3_000, "5", "3"),
+    ]  # fmt: skip
+    assert [each.tier for each in ordered(hops)] == ["client", "lb", "cache", "gateway", "feature"]
+
+
 def test_the_document_counts_from_the_first_hop() -> None:
     hops = [
         hop("client", 1000, 50, "1", status=404, name="GET /x"),

@@ -26,14 +26,14 @@ def ordered(hops: Iterable[Hop]) -> list[Hop]:
         else:
             roots.append(hop)
     # Envoy passes its parent's context on, so what it called looks like its sibling: put it below.
-    for siblings in children.values():
-        gateway = next((hop for hop in siblings if hop.tier == "gateway"), None)
-        if gateway is not None:
-            below = [hop for hop in siblings if _rank(hop) > _rank(gateway)]
-            if below:
+    for siblings in list(children.values()):
+        for tier in ("lb", "gateway"):
+            front = next((hop for hop in siblings if hop.tier == tier), None)
+            below = [hop for hop in siblings if front is not None and _rank(hop) > _rank(front)]
+            if front is not None and below:
                 siblings[:] = [hop for hop in siblings if hop not in below]
-                children.setdefault(gateway.span, []).extend(below)
-                break
+                siblings = children.setdefault(front.span, [])
+                siblings += below
     found: list[Hop] = []
     seen: set[int] = set()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tierline.engines.envoy.hops import access_logs
 from tierline.engines.forwarded import FIELDS, PLACE, first
 from tierline.engines.unkeyed import UNKEYED
 from tierline.plan.budgets import held
-from tierline.plan.model import Role
+from tierline.plan.model import Role, Upstream
 from tierline.plan.placement import PLACES
 
 _TYPE = "type.googleapis.com/envoy.extensions."
@@ -63,8 +64,8 @@ class Fragment(msgspec.Struct, kw_only=True):
     """Whole listeners, such as a TCP proxy's."""
     stripped: tuple[str, ...] = ()
     """Request fields that end here, besides those that end everywhere."""
-    passes: bool = False
-    """Whether the role hands every request on as it is to the nearest upstream (merging.py)."""
+    passes: Mapping[str, Sequence[Upstream]] = {}
+    """By cluster its targets, where the role hands requests on as they are, to the nearest of them (merging.py)."""
     borrowed: list[tuple[str, dict[str, Any]]] = []
     """Filters of another role, by its id, that routes switch on."""
     plays: Role | None = None

@@ -2,12 +2,14 @@
 
     client ─▶ lb's listener, with the gateway's filters and routes ─▶ service
 
-The balancer's manager gets the gateway's filters, switched off, and its routes, which switch them on. Policies, routes
-and instances stay in the gateway's own files, and each role reports its hop. WebSockets take the way through both.
+The balancer's manager gets the gateway's filters, switched off, and its routes, which switch them on: for all paths, or,
+where a cache stands between, for those that bypass it (plan/bypass.py). Policies, routes and instances stay in the
+gateway's own files, and each role reports its hop. WebSockets take the way through both.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import msgspec
@@ -27,24 +29,24 @@ _CHANGES = sorted(key for key in _KNOWN if "headers" in key)
 
 
 def merged(fragments: list[Fragment]) -> list[Fragment]:
-    """The fragments of a unit; one that passes all requests on to a gateway among them has the gateway's routes."""
+    """The fragments of a unit; one that passes requests on to a gateway among them has the gateway's routes."""
     by_role = {fragment.role.id: fragment for fragment in fragments}
     return [_short(fragment, by_role) for fragment in fragments]
 
 
-def _next(fragment: Fragment, by_role: dict[str, Fragment]) -> Fragment | None:
-    """The role of this process that requests go on to as long as it lives."""
-    if not fragment.passes:
-        return None
-    for upstreams in list(fragment.role.upstreams.values())[:1]:
-        nearest = [each for each in upstreams if each.distance == 0]
-        if len(nearest) == 1:
-            return by_role.get(nearest[0].role)
-    return None
+def _next(front: Fragment, by_role: dict[str, Fragment]) -> tuple[set[str], Fragment | None]:
+    """The role of this process that requests go on to as long as it lives, and the clusters by which they do."""
+    found: dict[str, set[str]] = {}
+    for cluster, targets in front.passes.items():
+        nearest = [each for each in targets if each.distance == 0]
+        if len(nearest) == 1 and by_role.get(nearest[0].role) is not None:
+            found.setdefault(nearest[0].role, set()).add(cluster)
+    # One manager has the filters of one other role.
+    return next(((clusters, by_role[role]) for role, clusters in found.items()), (set(), None))
 
 
 def _short(front: Fragment, by_role: dict[str, Fragment]) -> Fragment:
-    gateway = _next(front, by_role)
+    clusters, gateway = _next(front, by_role)
     ours = {each["name"] for each in front.filters}
     if gateway is None or any(each["name"] in ours for each in gateway.filters):
         return front
@@ -58,7 +60,7 @@ def _short(front: Fragment, by_role: dict[str, Fragment]) -> Fragment:
     ]
     return msgspec.structs.replace(
         front,
-        virtual_hosts=[_host(host, short) for host in front.virtual_hosts],
+        virtual_hosts=[_host(host, short, clusters) for host in front.virtual_hosts],
         routing={**gateway.routing, **front.routing},
         borrowed=[(gateway.role.id, each) for each in gateway.filters] + [(front.role.id, _mark())],
         plays=gateway.role,
@@ -67,13 +69,35 @@ def _short(front: Fragment, by_role: dict[str, Fragment]) -> Fragment:
     )
 
 
-def _host(host: dict[str, Any], short: list[dict[str, Any]]) -> dict[str, Any]:
-    """The gateway's routes before the first route that goes on; what the role answers itself stays before them."""
-    routes = host["routes"]
-    onward = next((number for number, route in enumerate(routes) if "route" in route), None)
-    if onward is None:
-        return host
-    return {**host, **_RETRIES, "routes": [*routes[:onward], *short, *routes[onward:]]}
+def _host(host: dict[str, Any], short: list[dict[str, Any]], clusters: set[str]) -> dict[str, Any]:
+    """The gateway's routes before each route that goes on to it; what the role answers itself stays before them."""
+    routes: list[dict[str, Any]] = []
+    paths: list[list[dict[str, Any]]] = []
+    for route in host["routes"]:
+        if route.get("route", {}).get("cluster") in clusters and (path := _path(route["match"])) not in paths:
+            paths.append(path)
+            routes += [_within(each, path) for each in short]
+        routes.append(route)
+    return {**host, **_RETRIES, "routes": routes} if paths else host
+
+
+def _path(match: dict[str, Any]) -> list[dict[str, Any]]:
+    """The path of a match as a condition: a route that has a path of its own can have it, too."""
+    if "path" in match:
+        pattern = re.escape(match["path"])
+    elif "path_separated_prefix" in match:
+        pattern = f"{re.escape(match['path_separated_prefix'])}(/.*)?"
+    elif "safe_regex" in match:
+        pattern = match["safe_regex"]["regex"]
+    else:
+        return []
+    # RE2 knows no escape of what needs none.
+    pattern = pattern.replace("\\-", "-")
+    return [{"name": ":path", "string_match": {"safe_regex": {"regex": f"({pattern})(\\?.*)?"}}}]
+
+
+def _within(route: dict[str, Any], path: list[dict[str, Any]]) -> dict[str, Any]:
+    return {**route, "match": {**route["match"], "headers": [*path, *route["match"]["headers"]]}}
 
 
 def _route(route: dict[str, Any], host: dict[str, Any], switched: dict[str, Any]) -> dict[str, Any]:

@@ -64,7 +64,7 @@ class EnvoyLB(System):
             certificates={str(secret): tls.secret(cert.pem)} if secret else {},
             # What would end at the cache ends here, whichever way a request goes.
             stripped=tuple(each.lower() for each in UNKEYED) if rules(role) else (),
-            passes=_nearest(settings),
+            passes=_passes(role, name) if _nearest(settings) else {},
         )
 
 
@@ -72,6 +72,11 @@ def _nearest(settings: dict[str, Any]) -> bool:
     """Whether all requests go to the own zone's next tier as long as it lives, and as many as come."""
     chosen = settings["balance"] == "consistent_hash" or settings["weights"] or settings["sticky"]
     return settings["zone_aware"] and not (chosen or settings["per_instance"] or settings["raw"])
+
+
+def _passes(role: Role, name: str) -> dict[str, Sequence[Upstream]]:
+    found: dict[str, Sequence[Upstream]] = {name: role.upstreams[name]}
+    return {**found, "bypass": role.upstreams["gateway"]} if rules(role) else found
 
 
 def _binds(role: Role, context: Context) -> list[Bind]:
