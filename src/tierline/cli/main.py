@@ -22,7 +22,7 @@ _ORDER = (
 )  # fmt: skip
 
 
-HELPERS = {"difference", "main", "named", "part", "shared", "view"}
+HELPERS = {"difference", "main", "named", "part", "service", "shared", "view"}
 """Files that are no commands."""
 
 

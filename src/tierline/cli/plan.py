@@ -35,5 +35,18 @@ def command(
         click.echo(picture(plan))
         return
     click.echo(text(plan, told.get("addresses", {})))
+    _tell_outdated(stack)
     other, _ = plan_of(stack, lineup, uses, not no_fusion)
     click.echo(difference(other, plan) if no_fusion else difference(plan, other))
+
+
+def _tell_outdated(stack: Path | None) -> None:
+    """Generated clients of services that don't match their documents any more."""
+    from tierline.stack import load
+
+    loaded, _ = load(stack)
+    if loaded.journeys:
+        from tierline.journeys.service_client import outdated
+
+        for note in outdated(loaded.journeys):
+            click.echo(f"{click.style('note', bold=True)}: {note}", err=True)

@@ -188,6 +188,26 @@ class ServiceError(JourneyError):
                 self.extra["errors"] = errors
 
 
+class BrokenContract(ServiceError):
+    """A service answered an operation with something else than its OpenAPI document says."""
+
+    slug = "broken-contract"
+    title = "A service broke its contract"
+
+    def __init__(self, service: str, operation: str, why: str, field: str = "") -> None:
+        where = f" at {field}" if field else ""
+        super().__init__(
+            service,
+            f"{operation}{where}: {why}",
+            told=f"its answer to {operation} is not what its OpenAPI says{where}",
+        )
+        self.extra.update(operation=operation, **({"field": field} if field else {}))
+
+    @property
+    def retryable(self) -> bool:
+        return False
+
+
 class Unreachable(ServiceError):
     """No address of the service accepted a connection: nothing was sent."""
 

@@ -16,6 +16,7 @@ from tierline.journeys.journey import Journey, Part, View
 from tierline.journeys.policy import CREDENTIALS, MISSING, Cache, Policy
 from tierline.journeys.schedule import Input, Shape
 from tierline.journeys.selection import source_of
+from tierline.journeys.typed import as_typed
 
 Loaders = Mapping[str, tuple[Callable[..., Any], Policy]]
 """Builtins that have to be waited for, as if they were parts: a request's `session`, its `steps`."""
@@ -152,7 +153,7 @@ def plan(
     template: list[Any] = [None] * len(slots)
     for name, found in inputs.items():
         if found.source == "service":
-            template[slots[name]] = services.get(name)
+            template[slots[name]] = as_typed(services.get(name), found.type)
         elif found.default is not NOTHING:
             template[slots[name]] = found.default
 

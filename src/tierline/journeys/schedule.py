@@ -28,6 +28,7 @@ from tierline.journeys.inputs import (
 from tierline.journeys.journey import BUILTINS, RESERVED, Journey, Place, View
 from tierline.journeys.policy import MISSING, Cache, Requires
 from tierline.journeys.reply import unwrapped
+from tierline.journeys.typed import typed_as
 
 Source = Literal["part", "path", "query", "builtin", "service", "dimension"]
 
@@ -238,7 +239,8 @@ def resolve(journey: Journey, services: set[str] | None) -> Shape:
         elif name in RESERVED and name not in BUILTINS:
             raise journey.wrong(place, f"{what} wants {name!r}, which is the name of {RESERVED[name]}")
         elif not is_query and name not in queries and services is not None and name in services:
-            inputs.setdefault(name, Input(name, "service", place=place))
+            found = inputs.setdefault(name, Input(name, "service", place=place))
+            typed_as(journey, what, place, parameter.type, found)
             used.add(name)
         elif is_query and not convertible(parameter.type):
             raise journey.wrong(
@@ -270,7 +272,8 @@ def resolve(journey: Journey, services: set[str] | None) -> Shape:
             if parameter.type is not Any:
                 typed.add(name)
         elif services is None:
-            inputs.setdefault(name, Input(name, "service", place=place))
+            found = inputs.setdefault(name, Input(name, "service", place=place))
+            typed_as(journey, what, place, parameter.type, found)
             used.add(name)
         else:
             known = {*functions, *journey.path_names, *journey.dimensions, *BUILTINS, *services}

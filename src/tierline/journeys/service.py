@@ -6,10 +6,9 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar, overload
-from urllib.parse import quote, urlencode
 
 import msgspec
 
@@ -24,6 +23,7 @@ from tierline.journeys.fault import (
     Unreachable,
 )
 from tierline.journeys.frame import Frame, frame
+from tierline.journeys.target import target_of
 from tierline.trips.record import current
 
 T = TypeVar("T")
@@ -153,42 +153,6 @@ class _Shared:
         self.waiters: list[asyncio.Future[ServiceReply | None]] | None = None
 
 
-_templates: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
-
-
-def _template(path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    if not path.startswith("/"):
-        raise ValueError(f"a path begins with /, not {path!r}")
-    pieces = re.split(r"\{(\w+)\}", path)
-    found = _templates[path] = (tuple(pieces[::2]), tuple(pieces[1::2]))
-    return found
-
-
-def target_of(path: str, values: dict[str, Any]) -> str:
-    """`/films/{id}` with its values quoted; values that the path doesn't name become the query."""
-    texts, names = _templates.get(path) or _template(path)
-    if names:
-        pieces = [texts[0]]
-        for name, text in zip(names, texts[1:], strict=True):
-            try:
-                value = values.pop(name)
-            except KeyError:
-                raise TypeError(f"{path} needs {name}=…") from None
-            piece = str(value) if type(value) is int else quote(str(value), safe="")
-            if piece in ("", ".", ".."):
-                raise ValueError(f"{path}: {name}={value!r} is not a path segment")
-            pieces.append(piece)
-            pieces.append(text)
-        target = "".join(pieces)
-    else:
-        target = path
-    if values:
-        query = [(k, v) for k, v in values.items() if v is not None]
-        if query:
-            target += ("&" if "?" in target else "?") + urlencode(query, doseq=True)
-    return target
-
-
 class ServiceClient:
     """A service as parts see it: `(await catalog.get("/films/{id}", id=film_id)).json()`.
 
@@ -229,15 +193,28 @@ class ServiceClient:
     def __repr__(self) -> str:
         return f"ServiceClient({self.name!r})"
 
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise AttributeError(
+            f"the service {self._name!r} has no {name!r}; a generated client that a part names as a type has to be "
+            "imported when the program runs, and not only for a type checker"
+        )
+
     @property
     def transport(self) -> Transport:
         return self._transport
 
-    async def get(
+    def get(
         self, path: str, *, allow: Iterable[int] = (), headers: Mapping[str, str] | None = None, **values: Any
-    ) -> ServiceReply:
+    ) -> Coroutine[Any, Any, ServiceReply]:
         """GET; an equal one of the same request is made once."""
-        target = target_of(path, values)
+        return self.fetch(target_of(path, values), allow=allow, headers=headers)
+
+    async def fetch(
+        self, target: str, *, allow: Iterable[int] = (), headers: Mapping[str, str] | None = None
+    ) -> ServiceReply:
+        """`get` of a path and query that are quoted already."""
         scope = frame.get()
         if scope is None or headers:
             return await self.request("GET", target, allow=allow, headers=headers)

@@ -20,9 +20,10 @@ from tierline.journeys.inputs import PERSONAL, type_hints
 from tierline.journeys.journey import Journey, Part
 from tierline.journeys.routes import VIEWERS
 from tierline.journeys.schedule import Shape
-from tierline.journeys.service import Call, ServiceClient, ServiceReply, Transport, target_of
+from tierline.journeys.service import Call, ServiceClient, ServiceReply, Transport
 from tierline.journeys.session import Session
 from tierline.journeys.stream import LINES
+from tierline.journeys.target import target_of
 
 _ALWAYS = {"fields", "stream"}
 """Query values of every journey."""

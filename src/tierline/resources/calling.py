@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from tierline.errors import RunError
 from tierline.journeys.fault import DeadlineExceeded
 from tierline.journeys.frame import frame
-from tierline.journeys.service import ServiceClient, ServiceReply, Transport, target_of
+from tierline.journeys.service import ServiceClient, ServiceReply, Transport
+from tierline.journeys.target import target_of
 
 if TYPE_CHECKING:
     from tierline.journeys.http import HTTP

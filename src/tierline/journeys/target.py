@@ -1,0 +1,42 @@
+"""Paths and queries of calls, quoted."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import quote, urlencode
+
+_templates: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
+
+
+def _template(path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    if not path.startswith("/"):
+        raise ValueError(f"a path begins with /, not {path!r}")
+    pieces = re.split(r"\{(\w+)\}", path)
+    found = _templates[path] = (tuple(pieces[::2]), tuple(pieces[1::2]))
+    return found
+
+
+def target_of(path: str, values: dict[str, Any]) -> str:
+    """`/films/{id}` with its values quoted; values that the path doesn't name become the query."""
+    texts, names = _templates.get(path) or _template(path)
+    if names:
+        pieces = [texts[0]]
+        for name, text in zip(names, texts[1:], strict=True):
+            try:
+                value = values.pop(name)
+            except KeyError:
+                raise TypeError(f"{path} needs {name}=…") from None
+            piece = str(value) if type(value) is int else quote(str(value), safe="")
+            if piece in ("", ".", ".."):
+                raise ValueError(f"{path}: {name}={value!r} is not a path segment")
+            pieces.append(piece)
+            pieces.append(text)
+        target = "".join(pieces)
+    else:
+        target = path
+    if values:
+        query = [(k, v) for k, v in values.items() if v is not None]
+        if query:
+            target += ("&" if "?" in target else "?") + urlencode(query, doseq=True)
+    return target
