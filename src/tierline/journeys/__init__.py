@@ -18,7 +18,7 @@ from tierline.journeys.fault import (
     Unauthorized,
 )
 from tierline.journeys.journey import Journey
-from tierline.journeys.markup import HTML
+from tierline.journeys.markup import HTML, Slot
 from tierline.journeys.policy import Bulkhead, Cache
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from tierline.journeys.http import HTTP
     from tierline.journeys.inprocess import InProcess
     from tierline.journeys.inputs import Query
+    from tierline.journeys.live import Event
     from tierline.journeys.paging import Cursor, Page, page
     from tierline.journeys.reply import Cookie, Reply
     from tierline.journeys.request import Request
@@ -43,6 +44,7 @@ _LATE = {
     "Cursor": "paging",
     "Dimension": "dimensions",
     "Entities": "entity",
+    "Event": "live",
     "HTTP": "http",
     "InProcess": "inprocess",
     "MemoryStore": "store",
@@ -78,6 +80,7 @@ __all__ = [
     "DeadlineExceeded",
     "Dimension",
     "Entities",
+    "Event",
     "Forbidden",
     "InProcess",
     "Journey",
@@ -94,6 +97,7 @@ __all__ = [
     "ServiceReply",
     "Session",
     "SessionStore",
+    "Slot",
     "Transport",
     "Unauthorized",
     "build",

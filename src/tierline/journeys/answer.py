@@ -34,7 +34,8 @@ class Choice:
     """One way to answer: a plan, and all of its answer's headers that can be known before a request."""
 
     __slots__ = (
-        "age", "control", "direct", "filler", "headers", "kept", "keys", "media", "only", "plan", "staged", "static", "view",
+        "age", "control", "direct", "filler", "headers", "kept", "keys", "media", "only", "paged", "plan",
+        "staged", "static", "view",
     )  # fmt: skip
 
     def __init__(
@@ -48,6 +49,8 @@ class Choice:
         self.media = plan.view.media if plan.view else "application/json"
         self.direct = plan.view is None and not plan.absent
         """Nothing is made of the parts: they are the answer."""
+        self.paged = bool(plan.pieces)
+        """It is a page that is sent in pieces."""
         self.filler = Filler(plan, positions)
         self.control = control(plan)
         self.kept = self.control != b"no-store"
@@ -93,6 +96,8 @@ def policies(plan: Plan) -> list[Cache | None]:
                 if shape.journey.parts[other].batch:
                     # What a look-up gives holds as long as it says itself.
                     found.append(shape.cache(other))
+            if part.live:
+                found.append(None)
             silent = part.kind == "guard" or bool(given & set(shape.functions))
             if silent and not calls and "request" not in given:
                 continue

@@ -23,6 +23,7 @@ from tierline.journeys.blocking import Watch, codes
 from tierline.journeys.engine import Engine, log
 from tierline.journeys.fault import CrossOrigin, JourneyError, released
 from tierline.journeys.frame import Frame, frame
+from tierline.journeys.pieces import PageStream
 from tierline.journeys.problem import fields_of, of_error
 from tierline.journeys.request import Reading, Request, decode_body, is_own, parse_query, read_body
 from tierline.journeys.routes import CLIENT, Route, Table
@@ -158,9 +159,9 @@ class Experience:
                 choice, values, around = stages.choice, stages.values, stages.around
                 plan = choice.plan
                 frame.set(around)
-            if streams:
-                assert form is not None
-                stream = Stream(choice, form)
+            if streams or choice.paged:
+                stream = Stream(choice, form) if form is not None else PageStream(choice)
+                around.shared["live"] = stream.sources()
                 run = stream.run = Run(plan, values, loop, around, self.engine, own, stream.listener)
                 if stages is not None:
                     run.degraded = stages.degraded
@@ -171,8 +172,13 @@ class Experience:
                 if self._observed is not None or self._unchecked <= 0:
                     stream.check = self._check
                 run.begin()
-                streaming, status = True, 200
-                await self._attended(run, receive, loop, self._streamed(stream, run, request, stages, send))
+                if isinstance(stream, PageStream):
+                    await self._attended(stream, receive, loop, stream.first(run))
+                    stream.told(run, headers)
+                streaming, status = True, stream.status
+                await self._attended(
+                    stream, receive, loop, self._streamed(stream, run, request, stages, send)
+                )
                 return
             run = Run(plan, values, loop, around, self.engine, own)
             if stages is not None:
@@ -254,7 +260,7 @@ class Experience:
             await stream.send(run, send)
 
     async def _attended(
-        self, run: Run, receive: Receive, loop: asyncio.AbstractEventLoop, work: Awaitable[None]
+        self, run: Run | Stream, receive: Receive, loop: asyncio.AbstractEventLoop, work: Awaitable[None]
     ) -> None:
         """Waits for the run, and from a moment on watches whether the client is still there."""
         visit = Visit(run, receive)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from contextvars import ContextVar
+from email.utils import parsedate_to_datetime
 
 import msgspec
 
@@ -32,3 +35,15 @@ class Attempt(msgspec.Struct):
 
 
 attempt: ContextVar[Attempt | None] = ContextVar("tierline_attempt", default=None)
+
+
+def pause(text: str | None) -> float | None:
+    """`Retry-After` in seconds (RFC 9110, section 10.2.3: a number, or a date)."""
+    if text is None:
+        return None
+    text = text.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    return None

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
-
-from tierline.journeys.run import Run
+from typing import Any, Protocol
 
 _AFTER = 0.02
+
+
+class Stoppable(Protocol):
+    """What a client waits for: a run, or what sends one in pieces."""
+
+    def stop(self) -> None: ...
 
 
 class Visit:
@@ -16,7 +20,7 @@ class Visit:
 
     __slots__ = ("gone", "receive", "run", "seen", "watcher")
 
-    def __init__(self, run: Run, receive: Callable[[], Awaitable[Any]]) -> None:
+    def __init__(self, run: Stoppable, receive: Callable[[], Awaitable[Any]]) -> None:
         self.run = run
         self.receive = receive
         self.gone = False

@@ -80,6 +80,7 @@ export type Answer<T, F extends string> = [F] extends [never]
 /** What a stream tells: parts as they finish, the view of a client that has one, and how it went. */
 export type PartEvent<P, A = unknown> =
   | { [K in keyof P]: { event: "part"; part: K; value: P[K]; degraded?: Degraded[] } }[keyof P]
+  | { event: "first"; value: Partial<P>; degraded?: Degraded[] }
   | { event: "view"; value: A }
   | { event: "problem"; part: string; status: number; problem: Problem }
   | { event: "end"; degraded: Degraded[]; skipped: string[] };
@@ -88,7 +89,8 @@ export type PartEvent<P, A = unknown> =
 TYPES_TAKEN = frozenset(
     (
         "Problem", "Options", "StreamCall", "Call", "Field", "Named", "First", "Below", "Picked", "Answer", "PartEvent", "Client",
-        "JourneyProblem", "Journeys", "Limit", "Asked", "Response", "Promise", "Record", "AsyncGenerator", "Pick", "Extract",
+        "JourneyProblem", "Journeys", "Limit", "Asked", "Response", "Promise", "Record", "AsyncGenerator", "Pick",
+        "Partial", "Extract",
         "Error", "AbortSignal", "AbortController", "URLSearchParams", "TextDecoder", "Date", "Math", "Object", "Number",
     )
 )  # fmt: skip

@@ -79,6 +79,10 @@ def explain(
                 about.append(f"look-up, {part.batch} keys a call")
             if part.policy.hidden and not part.batch and part.kind != "guard":
                 about.append("hidden")
+            if part.live:
+                about.append("live")
+            if part.policy.defer:
+                about.append("deferred")
             if name in shape.conditions:
                 about.append(f"only when {shape.conditions[name].said}")
             if policy := words(part.policy):

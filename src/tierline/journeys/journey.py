@@ -9,8 +9,19 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from tierline.errors import StackError, choices, nearest
-from tierline.journeys.annotations import annotations_of, waits
-from tierline.journeys.declared import Part, Place, Step, View, place_of
+from tierline.journeys.annotations import annotations_of, signature_of, waits
+from tierline.journeys.declared import (
+    BUILTINS,
+    LAST,
+    METHODS,
+    RESERVED,
+    Part,
+    Place,
+    Step,
+    View,
+    kind_of,
+    place_of,
+)
 from tierline.journeys.markup import HTML
 from tierline.journeys.policy import MISSING, Bulkhead, Cache, Policy, Requires, policy, seconds
 
@@ -25,6 +36,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _PATH = re.compile(r"(/([A-Za-z0-9._~!$&'()*+,;=:@%-]+|\{[A-Za-z_]\w*\}))+|/")
 __all__ = [
     "BUILTINS",
+    "LAST",
     "METHODS",
     "RESERVED",
     "Journey",
@@ -35,26 +47,6 @@ __all__ = [
     "kind_of",
     "place_of",
 ]
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-BUILTINS = ("session", "client", "locale", "identity", "request", "affiliate", "steps", "body", "version")
-"""Names that the engine itself fills."""
-RESERVED = {
-    **dict.fromkeys(BUILTINS, "something that the engine itself provides"),
-    "degraded": "the list of parts that failed",
-    "fields": "the query value that selects fields",
-    "stream": "the query value that asks for a stream",
-}
-"""Names that no part, path value or query value can have, and why."""
-
-
-def kind_of(client: Any) -> str:
-    """`Mobile`, `Mobile()` and `"mobile"` are the same kind of client."""
-    kind = client if isinstance(client, str) else getattr(client, "kind", None)
-    if not isinstance(kind, str) and isinstance(client, type):
-        kind = client.__name__.lower()
-    if not isinstance(kind, str) or not re.fullmatch(r"[a-z][a-z0-9-]*", kind):
-        raise StackError(f"{client!r} is not a kind of client; give Web, Mobile, Affiliate or their name")
-    return kind
 
 
 class Journey:
@@ -131,6 +123,8 @@ class Journey:
         self.complete = True
         """False for a copy some of whose parts are faked: what these need is not read any more."""
         self.views: list[View] = []
+        self.pieces: list[View] = []
+        """The views of deferred parts."""
         self.steps: list[Step] = []
         self.dimensions: dict[str, Dimension] = {}
         for each in uses:
@@ -162,6 +156,7 @@ class Journey:
         requires: bool | str | Iterable[str] | Mapping[str, Any] | None = None,
         forward_errors: int | Iterable[int] = (),
         when: Callable[..., Any] | str | None = None,
+        defer: bool = False,
         name: str = "",
     ) -> Callable[[F], F]: ...
     def part(
@@ -179,6 +174,7 @@ class Journey:
         requires: bool | str | Iterable[str] | Mapping[str, Any] | None = None,
         forward_errors: int | Iterable[int] = (),
         when: Callable[..., Any] | str | None = None,
+        defer: bool = False,
         name: str = "",
     ) -> Any:
         """Add a part. It names what it needs by its parameters, and is returned unchanged.
@@ -193,6 +189,7 @@ class Journey:
         forward_errors: statuses (400 to 499) of services whose problem documents may be shown to the client.
         when: the name of an input, dimension or part, or a function of such: the part runs only if that is true. Else it,
         and what nobody else needs, is not run, and its value is None: its field is missing where its type has no None.
+        defer: where the answer is sent in pieces, a stream or a page, it comes after the first screen.
         """
         words = {
             "deadline": deadline,
@@ -205,10 +202,39 @@ class Journey:
             "requires": requires,
             "forward_errors": forward_errors,
             "when": when,
+            "defer": defer,
         }
         if function is None:
             return lambda given: self._add(given, name, words, 0)
         return self._add(function, name, words, 0)
+
+    def live(
+        self,
+        *,
+        deadline: str | float | None = None,
+        fallback: Any = MISSING,
+        heartbeat: str | float = "15s",
+        requires: bool | str | Iterable[str] | Mapping[str, Any] | None = None,
+        name: str = "",
+    ) -> Callable[[F], F]:
+        """Add a live part: an async generator. A stream sends each of its values, until the client leaves or it ends; any
+        other answer has the first one.
+
+        It yields values, or `Event(value, id="42")`; with a parameter `last_event_id` it is told the id of the last event
+        that a client which connects again has had, "" the first time. deadline, fallback: of the first value.
+        heartbeat: a comment is sent after so much silence, so that no tier in between ends the stream.
+        """
+        words = {"deadline": deadline, "fallback": fallback, "requires": requires}
+
+        def add(function: F) -> F:
+            if not inspect.isasyncgenfunction(function):
+                raise self.wrong(
+                    place_of(function), "a live part is an async generator: async def with yield"
+                )
+            beat = seconds(heartbeat, "heartbeat")
+            return self._add(function, name, words, 0, live=beat)
+
+        return add
 
     @overload
     def guard(self, function: F, /) -> F: ...
@@ -317,16 +343,20 @@ class Journey:
         words: Mapping[str, Any],
         batch: int,
         kind: Literal["part", "guard", "effect"] = "part",
+        live: float = 0,
     ) -> F:
         place = place_of(function)
         name = name or getattr(function, "__name__", "")
-        if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-            raise self.wrong(place, f"part {name!r} is a generator; a part returns one value")
+        if (inspect.isasyncgenfunction(function) and not live) or inspect.isgeneratorfunction(function):
+            raise self.wrong(
+                place, f"part {name!r} is a generator; a part returns one value, @journey.live yields several"
+            )
         try:
             found = policy(**words)
         except StackError as error:
             raise self.wrong(place, f"part {name!r}, {error}") from None
-        self.add(Part(name, function, found, place, batch, kind))
+        resumes = bool(live) and LAST in signature_of(function).parameters
+        self.add(Part(name, function, found, place, batch, kind, None, bool(live), live or 15.0, resumes))
         return function
 
     def add(self, part: Part) -> None:
@@ -349,13 +379,14 @@ class Journey:
         self.parts[name] = part
 
     def view(
-        self, client: Any, *, media: str = "", since: str = "", stream: bool = False
+        self, client: Any, *, media: str = "", since: str = "", stream: bool = False, of: str = ""
     ) -> Callable[[F], F]:
         """Add a view: what this kind of client sees of the parts that the function names.
 
         media: "text/html" for a view that returns HTML; else by the function's return annotation.
         since: the first app version (header `x-app-version`) that understands it, e.g. "3.2".
         stream: `?stream` may send this client the parts themselves, as they are before the view.
+        of: the deferred part that this is the piece of the client's page for.
         """
         kind = kind_of(client)
 
@@ -374,11 +405,16 @@ class Journey:
             returns = annotations_of(function).get("return")
             html = returns is HTML or returns == "HTML"
             found = media or ("text/html" if html else "application/json")
-            for other in self.views:
-                if (other.kind, other.media, other.since) == (kind, found, version):
+            if of and (since or stream or found != "text/html"):
+                raise self.wrong(
+                    place, "a piece of a page, view(of=…), returns HTML; since= and stream= are its page's"
+                )
+            views = self.pieces if of else self.views
+            for other in views:
+                if (other.kind, other.media, other.since, other.of) == (kind, found, version, of):
                     raise self.wrong(place, f"{kind} has a view for {found} already, at {other.place}")
             name = getattr(function, "__name__", kind)
-            self.views.append(View(kind, name, function, found, version, stream, place))
+            views.append(View(kind, name, function, found, version, stream, place, of))
             return function
 
         return add

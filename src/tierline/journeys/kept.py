@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 Values = Callable[[list[Any]], dict[str, Any]]
 
-_PATIENCE = 5.0
+_PATIENCE = 30.0
 """Seconds for a call that nothing else bounds."""
 _ALL = 100_000
 
@@ -196,7 +197,7 @@ class Kept:
         """One call. It may outlive the request that began it, so it has a deadline and calls of its own."""
         loop = asyncio.get_running_loop()
         around = group.around
-        ends = around.deadline if around is not None else loop.time() + _PATIENCE
+        ends = min(around.deadline if around is not None else inf, loop.time() + _PATIENCE)
         if kind.deadline is not None:
             ends = (
                 min(ends, loop.time() + kind.deadline) if around is not None else loop.time() + kind.deadline

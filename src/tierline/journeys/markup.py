@@ -29,3 +29,20 @@ class HTML(str):
 
     def __html__(self) -> HTML:
         return self
+
+
+class Slot:
+    """A deferred part in a page's first screen: `{reviews}`, or `reviews("Loading…")` with what stands there until then."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, until: object = "") -> HTML:
+        return HTML.trusted(f'<slot name="{self.name}">{HTML(until)}</slot>')
+
+    def __html__(self) -> HTML:
+        return self()
+
+    __str__ = __html__

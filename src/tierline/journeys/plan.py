@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tierline.journeys.batch import lookup
@@ -13,6 +13,7 @@ from tierline.journeys.conditions import gate, gates
 from tierline.journeys.identity import identity
 from tierline.journeys.inputs import NOTHING, PERSONAL
 from tierline.journeys.journey import Journey, Part, View
+from tierline.journeys.live import begins
 from tierline.journeys.policy import CREDENTIALS, MISSING, Cache, Policy
 from tierline.journeys.schedule import Input, Shape
 from tierline.journeys.selection import source_of
@@ -99,6 +100,12 @@ class Plan:
     """The stages that have to succeed first: guards, what effects need, effects. They share the slots."""
     writes: bool = False
     """A stage of effects."""
+    deferred: frozenset[str] = frozenset()
+    """Parts that come after the first screen."""
+    late: frozenset[str] = frozenset()
+    """These, and what only they need."""
+    pieces: dict[str, tuple[frozenset[str], Callable[[list[Any]], Any]]] = field(default_factory=dict)
+    """Of a page in pieces, by deferred part: the parts that its piece is made of, and what makes it."""
     absent: frozenset[str] = frozenset()
     """Fields that an answer without a view may lack: parts whose condition doesn't hold."""
 
@@ -133,6 +140,14 @@ def plan(
     else:
         shown = tuple(only) if only is not None else tuple(shape.default_parts())
         wanted = list(shown)
+    late = frozenset(name for name in shown if shape.journey.parts[name].policy.defer)
+    pieces = [
+        (piece.of, f.parameters, piece.function)
+        for piece, f in shape.pieces
+        if view is not None and view.media == "text/html" and piece.kind == view.kind and piece.of in late
+    ]
+    prompt = [name for name in wanted if name not in late]
+    wanted += [p.name for _, given, _ in pieces for p in given]
     made_of: dict[str, Iterable[str]] = {}
     if view is None:
         made_of.update((name, (name,)) for name in shown)
@@ -184,6 +199,16 @@ def plan(
             forwards=forwarded(shape, needed, services),
             flat=len(roots) == len(nodes),
             before=before,
+            deferred=late,
+            late=frozenset(members - _needed(shape, prompt, denied)) if late else frozenset(),
+            pieces={
+                of: (
+                    frozenset(p.name for p in given if p.name in members and p.name in shape.functions)
+                    - denied,
+                    called(given, slots, made_by),
+                )
+                for of, given, made_by in pieces
+            },
             absent=frozenset(shape.absent) & set(shown) if view is None else frozenset(),
         )
 
@@ -318,8 +343,13 @@ def _node(
             part, pairs(given, slots), lambda values: [(n, values[i]) for n, i in keyed], mine,
             forwarded(shape, needed, services),
         )  # fmt: skip
+    elif part.batch:
+        invoke = lookup(part, pairs(given, slots))
+    elif part.live:
+        sole = sum(other.live for other in shape.journey.parts.values()) == 1
+        invoke = begins(part, pairs(given, slots), sole)
     else:
-        invoke = lookup(part, pairs(given, slots)) if part.batch else called(given, slots, part.function)
+        invoke = called(given, slots, part.function)
     varies = cache is not None and "request" in needed
     if varies and any(p.name == "request" for p in given):
         assert cache is not None
@@ -342,7 +372,7 @@ def _node(
         bounded=deadline is not None and calls,
         plain=plain,
         sole=slots[given[0].name]
-        if len(given) == 1 and not given[0].keyword and plain and not part.batch and not varies
+        if len(given) == 1 and not given[0].keyword and plain and not (part.batch or part.live or varies)
         else -1,
         check=None if part.batch else instances(function.returns),
         personal=bool(PERSONAL & needed),

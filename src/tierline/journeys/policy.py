@@ -188,6 +188,8 @@ class Policy:
     requires: Requires | None = None
     forward_errors: tuple[int, ...] = ()
     when: Callable[..., Any] | str | None = None
+    defer: bool = False
+    """Sent after the first screen."""
     drops: tuple[str, ...] = ()
     """Tags that an effect makes old."""
 
@@ -217,6 +219,7 @@ def policy(
     forward_errors: Iterable[int] = (),
     when: Callable[..., Any] | str | None = None,
     drops: Iterable[Any] = (),
+    defer: bool = False,
 ) -> Policy:
     """The words of a part, checked."""
     statuses = (forward_errors,) if isinstance(forward_errors, int) else tuple(forward_errors)
@@ -237,6 +240,7 @@ def policy(
         forward_errors=statuses,
         when=when,
         drops=_tags(drops),
+        defer=defer,
     )
 
 

@@ -15,7 +15,8 @@ from tierline.journeys.schemas import Described, Schema, describe, entry_name, i
 
 _TAKEN = frozenset(
     (
-        "Any", "AsyncIterator", "Call", "EndEvent", "Event", "JourneyProblem", "Literal", "Mapping", "NotRequired", "PartEvent",
+        "Any", "AsyncIterator", "Call", "EndEvent", "Event", "FirstEvent",
+        "JourneyProblem", "Literal", "Mapping", "NotRequired", "PartEvent",
         "ProblemEvent", "Sequence", "TypedDict", "ViewEvent", "cast", "overload", "quote", "httpx", "msgspec", "asyncio",
         "dataclass", "random", "time", "uuid", "field",
     )

@@ -85,6 +85,14 @@ class PartEvent(TypedDict):
     degraded: NotRequired[list[Degraded]]
 
 
+class FirstEvent(TypedDict):
+    """The first screen: the parts that are not deferred, by name."""
+
+    event: Literal["first"]
+    value: dict[str, Any]
+    degraded: NotRequired[list[Degraded]]
+
+
 class ViewEvent(TypedDict):
     event: Literal["view"]
     value: Any
@@ -105,7 +113,7 @@ class EndEvent(TypedDict):
     skipped: list[str]
 
 
-Event = PartEvent | ViewEvent | ProblemEvent | EndEvent
+Event = PartEvent | FirstEvent | ViewEvent | ProblemEvent | EndEvent
 
 
 class _Client:

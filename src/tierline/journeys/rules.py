@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tierline.errors import choices
 from tierline.journeys.annotations import waits
 from tierline.journeys.checks import mismatch
 from tierline.journeys.inputs import Unresolved, compatible, spoken, type_hints
@@ -22,6 +23,7 @@ def check(shape: Shape) -> None:
     check_caches(shape)
     _check_stages(shape)
     _check_fallbacks(shape)
+    _check_deferred(shape)
 
 
 def _check_stages(shape: Shape) -> None:
@@ -47,7 +49,7 @@ def _check_stages(shape: Shape) -> None:
                 f"guard {name!r} needs the effect {sorted(late)[0]!r}, which comes after it",
             )
     read = shape.needed([*shape.guards, *shape.effects, *shape.default_parts()])
-    for functions in ([f for _, f in shape.views], shape.compensations.values()):
+    for functions in ([f for _, f in [*shape.views, *shape.pieces]], shape.compensations.values()):
         for function in functions:
             read |= shape.needed(p.name for p in function.parameters)
     for name, part in journey.parts.items():
@@ -56,6 +58,42 @@ def _check_stages(shape: Shape) -> None:
                 part.place,
                 f"part {name!r} is hidden and nothing reads it, so it would never run; name it in a part or view, or, if "
                 "it is to refuse callers, make it a guard: @journey.guard",
+            )
+
+
+def _check_deferred(shape: Shape) -> None:
+    """Nothing of the first screen waits for what comes after it, and a page has a piece for each slot."""
+    journey = shape.journey
+    late = {name for name, part in journey.parts.items() if part.policy.defer}
+    for name, part in journey.parts.items():
+        if name not in late and (needed := sorted(shape.needed([name]) & late)):
+            raise journey.wrong(
+                part.place,
+                f"part {name!r} needs the deferred part {needed[0]!r}; make it deferred too, or {needed[0]!r} not",
+            )
+    asked = {
+        (view.kind, p.name)
+        for view, function in shape.views
+        if view.media == "text/html"
+        for p in function.parameters
+        if p.name in late
+    }
+    made = {(view.kind, view.of) for view, _ in shape.pieces}
+    for view, function in shape.views:
+        for p in function.parameters:
+            if (view.kind, p.name) in asked - made and view.media == "text/html":
+                raise journey.wrong(
+                    view.place,
+                    f"view {view.name!r} has a slot for the deferred part {p.name!r}, but nothing says what to put there; "
+                    f"@{journey.name}.view({view.kind!r}, of={p.name!r})",
+                )
+    for view, _ in shape.pieces:
+        if (view.kind, view.of) not in asked:
+            known = [of for kind, of in asked if kind == view.kind]
+            raise journey.wrong(
+                view.place,
+                f"view {view.name!r} is of {view.of!r}, for which no page of {view.kind!r} has a slot; there are: "
+                f"{choices(known)}",
             )
 
 

@@ -5,6 +5,7 @@ Journey ──resolve──▶ Shape ──plan(client)──▶ Plan: nodes wit
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -25,7 +26,9 @@ from tierline.journeys.inputs import (
     type_hints,
     unmarked,
 )
-from tierline.journeys.journey import BUILTINS, RESERVED, Journey, Place, View
+from tierline.journeys.journey import BUILTINS, LAST, RESERVED, Journey, Place, View
+from tierline.journeys.live import yielded
+from tierline.journeys.markup import Slot
 from tierline.journeys.policy import MISSING, Cache, Requires
 from tierline.journeys.reply import unwrapped
 from tierline.journeys.typed import typed_as
@@ -66,6 +69,8 @@ class Shape:
     order: tuple[str, ...]
     """The parts so that each comes after what it needs."""
     compensations: dict[str, Function]
+    pieces: list[tuple[View, Function]]
+    """The views of deferred parts."""
     conditions: dict[str, Condition]
     """By part: what its `when=` asks for."""
 
@@ -160,6 +165,10 @@ def resolve(journey: Journey, services: set[str] | None) -> Shape:
         (view, _read(journey, f"view {view.name!r}", view.name, view.function, view.place))
         for view in journey.views
     ]
+    pieces = [
+        (view, _read(journey, f"view {view.name!r}", view.name, view.function, view.place))
+        for view in journey.pieces
+    ]
     compensations = {
         name: _read(journey, f"compensation of {name!r}", name, part.function, part.place)
         for name, part in journey.compensations.items()
@@ -189,8 +198,9 @@ def resolve(journey: Journey, services: set[str] | None) -> Shape:
         ]
         + [
             (f"view {view.name!r}", function.place, parameter, True)
-            for view, function in views
+            for view, function in [*views, *pieces]
             for parameter in function.parameters
+            if not _is_slot(journey, view, parameter)
         ]
     )
     queries = {parameter.name for _, _, parameter, in_view in every if marked(parameter.type) and not in_view}
@@ -293,7 +303,9 @@ def resolve(journey: Journey, services: set[str] | None) -> Shape:
                     "dimensions and parts",
                 )
     order = _order(journey, functions, conditions)
-    shape = Shape(journey, inputs, functions, views, tuple(sorted(used)), order, compensations, conditions)
+    shape = Shape(
+        journey, inputs, functions, views, tuple(sorted(used)), order, compensations, pieces, conditions
+    )
     check(shape)
     return shape
 
@@ -301,7 +313,23 @@ def resolve(journey: Journey, services: set[str] | None) -> Shape:
 def _read(journey: Journey, what: str, name: str, function: Callable[..., Any], place: Place) -> Function:
     found = tuple(parameters(journey, what, function, place))
     returns = type_hints(function).get("return", Any)
+    if inspect.isasyncgenfunction(function):
+        found, returns = tuple(p for p in found if p.name != LAST), yielded(returns)
     return Function(name, place, found, Any if isinstance(returns, Unresolved) else unwrapped(returns))
+
+
+def _is_slot(journey: Journey, view: View, parameter: Parameter) -> bool:
+    """A deferred part has no value yet when a page's first screen is made: that has a slot for it."""
+    part = journey.parts.get(parameter.name)
+    if part is None or not part.policy.defer or view.of or view.media != "text/html":
+        return False
+    if parameter.type not in (Any, Slot):
+        raise journey.wrong(
+            view.place,
+            f"view {view.name!r} wants the deferred part {parameter.name!r} as {spoken(parameter.type)}; a page's first screen "
+            f"has a slot for it, {parameter.name}: Slot",
+        )
+    return True
 
 
 def _is_query(parameter: Parameter) -> bool:
@@ -314,8 +342,8 @@ def _match(journey: Journey, what: str, place: Place, parameter: Parameter, made
     part = journey.parts[made.name]
     if part.batch or what.startswith("when="):
         return
-    if part.policy.when is not None and (parameter.type is Any or not compatible(type(None), parameter.type)):
-        said = "without a type" if parameter.type is Any else f"as {spoken(parameter.type)}"
+    if part.policy.when is not None and not (parameter.annotated and _nullable(parameter.type)):
+        said = f"as {spoken(parameter.type)}" if parameter.annotated else "without a type"
         raise journey.wrong(
             place,
             f"{what} wants {parameter.name!r} {said}, but part {made.name!r} may not run, and is None then; write "

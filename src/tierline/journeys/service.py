@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
 import time
 from collections.abc import Coroutine, Iterable, Mapping
-from email.utils import parsedate_to_datetime
+from math import inf
 from typing import Any, TypeVar, overload
 
 import msgspec
 
 from tierline.errors import StackError
-from tierline.journeys.attempt import attempt
+from tierline.journeys.attempt import attempt, pause
 from tierline.journeys.fault import (
     DeadlineExceeded,
     JourneyError,
@@ -45,18 +44,6 @@ _encode = msgspec.json.Encoder().encode
 _HEADER = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET = re.compile(r"/[\x21-\x7e]*")
-
-
-def _seconds(text: str | None) -> float | None:
-    """`Retry-After` in seconds (RFC 9110, section 10.2.3: a number, or a date)."""
-    if text is None:
-        return None
-    text = text.strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    with contextlib.suppress(TypeError, ValueError, OverflowError):
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    return None
 
 
 class ServiceReply:
@@ -355,7 +342,7 @@ class ServiceClient:
                 reply_status=reply.status,
                 body=reply.body,
                 told=f"it answered {reply.status}",
-                retry_after=_seconds(reply.header("retry-after")),
+                retry_after=pause(reply.header("retry-after")),
             )
         return reply
 
@@ -383,6 +370,8 @@ class ServiceClient:
                 timeout = scope.deadline - asyncio.get_running_loop().time()
                 if timeout <= 0:
                     raise DeadlineExceeded(f"{self.name}: no time is left for {method} {target}")
+                if timeout == inf:
+                    timeout = self._timeout
                 sent = [*headers, (DEADLINE, b"%d" % (timeout * 1000 + 1))]
             try:
                 reply = await self._transport.request(Call(method, target, sent, body, timeout, self._most))
@@ -398,7 +387,7 @@ class ServiceClient:
                 reply.service = self.name
                 if reply.status not in _AGAIN or tries <= 0 or not repeatable or self._budget < 1:
                     return reply
-                if (wait := _seconds(reply.header("retry-after"))) is not None:
+                if (wait := pause(reply.header("retry-after"))) is not None:
                     # It said when to come back: the part's own retries, or the client, will.
                     if wait > _SOON:
                         return reply

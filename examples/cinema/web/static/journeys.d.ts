@@ -77,6 +77,7 @@ export type Answer<T, F extends string> = [F] extends [never]
 /** What a stream tells: parts as they finish, the view of a client that has one, and how it went. */
 export type PartEvent<P, A = unknown> =
   | { [K in keyof P]: { event: "part"; part: K; value: P[K]; degraded?: Degraded[] } }[keyof P]
+  | { event: "first"; value: Partial<P>; degraded?: Degraded[] }
   | { event: "view"; value: A }
   | { event: "problem"; part: string; status: number; problem: Problem }
   | { event: "end"; degraded: Degraded[]; skipped: string[] };
