@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from tierline import outside
 from tierline.errors import StackError, choices, nearest
 from tierline.intent import Duration, Intent, Name, setting
 from tierline.tiers.analytics.tier import Telemetry
@@ -46,6 +47,9 @@ class Stack(Intent):
     cache: HTTPCache | None = setting("Shared HTTP cache.", default=None)
     gateway: Gateway | None = setting("API gateway.", default=None)
     journeys: tuple[Any, ...] = setting("Journeys of the experience layer.", default=())
+    passages: tuple[Any, ...] = setting(
+        "Uploads and downloads of services that the journeys' process passes through.", default=()
+    )
     services: tuple[Service, ...] = setting("Services.", default=())
     outside: tuple[Any, ...] = setting(
         "Services outside that journeys call: tierline.journeys.HTTP with a name and a URL.", default=()
@@ -117,23 +121,13 @@ class Stack(Intent):
         } & {name for _, name in seen}
         for taken in sorted(reserved):
             raise self.wrong("services", taken, "a name that is not a tier's own")
-        journeys = [journey.name for journey in self.journeys if hasattr(journey, "name")]
+        journeys = [each.name for each in (*self.journeys, *self.passages) if hasattr(each, "name")]
         for twice in {name for name in journeys if journeys.count(name) > 1}:
             raise self.wrong("journeys", twice, "journeys whose names differ")
         for journey in self.journeys:
             if not hasattr(journey, "name") or not hasattr(journey, "path"):
                 raise self.wrong("journeys", journey, "tierline.Journey objects")
-        known = {name for _, name in seen}
-        for each in self.outside:
-            if not hasattr(each, "set_addresses") or each.name in ("", "service"):
-                raise self.wrong(
-                    "outside",
-                    each,
-                    'HTTP objects with a name: HTTP("https://api.example.com", name="payments")',
-                )
-            if each.name in known:
-                raise self.wrong("outside", each.name, "a name that no service or resource of the stack has")
-            known.add(each.name)
+        outside.check(self, {name for _, name in seen})
 
     def _every_resource(self) -> Iterable[Resource]:
         """Resources by identity, so that two of one name are noticed."""

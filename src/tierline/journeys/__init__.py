@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tierline.journeys.inputs import Query
     from tierline.journeys.live import Event
     from tierline.journeys.paging import Cursor, Page, page
+    from tierline.journeys.passage import Passage
     from tierline.journeys.reply import Cookie, Reply
     from tierline.journeys.request import Request
     from tierline.journeys.service import Call, ServiceClient, ServiceReply, Transport
@@ -49,6 +50,7 @@ _LATE = {
     "InProcess": "inprocess",
     "MemoryStore": "store",
     "Page": "paging",
+    "Passage": "passage",
     "Query": "inputs",
     "RedisStore": "store",
     "Cookie": "reply",
@@ -88,6 +90,7 @@ __all__ = [
     "MemoryStore",
     "NotFound",
     "Page",
+    "Passage",
     "Query",
     "RedisStore",
     "Reply",

@@ -13,6 +13,7 @@ from tierline.journeys.engine import Engine
 from tierline.journeys.inprocess import InProcess
 from tierline.journeys.journey import RESERVED, Journey, kind_of
 from tierline.journeys.paging import sign_with
+from tierline.journeys.passage import Passage
 from tierline.journeys.request import Reading
 from tierline.journeys.routes import VIEWERS, Route
 from tierline.journeys.service import ServiceClient, Transport
@@ -37,6 +38,7 @@ def build(
     on_drop: Callable[[list[str]], Any] | None = None,
     most_reply: int = 8 * 1024 * 1024,
     most_body: int = 1024 * 1024,
+    passages: Iterable[Passage] = (),
 ) -> Experience:
     """The journeys as one ASGI application. Every name is checked here: StackError with file and line.
 
@@ -52,6 +54,7 @@ def build(
     forward: by service, the client's header fields that go with every call: `{"members": ["authorization"]}`. What is
     cached is then kept by their values.
     secret: what cursors are signed with, the same in all processes; made up when it is missing.
+    passages: paths whose requests a service answers as streams: uploads and downloads.
     trust_bearer: take `identity` from the Authorization header too. Only behind a gateway that verifies it.
     """
     if secret:
@@ -112,13 +115,12 @@ def build(
     routes = [
         Route(journey, journey.shape(given), given, kinds, engine.loaders, reading) for journey in listed
     ]
-    return Experience(
-        routes,
-        engine,
-        list(dict.fromkeys(transports)),
-        reading,
-        most_body,
-    )
+    words = (routes, engine, list(dict.fromkeys(transports)), reading, most_body)
+    if passing := list(passages):
+        from tierline.journeys.passing import Passing
+
+        return Passing(*words, passages=passing, services=given)
+    return Experience(*words)
 
 
 def _sessions(session: Any) -> SessionStore | None:

@@ -105,6 +105,15 @@ class HTTP(Transport):
         return f"HTTP({[address.where for address in self._addresses]}, name={self._name!r})"
 
     @property
+    def tls(self) -> ssl.SSLContext | None:
+        """What connections trust; None where there is no TLS."""
+        return self._tls
+
+    def nearest(self) -> Address:
+        """The address that is asked next."""
+        return self._pick(asyncio.get_running_loop())
+
+    @property
     def addresses(self) -> list[Address]:
         return list(self._addresses)
 

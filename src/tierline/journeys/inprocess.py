@@ -167,6 +167,22 @@ class InProcess(Transport):
         whole = b"".join(chunks) if isinstance(chunks, list) else bytes(chunks)
         return ServiceReply(exchange.status, exchange.headers, whole)
 
+    async def streamed(
+        self, method: str, target: str, headers: list[tuple[bytes, bytes]], receive: Any, send: Any
+    ) -> None:
+        """A request whose body and reply are ASGI messages, passed on as they come."""
+        path, _, query = target.partition("?")
+        scope = {
+            **self._base,
+            "method": method,
+            "path": unquote(path),
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "headers": [*headers, self._host],
+            "state": self._state.copy(),
+        }
+        await self._app(scope, receive, send)
+
     async def open(self) -> None:
         """Runs the application's start-up, when it has one. Raises ServiceError when that fails."""
         if self._lifespan is not None or not self._has_lifespan:

@@ -134,7 +134,7 @@ def _of_routes(stack: Stack, found: list[Routed]) -> list[Rule]:
     """Rules of routes to what is private. A route with conditions beside its path says nothing of other requests for
     the path, so those go through the cache."""
     services = {each.name for each in stack.services if each.private}
-    journeys = {each.path for each in stack.journeys if each.private}
+    journeys = {each.path for each in (*stack.journeys, *stack.passages) if each.private}
     made: list[Rule] = []
     for route in found:
         named = "private journey" if route.upstream == "experience" else f"private service {route.upstream}"

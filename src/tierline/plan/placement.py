@@ -98,13 +98,13 @@ def _apps(stack: Stack, line: Line) -> Iterable[Role]:
     if stack.journeys:
         paths = [
             {"name": journey.name, "path": journey.path, "private": journey.private}
-            for journey in stack.journeys
+            for journey in (*stack.journeys, *stack.passages)
         ]
         for zone in stack.zones:
             told = {
                 "journeys": paths,
                 "scale": stack.scale.data() if stack.scale else None,
-                "drain": max(_DRAIN, *(journey.deadline for journey in stack.journeys)),
+                "drain": max(_DRAIN, *(each.deadline for each in (*stack.journeys, *stack.passages))),
             }
             yield _role(line, "experience", "experience", told, region=stack.region, zone=zone)
     for app in stack.apps:

@@ -169,8 +169,12 @@ def answered() -> dict[str, tuple[int, int]]:
 
 
 def read_services(config: Config) -> Services:
-    """Whom the journeys call, as the file says now."""
-    return msgspec.json.decode(Path(config.services).read_bytes(), type=Services)
+    """Whom the journeys call, as the file says now. Addresses of the line, not URLs: the Host of calls is the service's name."""
+    found: Services = msgspec.json.decode(Path(config.services).read_bytes(), type=Services)
+    return {
+        name: tuple((where.removeprefix("http://").rstrip("/"), distance) for where, distance in addresses)
+        for name, addresses in found.items()
+    }
 
 
 def told_again(config: Config) -> None:
@@ -232,6 +236,7 @@ def _journeys(told: App, config: Config, before: Sequence[Loaded]) -> Any:
     return build(
         stack.journeys,
         services=services,
+        passages=stack.passages,
         clients=stack.clients or (Web(),),
         session=SessionStore(sessions) if sessions else "memory:",
         # Part answers that other code has made are not used again (TIERLINE_GENERATION: reload in development).
