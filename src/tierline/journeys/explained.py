@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tierline.journeys.plan import forwarded, plan, stages
+from tierline.journeys.kept import Kept
+from tierline.journeys.plan import Loaders, forwarded, plan, stages
 from tierline.journeys.policy import MISSING, Cache, Policy
 from tierline.journeys.schedule import Shape
 from tierline.journeys.selection import source_of
 
-_LOADERS = {name: ((lambda given: given), Policy()) for name in ("session", "steps")}
+_LOADERS: Loaders = {
+    **{name: ((lambda given: given), Policy()) for name in ("session", "steps")},
+    "entities": (Kept(None, None).lookup, Policy()),
+}
 
 
 def duration(seconds: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import types
 import typing
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
 from dataclasses import dataclass
@@ -70,11 +71,19 @@ class Source:
 
 
 def yielded(returns: Any) -> Any:
-    """What `AsyncIterator[T]`, or `AsyncIterator[Event[T]]`, is an iterator of."""
+    """What `AsyncIterator[T]`, `AsyncIterator[Event[T]]` or `AsyncIterator[Event[T] | None]` has values of."""
     inner = typing.get_args(returns)
-    if not inner:
+    return _of_event(inner[0]) if inner else Any
+
+
+def _of_event(kind: Any) -> Any:
+    if kind is Event:
         return Any
-    return (typing.get_args(inner[0]) or (Any,))[0] if typing.get_origin(inner[0]) is Event else inner[0]
+    if typing.get_origin(kind) is Event:
+        return typing.get_args(kind)[0]
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return typing.Union[tuple(map(_of_event, typing.get_args(kind)))]  # noqa: UP007
+    return kind
 
 
 def begins(
