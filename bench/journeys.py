@@ -159,6 +159,8 @@ def peers() -> tuple[list[Row], dict[str, list[Sample]]]:
         "bare",
         "fused",
         "calls",
+        "calls_by_hand",
+        "calls_httpx",
         "gather",
         "starlette_gather",
         "fastapi_plain",
@@ -173,14 +175,18 @@ def peers() -> tuple[list[Row], dict[str, list[Sample]]]:
         for _ in range(ROUNDS):
             for name in names:
                 samples[name].append(wrk(where[name], paths.get(name, FILM)))
-    fused = rates(samples, "fused")
+    fused, calls = rates(samples, "fused"), rates(samples, "calls")
     return [
         row("bare ASGI, the limit", rates(samples, "bare"), "req/s", "", [1.0], ""),
         row("three parts fused as functions", fused, "req/s", "bare ASGI", over(samples, "fused", "bare"), "≥ 0.6"),
-        row("three whole ASGI applications fused", rates(samples, "calls"), "req/s", "bare ASGI",
+        row("three whole ASGI applications fused", calls, "req/s", "bare ASGI",
             over(samples, "calls", "bare"), "≥ 0.38"),
+        row("three whole ASGI applications fused", calls, "req/s", "called by 20 lines of one's own",
+            over(samples, "calls", "calls_by_hand"), "≥ 0.8"),
+        row("three whole ASGI applications fused", calls, "req/s", "httpx's ASGITransport",
+            over(samples, "calls", "calls_httpx"), "≥ 8"),
         row("against bare ASGI with asyncio.gather", fused, "req/s", "asyncio.gather",
-            over(samples, "fused", "gather"), ""),
+            over(samples, "fused", "gather"), "≥ 1.05"),
         row("against Starlette with asyncio.gather", fused, "req/s", "Starlette",
             over(samples, "fused", "starlette_gather"), "≥ 1"),
         row("against FastAPI with asyncio.gather", fused, "req/s", "FastAPI, a dict",

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -107,12 +107,12 @@ class InProcess(Transport):
         }
         self._host = (b"host", name.encode())
 
-    async def request(self, call: Call) -> ServiceReply:
+    def request(self, call: Call) -> Coroutine[Any, Any, ServiceReply]:
         span = current.get()
-        if span is None or not span.sampled:
-            reply = await self._call(call)
-            record.recorder.count(self._tier, self._name, self._zone, reply.status)
-            return reply
+        kept = span is not None and span.sampled
+        return self._recorded(call) if kept else self._call(call, counted=True)
+
+    async def _recorded(self, call: Call) -> ServiceReply:
         with hop(
             self._tier, self._name, name=f"{call.method} {call.target.partition('?')[0]}", verdict="fused"
         ) as here:
@@ -121,11 +121,11 @@ class InProcess(Transport):
             if mine is not None:
                 given = mine.traceparent.encode()
                 call.headers = [(k, given if k == b"traceparent" else v) for k, v in call.headers]
-            reply = await self._call(call)
+            reply = await self._call(call, counted=False)
             here.status = reply.status
             return reply
 
-    async def _call(self, call: Call) -> ServiceReply:
+    async def _call(self, call: Call, *, counted: bool) -> ServiceReply:
         scope = self._base.copy()
         headers, body = call.headers, call.body
         path, _, query = call.target.partition("?")
@@ -165,6 +165,8 @@ class InProcess(Transport):
             raise ServiceError(self._name, "it ended without an answer")
         chunks = exchange.chunks
         whole = b"".join(chunks) if isinstance(chunks, list) else bytes(chunks)
+        if counted:
+            record.recorder.count(self._tier, self._name, self._zone, exchange.status)
         return ServiceReply(exchange.status, exchange.headers, whole)
 
     async def streamed(

@@ -43,7 +43,6 @@ _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 _HEADER = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_TARGET = re.compile(r"/[\x21-\x7e]*")
 
 
 class ServiceReply:
@@ -349,12 +348,13 @@ class ServiceClient:
     async def _send(
         self, method: str, target: str, body: bytes, headers: list[tuple[bytes, bytes]]
     ) -> ServiceReply:
-        if not _TARGET.fullmatch(target):
+        if target[:1] != "/" or not target.isascii() or not target.isprintable() or " " in target:
             raise ValueError(f"{target!r} is not a request target")
         scope = frame.get()
         tries = self._retries
         repeatable = method in IDEMPOTENT or any(name == IDEMPOTENCY_KEY for name, _ in headers)
-        self._budget = min(_BUDGET, self._budget + _REFUND)
+        if self._budget < _BUDGET:
+            self._budget = min(_BUDGET, self._budget + _REFUND)
         span = current.get()
         if span is not None:
             headers.append((b"traceparent", span.traceparent.encode()))

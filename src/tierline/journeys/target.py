@@ -20,21 +20,15 @@ def _template(path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def target_of(path: str, values: dict[str, Any]) -> str:
     """`/films/{id}` with its values quoted; values that the path doesn't name become the query."""
     texts, names = _templates.get(path) or _template(path)
-    if names:
-        pieces = [texts[0]]
-        for name, text in zip(names, texts[1:], strict=True):
-            try:
-                value = values.pop(name)
-            except KeyError:
-                raise TypeError(f"{path} needs {name}=…") from None
-            piece = str(value) if type(value) is int else quote(str(value), safe="")
-            if piece in ("", ".", ".."):
-                raise ValueError(f"{path}: {name}={value!r} is not a path segment")
-            pieces.append(piece)
-            pieces.append(text)
-        target = "".join(pieces)
-    else:
-        target = path
+    target = texts[0]
+    for number, name in enumerate(names, 1):
+        if name not in values:
+            raise TypeError(f"{path} needs {name}=…")
+        value = values.pop(name)
+        piece = str(value) if type(value) is int else quote(str(value), safe="")
+        if piece in ("", ".", ".."):
+            raise ValueError(f"{path}: {name}={value!r} is not a path segment")
+        target += piece + texts[number]
     if values:
         query = [(k, v) for k, v in values.items() if v is not None]
         if query:
