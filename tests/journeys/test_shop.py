@@ -10,6 +10,7 @@ import shutil
 import socket
 import ssl
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -215,13 +216,28 @@ def test_slow_reviews_leave_the_first_bytes_alone_through_the_whole_line(tmp_pat
                     assert piece, received
                     received += piece
                 assert late not in received
+                assert received.partition(b"\r\n\r\n")[0].count(b"charset=") == accept.count("html")
                 (tmp_path / "go").touch()
                 while late not in received:
                     piece = connection.recv(65536)
                     assert piece, received
                     received += piece
+        apart(context, port)
     finally:
         bench.close()
+
+
+def apart(context: ssl.SSLContext, port: int | None) -> None:
+    """The CDN keeps the values of a dimension apart, and gives each to those who ask for it."""
+    for number, (cents, currency) in enumerate(
+        [(4900, "EUR"), (5733, "USD"), (4900, "EUR"), (5733, "USD"), (4900, "X")]
+    ):
+        request = urllib.request.Request(f"https://127.0.0.1:{port}/products/1?fields=item")
+        request.headers = {"Host": "shop.test", "X-client": "mobile", "Cookie": f"currency={currency}"}
+        with urllib.request.urlopen(request, timeout=90, context=context) as reply:
+            assert json.loads(reply.read())["item"]["cents"] == cents
+            assert reply.headers["cache-control"].startswith("public")
+            assert "hit" in reply.headers["cache-status"] or number not in (2, 3), reply.headers
 
 
 def test_the_page_shows_what_is_run() -> None:

@@ -314,7 +314,8 @@ function answer(r) {
 function unpack(out, types) {
     const type = out['Content-Type'];
     if (!type || !types || !types.split(' ').includes(type.split(';')[0].trim().toLowerCase())) return;
-    out['Content-Type'] = type.includes(';') ? type : type + ';';
+    // nginx appends the charset that it has read from the answer, again where the type still has it.
+    out['Content-Type'] = type.includes(';') ? type.replace(/\s*;\s*charset=[^;]*/i, ' ') : type + ';';
 }
 
 /* What an answer says of who asked for it isn't for the next one: see engines/percaller.py. */
