@@ -14,7 +14,7 @@ from serving import granian, raw, says
 
 from ports import free_port
 from tierline.errors import StackError
-from tierline.journeys import HTTP, DeadlineExceeded, Journey, ServiceClient, ServiceError, build
+from tierline.journeys import HTTP, DeadlineExceeded, Journey, ServiceClient, ServiceError, build, target
 from tierline.journeys.fault import TooLarge, Unreachable
 from tierline.journeys.frame import Frame, frame
 from tierline.journeys.testing import Outcome, ask
@@ -460,3 +460,11 @@ def test_an_instance_that_hangs_is_left_alone_after_three_missed_deadlines(serve
             await application.stop()
 
     run(main())
+
+
+def test_paths_of_calls_are_not_kept() -> None:
+    before = len(target._templates)
+    for number in range(50):
+        assert target.target_of(f"/films/{number}", {"q": 1}) == f"/films/{number}?q=1"
+    assert target.target_of("/films/{id}/x", {"id": "a/b"}) == "/films/a%2Fb/x"
+    assert len(target._templates) <= before + 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from math import inf
 from typing import Any, TypeVar, overload
 
@@ -179,28 +179,15 @@ class ServiceClient:
     def __repr__(self) -> str:
         return f"ServiceClient({self.name!r})"
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        raise AttributeError(
-            f"the service {self._name!r} has no {name!r}; a generated client that a part names as a type has to be "
-            "imported when the program runs, and not only for a type checker"
-        )
-
     @property
     def transport(self) -> Transport:
         return self._transport
 
-    def get(
+    async def get(
         self, path: str, *, allow: Iterable[int] = (), headers: Mapping[str, str] | None = None, **values: Any
-    ) -> Coroutine[Any, Any, ServiceReply]:
-        """GET; an equal one of the same request is made once."""
-        return self.fetch(target_of(path, values), allow=allow, headers=headers)
-
-    async def fetch(
-        self, target: str, *, allow: Iterable[int] = (), headers: Mapping[str, str] | None = None
     ) -> ServiceReply:
-        """`get` of a path and query that are quoted already."""
+        """GET; an equal one of the same request is made once."""
+        target = target_of(path, values)
         scope = frame.get()
         if scope is None or headers:
             return await self.request("GET", target, allow=allow, headers=headers)

@@ -143,7 +143,7 @@ class TypedService:
         sent.update(headers or {})
         client, target = self.client, operation.target(path, query)
         if operation.method == "GET":
-            reply = await client.fetch(target, headers=sent or None)
+            reply = await client.get(target, headers=sent or None)
         elif isinstance(body, bytes):
             reply = await client.request(operation.method, target, body=body, headers=sent or None)
         elif body is UNSET:
