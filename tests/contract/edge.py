@@ -252,6 +252,8 @@ class Upstreams:
     x-test-sleep: seconds; x-test-hold: until the test calls `release` with its value; x-test-status: the status;
     x-test-drop: the connection is closed without an answer;
     x-test-header: `name: value` of the answer, several with `|` between; x-test-plain: an upgrade isn't taken;
+    x-test-wide: bytes of fields of the answer; x-test-stall: the answer begins, and goes on when the test calls `release`
+    with its value; x-test-drip: it never ends, and something comes every so many seconds;
     x-test-echo: the answer is the request's own body, `chunked` in many pieces, x-test-times: so often. An upgrade to
     websocket is accepted and echoes.
     """
@@ -367,6 +369,11 @@ class Upstreams:
             await writer.drain()
             return True
         extra = "".join(f"{line}\r\n" for line in (seen.header("x-test-header") or "").split("|") if line)
+        extra += "".join(
+            f"x-wide-{n}: {'x' * 983}\r\n" for n in range(int(seen.header("x-test-wide") or 0) // 1000)
+        )
+        if seen.header("x-test-stall") or seen.header("x-test-drip"):
+            return await self._stream(seen, extra, writer)
         head = f"HTTP/1.1 {status} OK\r\ncontent-type: application/json\r\nx-role: {role}\r\n{extra}"
         head += f"date: {formatdate(usegmt=True)}\r\n"
         writer.write(f"{head}content-length: {len(body)}\r\n\r\n".encode())
@@ -374,6 +381,23 @@ class Upstreams:
             writer.write(body)
         await writer.drain()
         return True
+
+    async def _stream(self, seen: Seen, extra: str, writer: asyncio.StreamWriter) -> bool:
+        """An event stream that stalls, or that drips without end."""
+        head = (
+            f"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n{extra}transfer-encoding: chunked\r\n\r\n"
+        )
+        writer.write(f"{head}c\r\ndata: begun\n\r\n".encode())
+        if stall := seen.header("x-test-stall"):
+            await becomes(lambda: stall in self.released or writer.transport.is_closing())
+            writer.write(b"0\r\n\r\n")
+            await writer.drain()
+            return True
+        while not writer.transport.is_closing():
+            writer.write(b"8\r\ndata: x\n\r\n")
+            await writer.drain()
+            await asyncio.sleep(float(seen.header("x-test-drip") or 1))
+        return False
 
     async def _echo(self, seen: Seen, status: str, how: str, writer: asyncio.StreamWriter) -> bool:
         kind = seen.header("content-type") or "application/json"

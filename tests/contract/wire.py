@@ -53,10 +53,11 @@ def http1(address: Address, sent: bytes, *, wait: float = 1.5, method: str = "GE
             while chunk := sock.recv(65536):
                 found += chunk
                 sock.settimeout(0.3)
-    return _replies(found, method)
+    return replies_of(found, method)
 
 
-def _replies(data: bytes, method: str) -> list[Reply]:
+def replies_of(data: bytes, method: str) -> list[Reply]:
+    """The final answers in these bytes."""
     replies: list[Reply] = []
     interim: list[int] = []
     while data.startswith(b"HTTP/1."):

@@ -125,6 +125,22 @@ def held(plan: Plan, role: Role) -> Budget:
     return Budget(of=role.id, path="/", settings=settings, **values)
 
 
+def refused_by(plan: Plan, role: Role) -> tuple[Budget, ...]:
+    """The budgets of the paths, each with the settings alone that this role is the one to hold."""
+    tiers = [tier for tier, _ in _tiers(plan)]
+    return tuple(
+        msgspec.structs.replace(
+            each,
+            settings={
+                field: setting
+                for field, setting in each.settings.items()
+                if owner(each, field, tiers) == role.tier
+            },
+        )
+        for each in plan.budgets or worked_out(plan)
+    )
+
+
 def patience(plan: Plan) -> float:
     """Seconds that a client waits for the beginning of an answer, so that the line is the one to give up."""
     budgets = plan.budgets or worked_out(plan)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tierline.plan import bypass
-from tierline.plan.budgets import held
+from tierline.plan.budgets import held, refused_by
 from tierline.plan.model import Loss, Plan
 from tierline.plan.placement import Line
 from tierline.stack import Stack
@@ -35,11 +35,15 @@ def losses(stack: Stack, line: Line) -> tuple[Loss, ...]:
 
 
 def unheld(plan: Plan) -> tuple[Loss, ...]:
-    """One loss per limit or time-out that a tier's system can't hold, in the order of the path."""
+    """One loss per limit or time-out that a tier's system can't hold, in the order of the path: of all paths together,
+    then of those that have others."""
     firsts = {role.name: role for role in reversed(plan.roles.values()) if role.part != "origin"}
-    return tuple(
-        Loss(tier=tier, system=role.system, feature=setting, why=why)
-        for tier in ("cdn", "lb", "cache", "gateway")
-        if (role := firsts.get(tier)) is not None
-        for setting, why in system(role.slot, role.system).unheld(role, held(plan, role)).items()
-    )
+    found: dict[tuple[str, str], Loss] = {}
+    for tier in ("cdn", "lb", "cache", "gateway"):
+        if (role := firsts.get(tier)) is None:
+            continue
+        for budget in (held(plan, role), *refused_by(plan, role)):
+            for setting, why in system(role.slot, role.system).unheld(role, budget).items():
+                loss = Loss(tier=tier, system=role.system, feature=setting, why=why)
+                found.setdefault((tier, setting), loss)
+    return tuple(found.values())

@@ -97,7 +97,7 @@ def upstream(budget: Budget, protocol: dict[str, Any]) -> dict[str, Any]:
 
 def unheld(budget: Budget) -> dict[str, str]:
     """What Envoy can't hold of what this role is the one to refuse."""
-    if "body" in budget.settings and budget.settings["body"].startswith("LoadBalancer"):
+    if budget.settings.get("body", "").startswith("LoadBalancer"):
         return {
             "max_body": "Envoy counts no body that it passes on: one that doesn't say how long it is isn't bounded"
         }

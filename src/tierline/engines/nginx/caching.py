@@ -53,6 +53,10 @@ class Store(msgspec.Struct, kw_only=True):
     """Lines of every request that goes on."""
     limits: str
     """Lines of its servers: what they accept, and how long they wait."""
+    pages: str
+    """Lines of a location with an `error_page` of its own: what the others inherit."""
+    refusals: str
+    """Lines of its servers: what is said beyond the limits."""
     obey: bool = False
     """Whether a request's own Cache-Control counts."""
     targeted: bool = False
@@ -160,6 +164,9 @@ def cached(
     return f"""\
 {target_url}\
             # Statuses that nobody sends, to go to the location that is named: nginx has no other way from an `if`.
+            # What is refused where they lead has a page, too.
+            recursive_error_pages on;
+{store.pages}\
             error_page 420 = @{store.name}_upgraded;
             if ($tl_upgrades) {{ return 420; }}
 {skip if store.skips else ""}\
@@ -285,9 +292,10 @@ def fetching(store: Store, more: str = "") -> str:
     server {{
         listen unix:{store.name}.fetch.sock;
         recursive_error_pages on;
-{store.limits}{variables(store, fetching=True)}\
+{store.limits}{store.refusals}{variables(store, fetching=True)}\
         location / {{
             if ($http_cache_control ~* only-if-cached) {{ return 504; }}
+{store.pages}\
             error_page 418 = @standby;
             if ($tl_standby) {{ return 418; }}
 {ask}\

@@ -24,14 +24,20 @@ _HTTP = """\
 """.replace("HOST", HOST.replace("\\", "\\\\"))
 
 REFUSED = """\
-        if ($tl_no_host) { return 400; }
-        # A status that nobody sends, to go to a location by its name.
+        # Statuses that nobody sends, to go to a location by its name.
         error_page 490 = @tl_path;
+        error_page 491 = @tl_host;
+        if ($tl_no_host) { return 491; }
         if ($tl_no_path) { return 490; }
         location @tl_path {
             types { }
             default_type application/problem+json;
             return 400 '{"type":"about:blank","status":400,"title":"Bad request","detail":"path","trace_id":"$tl_trace"}';
+        }
+        location @tl_host {
+            types { }
+            default_type application/problem+json;
+            return 400 '{"type":"about:blank","status":400,"title":"Bad request","detail":"host","trace_id":"$tl_trace"}';
         }
 """
 """For a server that clients connect to."""

@@ -42,29 +42,55 @@ def server(budget: Budget) -> str:
 """
 
 
-def problems(plan: Plan, own: Budget, name: str) -> str:
+def problems(plan: Plan, own: Budget) -> str:
     """Lines of a server block: problem documents for what nginx refuses itself, in the words of the tier that owns the
-    limit: what is far beyond it doesn't get there. Time-outs only of the one that owns them. name: of the role."""
-    found, budget = "", find(plan, "default")
-    for field, (status, title) in _REFUSED.items():
-        if field == "first_byte" and field not in own.settings:
-            continue
+    limit: what is far beyond it doesn't get there. Time-outs only of the one that owns them.
+
+    The locations have addresses and no names: a request whose first line is too long has no address, and nginx answers
+    500 when such a one is to go to a named location.
+    """
+    found, budget = pages(own, " " * 8), find(plan, "default")
+    for field, (status, title) in _refused(own).items():
+        detail = beyond(budget, field)
+        if field == "request_fields":
+            detail += f", or more than {budget.field_count}"
+        answer = _TOO_LARGE.get(status, status)
         found += f"""\
-        error_page {status} @{name}_{status};
-        location @{name}_{status} {{
+        location = /-/limit/{status} {{
+            internal;
             types {{ }}
             default_type application/problem+json;
-            return {status} '{{"type":"about:blank","status":{status},"title":"{title}","detail":"{beyond(budget, field)}",\
+            return {answer} '{{"type":"about:blank","status":{answer},"title":"{title}","detail":"{detail}",\
 "trace_id":"$tl_trace"}}';
         }}
 """
     return found
 
 
+def pages(own: Budget, indent: str) -> str:
+    """The lines alone that send refusals there: a location with an `error_page` of its own inherits none."""
+    return "".join(
+        f"{indent}error_page {status} {f'={_TOO_LARGE[status]} ' if status in _TOO_LARGE else ''}/-/limit/{status};\n"
+        for status, _ in _refused(own).values()
+    )
+
+
+def _refused(own: Budget) -> dict[str, tuple[int, str]]:
+    return {
+        field: told for field, told in _REFUSED.items() if field != "first_byte" or field in own.settings
+    } | {"request_fields": (494, "The headers are too large")}
+
+
+_TOO_LARGE = {494: 431}
+"""What nginx calls fields that are too large or too many, and what HTTP does (RFC 6585, 5)."""
+
+
 def texts(budget: Budget, routes: Iterable[tuple[str, Budget]]) -> str:
     """Lines of the http block of a gateway: what its refusals say, and the setting. routes: names, with their budgets."""
     statuses = {status: field for field, (status, _) in _REFUSED.items()} | {431: "request_fields"}
-    every = "".join(f' {status} "{beyond(budget, field)}";' for status, field in statuses.items())
+    words = {status: beyond(budget, field) for status, field in statuses.items()}
+    words[431] += f", or more than {budget.field_count}"
+    every = "".join(f' {status} "{text}";' for status, text in words.items())
     which = "".join(f" {status} {FIELDS[field]};" for status, field in statuses.items())
     own = "".join(
         f' "{name}:504" "{beyond(each, "first_byte")}";'

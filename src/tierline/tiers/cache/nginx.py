@@ -57,6 +57,8 @@ class NginxCache(System):
             entry=str(int(all(other.tier != "cdn" for other in context.plan.roles.values()))),
             headers=setting({name: value for name, value in fields.items() if name not in UNKEYED}),
             limits=limits.server(held(context.plan, role)),
+            pages=limits.pages(held(context.plan, role), " " * 12),
+            refusals=limits.problems(context.plan, held(context.plan, role)),
             obey=settings["client_control"],
             skips=True,
             stale_while_revalidate=settings["stale_while_revalidate"],
@@ -78,7 +80,7 @@ class NginxCache(System):
         # body leave together: a second packet wakes who waits for them once more.
         open_file_cache max=512 inactive=10s;
         tcp_nopush on;
-{store.limits}{limits.problems(context.plan, held(context.plan, role), store.name)}\
+{store.limits}{limits.problems(context.plan, held(context.plan, role))}\
 {hop_log(role, context, "$tl_verdict")}{REFUSED if fields else ""}{caching.variables(store)}\
         location / {{
 {caching.cached(store, status + (settings["raw"] or ""))}\

@@ -95,7 +95,7 @@ class NginxCDN(System):
     }}
     server {{
 {listen.replace("%s", "")}        server_name {plan.domain} *.{plan.domain} localhost {host};
-{store.limits}{limits.problems(plan, held(plan, role), name)}\
+{store.limits}{limits.problems(plan, held(plan, role))}\
 {hop_log(role, context, f"${name}_verdict")}{caching.variables(store)}\
 {REFUSED}\
         set $tl_why "";
@@ -207,6 +207,8 @@ def _store(role: Role, context: Context, name: str, target: str, onward: bool = 
             proxy_set_header X-Language "";
 """,
         limits=limits.server(held(context.plan, role)),
+        pages=limits.pages(held(context.plan, role), " " * 12),
+        refusals=limits.problems(context.plan, held(context.plan, role)),
         stale_while_revalidate=settings["stale_while_revalidate"],
         stale_if_error=settings["stale_if_error"],
     )

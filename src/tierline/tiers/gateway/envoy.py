@@ -117,7 +117,18 @@ def _routes(route: Routed, settings: dict[str, Any], whole: Budget) -> list[dict
             chosen["match"]["headers"] = [*chosen["match"].get("headers", []), wanted]
             made.append(chosen)
         made.append(_route(route, settings, _balanced(route), methods, safe))
+    if route.budget.body not in (None, whole.body):
+        bound = {
+            "@type": _FILTER + "buffer.v3.BufferPerRoute",
+            "buffer": {"max_request_bytes": route.budget.body},
+        }
+        for each in made:
+            each["typed_per_filter_config"] = {**each.get("typed_per_filter_config", {}), _BUFFER: bound}
     return made
+
+
+_BUFFER = "envoy.filters.http.buffer"
+"""Counts bodies that don't say how long they are."""
 
 
 def _balanced(route: Routed) -> dict[str, Any]:
@@ -217,7 +228,7 @@ def _buffer(most: int, shaped: bool) -> dict[str, Any]:
             *([] if shaped else [("content-length", {"safe_regex": {"google_re2": {}, "regex": "[0-9]+"}})]),
         )
     ]
-    name = "envoy.filters.http.buffer"
+    name = _BUFFER
     config = {"@type": _FILTER + "buffer.v3.Buffer", "max_request_bytes": most}
     return {
         "name": name,

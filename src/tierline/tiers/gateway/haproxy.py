@@ -14,7 +14,7 @@ from tierline.engines.haproxy.forwarded import described, paths
 from tierline.engines.haproxy.parts import door, servers
 from tierline.engines.haproxy.serving import document
 from tierline.engines.unkeyed import OVERRIDES
-from tierline.plan.budgets import beyond, held
+from tierline.plan.budgets import beyond, held, shown
 from tierline.plan.model import Budget, Role
 from tierline.plan.scaling import measuring
 from tierline.tiers.base import System
@@ -39,7 +39,17 @@ class HAProxyGateway(System):
     endpoints = {"http": "http", "mtls": "https"}
 
     def unheld(self, role: Role, budget: Budget) -> Mapping[str, str]:
-        return limits_unheld(budget)
+        found = limits_unheld(budget)
+        whole = any(
+            route["mirror"] or route["request_body"] is not None or route["response_body"] is not None
+            for route in role.settings["routes"]
+        )
+        if whole and "body" in budget.settings and (budget.body or 0) > onward.LARGEST:
+            found["max_body"] = (
+                "HAProxy reads a body that it shapes or mirrors whole, into "
+                f"{shown('body', onward.LARGEST)} at most: a larger one gets 413 there"
+            )
+        return found
 
     def contribute(self, role: Role, context: Context) -> Fragment:
         settings, name = role.settings, role.id.replace(".", "-")

@@ -11,10 +11,10 @@ from tierline.engines.context import Context
 from tierline.engines.counter.engine import CREDENTIAL, ROLE
 from tierline.engines.forwarded import proof
 from tierline.engines.keysets import usable
-from tierline.engines.nginx import asking, limits, logins, policies
+from tierline.engines.nginx import asking, bodies, limits, logins, policies
 from tierline.engines.nginx.config import ANSWERED, TLS, Fragment, hop_format, hop_log, ident, upstream
 from tierline.engines.nginx.forwarded import said
-from tierline.plan.budgets import held
+from tierline.plan.budgets import held, shown
 from tierline.plan.model import Budget, Role
 from tierline.plan.scaling import measuring
 from tierline.tiers.base import System
@@ -52,8 +52,14 @@ class NginxGateway(System):
 
     def unheld(self, role: Role, budget: Budget) -> Mapping[str, str]:
         found = limits.unheld(budget)
-        if any(route["max_body"] is not None for route in role.settings["routes"]):
+        if budget.settings.get("body", "").startswith(("Route", "Service")):
             found["max_body"] = "nginx has one largest body for all routes of a gateway: the widest counts"
+        shapes = any(route["request_body"] is not None for route in role.settings["routes"])
+        if shapes and "body" in budget.settings and (budget.body or 0) > bodies.LARGEST:
+            found.setdefault(
+                "max_body",
+                f"nginx shapes bodies of {shown('body', bodies.LARGEST)} at most: a larger one gets 413 there",
+            )
         return found
 
     def contribute(self, role: Role, context: Context) -> Fragment:

@@ -87,7 +87,7 @@ class NginxLB(System):
     server {{
 {listening}\
         server_name {names};
-{limits.server(held(context.plan, role))}{limits.problems(context.plan, held(context.plan, role), name)}\
+{limits.server(held(context.plan, role))}{limits.problems(context.plan, held(context.plan, role))}\
 {REFUSED}\
 {redirect}{_challenge(cert.thumbprint, name)}\
         location / {{
