@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from tierline.errors import StackError
-from tierline.journeys import HTML, Event, Journey, NotFound, Reply, Slot, build, explain
+from tierline.journeys import HTML, Event, Journey, NotFound, Query, Reply, Slot, build, explain
 from tierline.journeys.testing import Outcome, ask
 
 
@@ -238,6 +238,53 @@ def test_a_page_in_pieces_has_status_and_cookies_and_no_more_parts_when_its_clie
         client.left.set()
         await asyncio.wait_for(asked, 60)
         assert ended == ["late"] and not client.whole
+
+    asyncio.run(main())
+
+
+def test_a_page_whose_first_screen_never_comes_leaves_nothing_open() -> None:
+    ended: list[str] = []
+    page = Journey("page", "/page", deadline="60s")
+
+    @page.live()
+    async def ticks() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            ended.append("ticks")
+
+    @page.part
+    async def title(ticks: int, bad: Query[bool] = False) -> str:
+        if bad:
+            raise NotFound("no title")
+        try:
+            await asyncio.sleep(600)
+        finally:
+            ended.append("title")
+        return "t"
+
+    @page.part(defer=True)
+    async def late() -> str:
+        return "late"
+
+    @page.view("web")
+    def web(title, late) -> HTML:
+        return HTML("{t}{l}", t=title, l=late)
+
+    @page.view("web", of="late")
+    def piece(late) -> HTML:
+        return HTML(late)
+
+    async def main() -> None:
+        application = build([page])
+        client = Client("/page", accept="text/html")
+        asked = client.ask(application)
+        client.left.set()
+        await asyncio.wait_for(asked, 60)
+        assert sorted(ended) == ["ticks", "title"] and client.status == 0
+        failed = Client("/page?bad=true", accept="text/html")
+        await failed.ask(application)
+        assert failed.status == 404 and ended[2:] == ["ticks"]
 
     asyncio.run(main())
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from tierline.journeys.answer import DEGRADED, PAGE, Choice, told
 from tierline.journeys.fault import released
+from tierline.journeys.live import stopped
 from tierline.journeys.markup import HTML, Slot
 from tierline.journeys.plan import Node
 from tierline.journeys.policy import MISSING
@@ -67,12 +68,23 @@ class PageStream(Stream):
 
     async def first(self, run: Run) -> None:
         """Waits for the first screen, and makes it. Raises what one of its parts, or the view, has failed with."""
+        try:
+            await self._made(run)
+        except BaseException:
+            run.stop()
+            await stopped([], self._sources)
+            raise
+        if self.gone:
+            await stopped([], self._sources)
+
+    async def _made(self, run: Run) -> None:
         self._finish(run)
         while self._awaited and self._failed is None and not self.gone:
             await self._wake.wait()
             self._wake.clear()
+        if self.gone:
+            return
         if self._failed is not None:
-            run.stop()
             run.failure = Failure(*self._failed)
             raise self._failed[1]
         plan = self._choice.plan
@@ -80,11 +92,7 @@ class PageStream(Stream):
         for name in self._deferred:
             values[plan.slots[name]] = Slot(name)
         values[plan.slots["degraded"]] = told(run)
-        try:
-            body = plan.finish(values)
-        except BaseException:
-            run.stop()
-            raise
+        body = plan.finish(values)
         if isinstance(body, Reply):
             run.reply, body = body, body.body
         text = str(body if hasattr(body, "__html__") else HTML(body))
