@@ -13,12 +13,14 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
 from served_files import PIECE
 from serving import granian
 
 from tierline.errors import StackError
 from tierline.journeys import Journey, Passage, build
 from tierline.lineups import choose
+from tierline.openapi.diff import changes
 from tierline.plan.model import Plan
 from tierline.plan.resolve import resolve
 from tierline.plan.show import text
@@ -164,6 +166,19 @@ def test_who_may_is_asked_first(client: httpx.Client) -> None:
     assert client.get("/private/1000", headers=token(sub="a", scope="other")).status_code == 403
     mine = client.get("/private/1000", headers=token(sub="a", scope="files:read"))
     assert (mine.status_code, mine.headers["cache-control"]) == (200, "private, no-cache")
+
+
+def test_passages_are_part_of_the_contract(client: httpx.Client) -> None:
+    document = client.get("/-/openapi.json").json()
+    OpenAPIV31SpecValidator(document).validate()
+    paths = document["paths"]
+    assert paths["/uploads/{name}"].keys() == {"put", "post"}
+    assert set(paths["/small/{name}"]["put"]["requestBody"]["content"]) == {"image/*", "multipart/form-data"}
+    assert paths["/private/{name}"]["get"]["security"] == [{"bearer": ["files:read"]}]
+    less = {**document, "paths": {path: item for path, item in paths.items() if path != "/uploads/{name}"}}
+    assert [(each.rule, each.path) for each in changes(document, less)] == [
+        ("path-removed", "/uploads/{name}")
+    ]
 
 
 def test_a_passage_that_can_not_be_is_told_when_it_is_written() -> None:

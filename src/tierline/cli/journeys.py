@@ -40,12 +40,14 @@ def command(
         from tierline.cli.difference import tell
         from tierline.journeys.openapi import openapi as described
 
-        now = described(loaded.journeys, title=loaded.name, clients=kinds)
+        now = described(loaded.journeys, title=loaded.name, clients=kinds, passages=loaded.passages)
         tell(diff, now, as_json, "tierline journeys --openapi")
     elif openapi:
         from tierline.journeys.openapi import document
 
-        click.echo(document(loaded.journeys, title=loaded.name, clients=kinds).decode())
+        click.echo(
+            document(loaded.journeys, title=loaded.name, clients=kinds, passages=loaded.passages).decode()
+        )
     elif schema:
         from tierline.journeys.schemas import json_schema
 
@@ -57,5 +59,7 @@ def command(
         for journey in loaded.journeys:
             parts = ", ".join(journey.parts)
             click.echo(f"{journey.name:<14}{', '.join(journey.methods):<13}{journey.path:<24}{parts}")
+        for passage in loaded.passages:
+            click.echo(f"{passage.name:<14}{', '.join(passage.methods):<13}{passage.path:<24}→ {passage.to}")
         if not loaded.journeys:
             click.echo("this stack has no journeys: Stack(journeys=[Journey(…)]) adds them", err=True)

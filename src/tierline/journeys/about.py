@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from tierline.journeys.passage import Passage
 from tierline.journeys.problem import MEDIA, problem
 from tierline.journeys.routes import Route
 
@@ -16,6 +17,7 @@ class About:
         self._routes = routes
         self._journeys = [route.journey for route in routes]
         self._documents: dict[str, bytes] = {}
+        self.passages: list[Passage] = []
 
     async def answer(self, found: list[Route], scope: Any, send: Any) -> None:
         path: str = scope["path"]
@@ -50,7 +52,7 @@ class About:
     def _openapi(self, path: str) -> bytes:
         from tierline.journeys.openapi import document
 
-        data = self._documents[path] = document(self._journeys)
+        data = self._documents[path] = document(self._journeys, passages=self.passages)
         return data
 
 

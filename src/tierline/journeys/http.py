@@ -113,6 +113,12 @@ class HTTP(Transport):
         """The address that is asked next."""
         return self._pick(asyncio.get_running_loop())
 
+    def refused(self, address: Address) -> bool:
+        """Leaves an address alone that accepted no connection; whether there is another to ask."""
+        loop = asyncio.get_running_loop()
+        self._failed(loop, address, refused=True)
+        return any(other.ejected_until <= loop.time() for other in self._addresses)
+
     @property
     def addresses(self) -> list[Address]:
         return list(self._addresses)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,6 +10,7 @@ import msgspec
 
 from tierline.journeys.inputs import NOTHING
 from tierline.journeys.journey import Journey
+from tierline.journeys.passage import Passage
 from tierline.journeys.policy import MISSING
 from tierline.journeys.routes import VIEWERS
 from tierline.journeys.schemas import Described, Schema, describe, input_schema
@@ -55,6 +57,7 @@ def openapi(
     version: str = "1",
     servers: Iterable[str] = (),
     clients: Iterable[str] = VIEWERS,
+    passages: Iterable[Passage] = (),
 ) -> dict[str, Any]:
     """The document as data."""
     kinds = tuple(clients)
@@ -64,6 +67,10 @@ def openapi(
         entry = paths.setdefault(one.journey.path, {})
         for method in one.journey.methods:
             entry[method.lower()] = _operation(one, method, kinds)
+    for passage in passages:
+        entry = paths.setdefault(passage.path, {})
+        for method in passage.methods:
+            entry.setdefault(method.lower(), _passed(passage, method))
     older = {name: schema for one in described for name, schema in one.older.items()}
     secured = any("security" in operation for entry in paths.values() for operation in entry.values())
     return {
@@ -133,6 +140,35 @@ def _operation(one: Described, method: str, kinds: tuple[str, ...]) -> dict[str,
     }
     if one.body is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": one.body}}}
+    return operation
+
+
+def _passed(passage: Passage, method: str) -> dict[str, Any]:
+    """An operation of which the service alone knows what it answers."""
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    several = len(passage.methods) > 1
+    operation: dict[str, Any] = {
+        "operationId": f"{passage.name}_{method.lower()}" if several else passage.name,
+        "summary": f"Streamed to and from the service {passage.to}",
+        "parameters": [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            for name in re.findall(r"\{(\w+)\}", passage.path)
+        ],
+        "responses": {
+            "200": {"description": "The service's answer", "content": {"*/*": binary}},
+            "default": {"$ref": "#/components/responses/Problem"},
+        },
+    }
+    if method == "GET":
+        operation["responses"]["206"] = {"description": "The range that was asked for"}
+        operation["responses"]["304"] = {"description": "Not changed since the given ETag or date"}
+    elif method != "DELETE":
+        content = {media: binary for media in passage.media or ("*/*",)}
+        operation["requestBody"] = {"required": True, "content": content}
+    if passage.requires is not None:
+        operation["security"] = [{"bearer": sorted(passage.requires.scopes)}]
+        if passage.requires.claims:
+            operation["x-tierline-claims"] = dict(passage.requires.claims)
     return operation
 
 

@@ -42,6 +42,7 @@ class Passing(Experience):
 
     def __init__(self, *words: Any, passages: list[Passage], services: Mapping[str, Any]) -> None:
         super().__init__(*words)
+        self._about.passages = passages
         self._ways = [(each, _way(each, services)) for each in passages]
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:

@@ -175,7 +175,7 @@ class Over(Way):
     def __init__(self, transport: HTTP, forward: tuple[str, ...]) -> None:
         super().__init__(forward)
         self._transport = transport
-        self._clients: dict[str, httpx.AsyncClient] = {}
+        self._open: dict[str, httpx.AsyncHTTPTransport] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def go(
@@ -184,25 +184,10 @@ class Over(Way):
         name = reply.passage.to
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
-            self._loop, self._clients = loop, {}
-        address = self._transport.nearest()
-        client = self._clients.get(address.where)
-        if client is None:
-            way = httpx.AsyncHTTPTransport(
-                uds=address.socket or None, verify=self._transport.tls or False, trust_env=False
-            )
-            client = self._clients[address.where] = httpx.AsyncClient(transport=way, trust_env=False)
-        scheme = "https" if address.secure else "http"
-        host = f"[{address.host}]" if ":" in address.host else address.host or "localhost"
-        where = f"{scheme}://{host}:{address.port or 80}{address.base}{target}"
-        fields = httpx.Headers([*headers, (b"host", (address.authority or name).encode("latin-1"))])
-        request = httpx.Request(
-            method, where, headers=fields, content=body.pieces() if body.there else None,
-            extensions={"timeout": httpx.Timeout(idle, connect=5.0, pool=5.0).as_dict()},
-        )  # fmt: skip
+            self._loop, self._open = loop, {}
         answer: httpx.Response | None = None
         try:
-            answer = await client.send(request, stream=True)
+            answer = await self._asked(name, method, target, headers, body, idle)
             await reply.begin(answer.status_code, answer.headers.raw)
             leaves = asyncio.ensure_future(body.left())
             try:
@@ -216,8 +201,6 @@ class Over(Way):
         except (httpx.TransportError, httpx.StreamError) as error:
             if body.failure is not None:
                 raise body.failure from None
-            if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-                raise Unreachable(name, f"{address.where}: {error}") from None
             if isinstance(error, httpx.TimeoutException):
                 raise DeadlineExceeded(f"{name}: nothing came for {idle:g} s") from None
             raise ServiceError(
@@ -228,6 +211,32 @@ class Over(Way):
                 with contextlib.suppress(Exception):
                     await answer.aclose()
 
+    async def _asked(
+        self, name: str, method: str, target: str, headers: Headers, body: Body, idle: float
+    ) -> httpx.Response:
+        """The reply of the nearest address that accepts a connection; nothing is sent to the others."""
+        content = body.pieces() if body.there else None
+        while True:
+            address = self._transport.nearest()
+            way = self._open.get(address.where)
+            if way is None:
+                way = self._open[address.where] = httpx.AsyncHTTPTransport(
+                    uds=address.socket or None, verify=self._transport.tls or False, trust_env=False
+                )
+            scheme = "https" if address.secure else "http"
+            host = f"[{address.host}]" if ":" in address.host else address.host or "localhost"
+            where = f"{scheme}://{host}:{address.port or 80}{address.base}{target}"
+            fields = httpx.Headers([*headers, (b"host", (address.authority or name).encode("latin-1"))])
+            limits = httpx.Timeout(idle, connect=5.0, pool=5.0).as_dict()
+            request = httpx.Request(
+                method, where, headers=fields, content=content, extensions={"timeout": limits}
+            )
+            try:
+                return await way.handle_async_request(request)
+            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+                if not self._transport.refused(address):
+                    raise Unreachable(name, f"{address.where}: {error}") from None
+
     async def close(self) -> None:
-        for client in self._clients.values():
-            await client.aclose()
+        for way in self._open.values():
+            await way.aclose()

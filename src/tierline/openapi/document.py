@@ -35,7 +35,7 @@ def document(stack: Stack, plan: Plan) -> tuple[dict[str, Any], list[str]]:
         from tierline.journeys.routes import VIEWERS
 
         kinds = tuple(client.kind for client in stack.clients)
-        said["experience"] = openapi(stack.journeys, clients=kinds or VIEWERS)
+        said["experience"] = openapi(stack.journeys, clients=kinds or VIEWERS, passages=stack.passages)
     made = _Made(Policies(role.settings))
     versions = {version["name"]: version for version in role.settings["versions"]}
     for route in routes(role, plan):
