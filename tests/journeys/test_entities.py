@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 import pytest
 
 from tierline.errors import StackError
-from tierline.journeys import Cache, Dimension, Journey, MemoryStore, RedisStore, build, entities
+from tierline.journeys import Cache, Dimension, Journey, MemoryStore, RedisStore, build, entities, explain
 from tierline.journeys.cached import Cached
 from tierline.journeys.testing import Outcome, ask
 
@@ -190,6 +190,10 @@ def test_an_effect_drops_what_it_makes_old_for_all() -> None:
         assert (await get(application, "/products/2")).body["product"]["price"] == "9.99"
 
     asyncio.run(main())
+
+
+def test_what_an_effect_makes_old_is_explained() -> None:
+    assert "change: stays when a later one fails; makes products:{product_id} old" in explain(reprice())
 
 
 def test_what_was_on_its_way_when_it_was_dropped_is_not_used_again() -> None:

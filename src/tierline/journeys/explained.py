@@ -83,8 +83,10 @@ def writes(shape: Shape) -> list[str]:
     for effect in effects:
         undo = shape.journey.compensations.get(effect)
         name = getattr(undo.function, "__name__", "a function") if undo is not None else ""
+        drops = shape.journey.parts[effect].policy.drops
         lines.append(
             f"            {effect}: {f'undone by {name}' if undo is not None else 'stays'} when a later one fails"
+            + (f"; makes {', '.join(drops)} old" if drops else "")
         )
     return lines
 
