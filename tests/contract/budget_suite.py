@@ -13,6 +13,8 @@ from typing import Any
 
 import httpx
 
+from waiting import PATIENCE
+
 APP = """
 import asyncio
 import json
@@ -81,7 +83,7 @@ class Checks:
     def client(self, http2: bool = False) -> httpx.AsyncClient:
         return httpx.AsyncClient(
             base_url=self._url, headers=self._headers, verify=self._trust, http2=http2, trust_env=False,
-            timeout=httpx.Timeout(120, connect=10),
+            timeout=httpx.Timeout(120, connect=PATIENCE),
         )  # fmt: skip
 
     async def run(self) -> dict[str, str | None]:

@@ -20,19 +20,23 @@ CHECKS = sorted(name.removeprefix("check_") for name in dir(Checks) if name.star
 def found(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict[str, str | None]]]:
     """What became of each check, by lineup."""
     with contextlib.ExitStack() as stack:
-        checks = {}
-        for lineup in LINEUPS:
-            bench = Bench(tmp_path_factory.mktemp(lineup), STACK, FILES)
+        benches = {lineup: Bench(tmp_path_factory.mktemp(lineup), STACK, FILES) for lineup in LINEUPS}
+        for bench in benches.values():
             stack.callback(bench.close)
-            port = free_port()
-            bench.up("--lineup", lineup, "--port", f"https={port}")
-            host = next(url for label, url in bench.status()["urls"].items() if label.startswith("https"))
-            checks[lineup] = Checks(host, "budget.test")
+
+        def started(lineup: str) -> Checks:
+            benches[lineup].up("--lineup", lineup, "--port", f"https={free_port()}")
+            urls = benches[lineup].status()["urls"].items()
+            return Checks(next(url for label, url in urls if label.startswith("https")), "budget.test")
 
         async def run() -> list[dict[str, str | None]]:
-            return await asyncio.gather(*(each.run() for each in checks.values()))
+            # What waits in one line does so while the next one starts.
+            checks = [
+                asyncio.create_task((await asyncio.to_thread(started, lineup)).run()) for lineup in LINEUPS
+            ]
+            return await asyncio.gather(*checks)
 
-        yield dict(zip(checks, asyncio.run(run()), strict=True))
+        yield dict(zip(LINEUPS, asyncio.run(run()), strict=True))
 
 
 @pytest.mark.parametrize("lineup", LINEUPS)

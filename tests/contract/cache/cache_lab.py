@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
 
@@ -343,6 +343,8 @@ class Behaviour:
 
 
 TABLE: dict[str, Behaviour] = {}
+_LACKING = 10.0
+"""Seconds that a trial has whose behaviour a system lacks."""
 
 
 def behaviour(
@@ -369,15 +371,20 @@ def may(name: str, section: str, says: str) -> Callable[..., Callable[[Trial], A
 
 
 async def try_all(
-    origin: Origin, address: tuple[str, int], names: Iterable[str] | None = None
+    origin: Origin, address: tuple[str, int], names: Iterable[str] | None = None, lacks: Container[str] = ()
 ) -> dict[str, str]:
-    """These behaviours, or all, at once; what went wrong by name, empty for what holds."""
+    """These behaviours, or all, at once; what went wrong by name, empty for what holds.
+
+    lacks: what is known not to hold, so that nobody waits long for it.
+    """
     chosen = TABLE.values() if names is None else [TABLE[name] for name in names]
     gate = asyncio.Semaphore(48)
 
     async def tried(each: Behaviour) -> str:
         try:
-            await asyncio.wait_for(each.run(Trial(origin, address, each.name)), 2 * PATIENCE)
+            await asyncio.wait_for(
+                each.run(Trial(origin, address, each.name)), _LACKING if each.name in lacks else 2 * PATIENCE
+            )
         except AssertionError as wrong:
             return str(wrong) or "does not hold"
         except Exception as broken:

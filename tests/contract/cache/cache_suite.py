@@ -56,7 +56,7 @@ class CacheSuite:
             line = Line("cache", self.system, origin.port, root, client_control=True)
             try:
                 await asyncio.to_thread(line.start)
-                found = await try_all(origin, line.address)
+                found = await try_all(origin, line.address, lacks=system("cache", self.system).lacks)
                 for name, (feature, trying) in TRYINGS.items():
                     if not feature or feature in system("cache", self.system).supports:
                         found[name] = await _tried(trying(Trial(origin, line.address, name), line))
