@@ -84,7 +84,7 @@ def secret() -> Call:
 
 @slow.part
 async def late() -> str:
-    await asyncio.sleep(4)
+    await asyncio.sleep(4)  # slow: later than its deadline
     return "late"
 
 

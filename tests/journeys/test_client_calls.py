@@ -222,7 +222,7 @@ def test_what_the_python_client_does_about_trouble(tmp_path: Path, server: str) 
         told["private"] = await failing(problem, web.private())
         told["late"] = await failing(problem, web.slow(call=call(timeout=0.2, retries=3)))
         gone = asyncio.ensure_future(web.slow())
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # slow: a client that leaves after a moment
         gone.cancel()
         with pytest.raises(asyncio.CancelledError):
             await gone

@@ -171,6 +171,18 @@ class TestEmbedded(Hanging):
         assert eventually(lambda: self.phase("cache.a") == "ready")
         assert self.bench.process("cache.a")["pid"] == pid and self.ask() == 200
 
+    def test_what_is_delayed_is_not_restarted_for_what_was_seen_before(self) -> None:
+        hung = self.events("hung", "valkey")
+        pid = self.stopped("valkey")["pid"]
+        assert eventually(lambda: self.events("hung", "valkey") > hung)
+        assert run("delay", "valkey", "50ms", str(self.bench.folder)).returncode == 0
+        try:
+            os.kill(pid, signal.SIGCONT)
+            # hang_after is 3 s, and nobody asks what is slow on purpose whether it hangs.
+            assert never(lambda: self.bench.process("valkey")["pid"] != pid, within=4)
+        finally:
+            assert run("heal", "valkey", str(self.bench.folder)).returncode == 0
+
     def test_a_machine_that_was_suspended_restarts_nothing(self) -> None:
         told = self.bench.status()
         pids = {each["name"]: each["pid"] for each in told["processes"]}

@@ -90,7 +90,12 @@ class Liveness:
             return
         if child.process.voice and child.beat:
             self._found(child, now - child.beat < BEAT, now)
-        elif child.process.alive.kind != "none" and not child.delays:  # what is slow on purpose isn't hung
+        elif (
+            child.delays
+        ):  # what is slow on purpose isn't hung, nor was it when a probe met the delay's beginning
+            child.silent = False
+            self._since.pop(child, None)
+        elif child.process.alive.kind != "none":
             due = self._due.setdefault(child, now + EVERY * spread)
             if now >= due and child not in self._probing:
                 self._due[child] = now + EVERY
@@ -107,6 +112,7 @@ class Liveness:
             if (
                 child.pid == pid
                 and child.ready.is_set()
+                and not child.delays
                 and (well or time.monotonic() - self._late > PATIENCE)
             ):
                 self._found(child, well, time.monotonic())
