@@ -396,7 +396,7 @@ class Upstreams:
         while not writer.transport.is_closing():
             writer.write(b"8\r\ndata: x\n\r\n")
             await writer.drain()
-            await asyncio.sleep(float(seen.header("x-test-drip") or 1))
+            await asyncio.sleep(float(seen.header("x-test-drip") or 1))  # slow: as the test asks
         return False
 
     async def _echo(self, seen: Seen, status: str, how: str, writer: asyncio.StreamWriter) -> bool:
