@@ -190,7 +190,7 @@ class LimitedLine:
             )
             with contextlib.suppress(OSError):
                 for _ in range(said):
-                    time.sleep(FIRST * 0.6)
+                    time.sleep(FIRST * 0.6)  # slow: a client with pauses
                     sock.sendall(b"ping")
             data = cls.rest(sock)
         return [], data
