@@ -332,6 +332,8 @@ class Upstreams:
             name, _, value = raw.partition(":")
             headers.append((name, value.strip()))
         seen = Seen(role, method, path, headers, b"")
+        if (seen.header("expect") or "").lower() == "100-continue":
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if seen.header("transfer-encoding"):
             while size := int((await reader.readline()).split(b";")[0], 16):
                 seen.body += await reader.readexactly(size)

@@ -13,6 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from edge import Line, Seen
 from hyperframe.frame import Frame
+from semantics_suite import Semantics
 from wire import HTTP2, Reply, http1
 from wire_cases import FRAMED, MALFORMED, PSEUDO, REFUSED, Fields
 
@@ -23,7 +24,7 @@ from workbench import eventually
 TIERS = {"cdn": CDN, "lb": LoadBalancer, "cache": HTTPCache, "gateway": Gateway}
 
 
-class WireContract:
+class WireContract(Semantics):
     """A subclass names its tier and system."""
 
     tier: ClassVar[str]

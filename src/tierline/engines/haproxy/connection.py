@@ -24,6 +24,8 @@ RULES = rf"""    http-request set-var(txn.verdict) str("refused: method") if {{ 
     http-request del-header te unless {{ req.fhdr(te) -m str -i trailers }}
     http-request del-header upgrade unless websocket
     http-response lua.unname_answer if {{ res.hdr(connection) -m found }} {{ res.fhdr(connection) {_NAMES} }}
+    # RFC 9110, 6.6.1: an answer that doesn't say when it was made is dated by who receives it.
+    http-response set-header date %[date,http_date] unless {{ res.fhdr(date) -m found }}
     http-response del-header keep-alive
     http-response del-header proxy-connection
     http-response del-header upgrade unless {{ status 101 426 }}

@@ -61,6 +61,8 @@ class SquidCache(System):
         {"freshness", "validation", "vary", "collapsing", "ranges", "invalidation"}
     )
     lacks = {
+        "wire-empty-line": "Squid refuses an empty line before a request",
+        "wire-options-server": "Squid answers OPTIONS of the whole server with 501",
         "client-304-weak": "a 304 of Squid carries no weak ETag",
         "client-unmodified": "Squid judges If-Unmodified-Since itself",
         "range-if-date": "Squid takes a later date in If-Range for the same",

@@ -27,6 +27,7 @@ class TrafficServerCache(System):
             "purge_prefix", "purge_tag",
         })  # fmt: skip
     lacks = {
+        "wire-empty-line": "Traffic Server refuses an empty line before a request",
         **_STREAMS,
         "stale_while_revalidate": "Traffic Server doesn't know it; use varnish or nginx",
         "stale_if_error": "Traffic Server doesn't know it; use varnish or nginx",

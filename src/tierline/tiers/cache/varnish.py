@@ -27,6 +27,7 @@ class VarnishCache(System):
             "invalidation", "client_control", "fragments", "purge_path", "purge_prefix", "purge_tag",
         })  # fmt: skip
     lacks = {
+        "wire-chunk-extension": "Varnish refuses chunks with extensions; the tier in front takes them out",
         "wire-chunk-size-words": _CHUNKS,
         "wire-chunk-size-0x": _CHUNKS,
         "wire-chunk-size-sign": _CHUNKS,

@@ -32,6 +32,7 @@ class EnvoyGateway(System):
     supports = frozenset(FEATURES)
     listens_for_places = True
     lacks = {
+        "wire-http10": "Envoy answers HTTP/1.0 with 426; HTTP/1.1 is needed",
         "unsized-uploads": "Envoy counts a body that doesn't say how long it is by reading it to its end first",
     }
     endpoints = {"http": "http", "mtls": "https"}

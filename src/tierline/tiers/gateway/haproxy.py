@@ -31,6 +31,7 @@ class HAProxyGateway(System):
     levels = frozenset({"runs"})
     supports = frozenset(FEATURES) - {"retry_budget", "request_trailers"}
     lacks = {
+        "wire-http10-chunks": "HAProxy hands chunks of a service on to a client of HTTP/1.0",
         "retry_budget": "retries are bounded per request only; use gateway=envoy",
         "wire-two-equal-hosts": "HAProxy takes the same Host twice for one",
         "request_trailers": "a body that has them doesn't say how long it is: 411; use gateway=envoy",

@@ -25,6 +25,7 @@ from tierline.tiers.gateway.common.routes import routes
 from tierline.tiers.gateway.tier import FEATURES
 
 _LACKS = {
+    "wire-date": "nginx passes an answer without Date on as it is; the tier in front dates it",
     "paths_as_sent": "nginx matches decoded paths, so it can't tell what a service would read; they are refused",
     "uploads": "bodies are read to their end first; use gateway=envoy or gateway=haproxy",
     "trailers": "not set up; use gateway=envoy or gateway=haproxy",

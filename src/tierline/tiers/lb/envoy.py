@@ -33,6 +33,7 @@ class EnvoyLB(System):
     levels = frozenset({"runs"})
     supports = frozenset(FEATURES) - {"mail_starttls", "queue_timeout"}
     lacks = {
+        "wire-http10": "Envoy answers HTTP/1.0 with 426; HTTP/1.1 is needed",
         "mail_starttls": NO_STARTTLS,
         "queue_timeout": "Envoy bounds how many requests wait, not for how long; use lb=haproxy",
     }

@@ -33,6 +33,7 @@ class HAProxyLB(System):
     levels = frozenset({"runs"})
     supports = frozenset(FEATURES) - {"http3", "mail_starttls"}
     lacks = {
+        "wire-http10-chunks": "HAProxy hands chunks of a service on to a client of HTTP/1.0",
         "http3": "this build of HAProxy has no QUIC; use lb=envoy",
         "mail_starttls": NO_STARTTLS,
         "wire-two-equal-hosts": "HAProxy takes the same Host twice for one",

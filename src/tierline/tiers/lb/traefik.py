@@ -20,6 +20,7 @@ from tierline.tiers.lb.tier import FEATURES, MAIL, NO_STARTTLS
 
 _FRAMED = "Traefik goes by the chunks and keeps the connection; use lb=haproxy, lb=nginx or lb=envoy"
 _LACKS = {
+    "wire-empty-line": "Traefik refuses an empty line before a request",
     "refusals_counted": "Traefik says nothing of what is no request at all",
     "slow_clients": "Traefik has one time for a request and its whole answer, which streams don't have; use lb=haproxy or "
     "lb=envoy",
