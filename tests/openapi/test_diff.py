@@ -183,11 +183,17 @@ def test_what_can_not_be_read_is_told_by_its_place() -> None:
         (answering({"$ref": "other.json#/A"}), "leads out of the document"),
         (answering({"$ref": "#/components/schemas/A"}, A={"$ref": "#/components/schemas/A"}), "leads to itself"),
         (answering({"$ref": "#/components/schemas/A"}, A={"anyOf": [{"$ref": "#/components/schemas/A"}]}), "without end"),
-        ({**good, "paths": []}, "`paths` is no object"),
+        ({**good, "paths": []}, "old.json/paths is list; allowed: an object"),
         ({**good, "paths": {"/film/{id}": {"post": 5}}}, "post is no object"),
         (answering(7), "7 is no schema"),
+        (answering({"anyOf": 5}), "schema/anyOf is int; allowed: a list of schemas"),
+        (answering({"properties": []}), "schema/properties is list; allowed: an object"),
+        (answering({"enum": "a"}), "schema/enum is str; allowed: a list of values"),
+        (document({"security": {"a": []}}), "post/security is dict; allowed: a list"),
+        (document({"parameters": 5}), "post/parameters is int; allowed: a list"),
+        (document({"x-tierline-after": "a"}), "x-tierline-after is str; allowed: a list of names"),
     ):  # fmt: skip
-        with pytest.raises(RunError, match=r"^can't be compared: old\.json: ") as told:
+        with pytest.raises(RunError, match=r"old\.json") as told:
             changes(bad, good, "old.json")
         assert said in str(told.value)
 

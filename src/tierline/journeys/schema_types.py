@@ -197,7 +197,7 @@ class Types:
                 f"{hint} is one of {', '.join(flat)}, which can't be told apart when they are read: Any"
             )
             return "Any"
-        return " | ".join(flat)
+        return " | ".join(flat) or "Any"
 
     def _plain(self, schema: dict[str, Any], hint: str, depth: int) -> str:
         values = [schema["const"]] if "const" in schema else schema.get("enum")

@@ -15,6 +15,7 @@ from tierline.errors import RunError
 from tierline.journeys.journey import Journey
 from tierline.journeys.schema_types import Types, class_name, identifier, quoted
 from tierline.journeys.typed import is_typed
+from tierline.openapi.well_formed import check
 
 _METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _OWN = frozenset(
@@ -38,6 +39,7 @@ def service_client(
     """
     if not isinstance(document.get("paths"), dict) or not str(document.get("openapi", "")).startswith("3."):
         raise RunError(f"the document of {service!r} is no OpenAPI 3 document")
+    check(document, f"the document of {service!r}")
     name = class_name(service)
     types = Types(document, {*_OWN, name})
     methods: list[str] = []
@@ -112,16 +114,26 @@ def _operations(document: dict[str, Any], types: Types) -> Iterator[tuple[str, s
             continue
         for method in _METHODS:
             if isinstance(operation := item.get(method), dict):
-                own = [types.resolve(each) for each in operation.get("parameters") or ()]
+                own = _parameters(operation, types, path)
                 said = {(each.get("name"), each.get("in")) for each in own}
-                more = [types.resolve(each) for each in item.get("parameters") or ()]
-                more = [each for each in more if (each.get("name"), each.get("in")) not in said]
+                more = [
+                    each
+                    for each in _parameters(item, types, path)
+                    if (each.get("name"), each.get("in")) not in said
+                ]
                 yield path, method, {**operation, "parameters": [*more, *own]}
 
 
 def _escaped(text: str) -> str:
     """A command inside a docstring."""
     return " ".join(text.split()).replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _parameters(holder: dict[str, Any], types: Types, path: str) -> list[dict[str, Any]]:
+    found = [types.resolve(each) for each in holder.get("parameters") or ()]
+    if not all(isinstance(each, dict) for each in found):
+        raise RunError(f"a parameter of {path} is no object")
+    return found
 
 
 def _line(text: str) -> str:

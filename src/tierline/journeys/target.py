@@ -7,7 +7,6 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 _templates: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
-_PLAIN: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 
 
 def _template(path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -15,7 +14,7 @@ def _template(path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         raise ValueError(f"a path begins with /, not {path!r}")
     if "{" not in path:
         # Not kept: it may be one of very many, such as one that was made with an f-string.
-        return _PLAIN
+        return (path,), ()
     pieces = re.split(r"\{(\w+)\}", path)
     found = _templates[path] = (tuple(pieces[::2]), tuple(pieces[1::2]))
     return found

@@ -32,6 +32,7 @@ from tierline.openapi.operations import (
 )
 from tierline.openapi.schema_diff import Comparison
 from tierline.openapi.schema_kinds import Schemas, Unreadable, spoken
+from tierline.openapi.well_formed import check
 
 _CLIENT = "x-client"
 
@@ -54,6 +55,8 @@ def read(file: Path, made_by: str) -> dict[str, Any]:
 def changes(old: dict[str, Any], new: dict[str, Any], name: str = "the old document") -> list[Change]:
     """Every difference, in the order of the paths. Raises RunError where a document can't be understood."""
     try:
+        check(old, name)
+        check(new, "the document of now")
         return _Documents(old, new, name).changes()
     except (Unreadable, RecursionError) as error:
         raise RunError(f"can't be compared: {error}") from None
