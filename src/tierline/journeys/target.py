@@ -23,7 +23,7 @@ def _template(path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def target_of(path: str, values: dict[str, Any]) -> str:
     """`/films/{id}` with its values quoted; values that the path doesn't name become the query."""
     texts, names = _templates.get(path) or _template(path)
-    target = texts[0]
+    target = texts[0] if names else path
     for number, name in enumerate(names, 1):
         if name not in values:
             raise TypeError(f"{path} needs {name}=…")
