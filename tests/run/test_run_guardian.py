@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+import psutil
 
 from tierline.run import guardian
 from waiting import PATIENCE, eventually
+from workbench import HELLO, Bench, of
 
 
 def _told(root: Path, text: str) -> subprocess.CompletedProcess[str]:
@@ -26,6 +32,41 @@ def test_what_it_guards_is_ended_when_the_supervisor_is_gone(tmp_path: Path) -> 
         began = guardian.start_time(guarded.pid)
         done = _told(tmp_path, f"+ 4194305 \n+ {guarded.pid} {began}\n")
         assert (done.returncode, done.stderr, guarded.wait(PATIENCE)) == (0, "", -15)
+
+
+def test_sockets_that_killed_processes_leave_elsewhere_are_removed(tmp_path: Path) -> None:
+    left, kept = tmp_path / "a socket", tmp_path / "kept"
+    for path in (left, kept, tmp_path / "lock"):
+        path.touch()
+    assert _told(tmp_path, f"leftover {left}\ndone\n").stderr == "" and left.exists(), (
+        "who stopped in order did that"
+    )
+    assert _told(tmp_path, f"leftover {left}\n").stderr == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def test_a_killed_supervisor_leaves_no_socket_of_seaweedfs(bench: Callable[..., Bench]) -> None:
+    line = bench(
+        "from tierline import *\n"
+        "stack = Stack('files', services=[Service('hello', 'hello:app', expose=['/'], uses=[Bucket('files')])], zones=['a'])\n",
+        hello=HELLO,
+    )
+    line.up()
+    pids = {name for name in of(line.folder)}
+    sockets = [Path(found) for pid in pids for found in bound(pid)]
+    assert sockets and all(path.exists() for path in sockets)
+    os.kill(line.status()["pid"], signal.SIGKILL)
+    assert eventually(lambda: not any(path.exists() for path in sockets)), sockets
+    assert eventually(lambda: not line.left())
+
+
+def bound(pid: int) -> list[str]:
+    """Sockets of SeaweedFS in /tmp that a process listens on."""
+    return [
+        each.laddr
+        for each in psutil.Process(pid).net_connections("unix")
+        if str(each.laddr).startswith("/tmp/seaweedfs-")
+    ]
 
 
 DYING = """

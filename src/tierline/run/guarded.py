@@ -7,6 +7,7 @@ import contextlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from tierline.run import guardian
@@ -24,6 +25,7 @@ class Guarded:
         self._popen: subprocess.Popen[bytes] | None = None
         self.known: dict[int, str] = {}
         """Pid and start time."""
+        self._leftovers: set[str] = set()
 
     def start(self) -> None:
         """Raises OSError when it can't be started."""
@@ -42,6 +44,15 @@ class Guarded:
                 self.start()
                 for pid, began in self.known.items():
                     self._tell(f"+ {pid} {began}\n")
+                known, self._leftovers = self._leftovers, set()
+                self.removes(known)
+
+    def removes(self, paths: Iterable[str]) -> None:
+        """Files outside the state folder that processes leave behind when they are killed, and go with them then."""
+        for path in set(paths) - self._leftovers:
+            self._leftovers.add(path)
+            if path.isascii() and not path.startswith(f"{self._state.guards[0]}/"):
+                self._tell(f"leftover {path}\n")
 
     def are(self, pids: set[int]) -> bool:
         """These are the processes now; whether some of them are new."""

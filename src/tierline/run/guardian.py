@@ -1,8 +1,9 @@
 """The guardian: sees to it that nothing outlives the supervisor, not even when that was killed with -9.
 
 `python -I -S guardian.py ROOT LINE RUN`: standard input is a pipe from the supervisor. Lines `+ PID START` and
-`- PID` say which processes there are. When the pipe ends without a line `done`, the supervisor died: every process of the
-line is asked to stop, and killed after a second; then the state folder's socket, state and lock are removed.
+`- PID` say which processes there are, `leftover PATH` which sockets elsewhere a killed one leaves. When the pipe ends
+without a line `done`, the supervisor died: every process of the line is asked to stop, and killed after a second; then
+those sockets, and the state folder's own, its state and its lock are removed.
 
 Which processes are the line's is also known without the supervisor's word (`found`): a process that was forked in the
 moment in which the supervisor died, or whose state folder was damaged, moved or removed. Each carries a mark in its
@@ -193,6 +194,7 @@ def main() -> None:
     with suppress(OSError):
         folder = os.open(root, os.O_PATH | os.O_DIRECTORY)
     processes: dict[int, str] = {}
+    leftovers: list[str] = []
     for said in sys.stdin:
         action, *rest = said.split() or [""]
         if action == "done":
@@ -202,6 +204,8 @@ def main() -> None:
             processes[int(rest[0])] = rest[1] if len(rest) > 1 else "-"
         elif action == "-":
             processes.pop(int(rest[0]), None)
+        elif action == "leftover":
+            leftovers.append(said.rstrip("\n").partition(" ")[2])
     # The kernel closes the pipe before the lock, and reparents this process after both: on a busy machine the lock is
     # still the dying supervisor's for a while.
     deadline = time.monotonic() + _KILLED
@@ -213,6 +217,9 @@ def main() -> None:
         root = os.readlink(f"/proc/self/fd/{folder}").removesuffix(_GONE)  # noqa: PTH115
     sweep(processes, lambda: found(root, line, "" if lock >= 0 else run))
     if lock >= 0:
+        for path in leftovers:
+            with suppress(OSError):
+                os.unlink(path)  # noqa: PTH108
         for name in ("state.json", "control.sock", "lock"):
             with suppress(OSError):
                 os.unlink(name, dir_fd=folder)

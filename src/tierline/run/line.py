@@ -410,6 +410,7 @@ class Line:
     def changed(self) -> None:
         self._changed.set()
         pids = {pid for child in self.children.values() for pid in child.pids}
+        self._guarded.removes(path for child in self.children.values() for path in child.process.leftovers)
         if self._guarded.are(pids) or self.phase == "ready":
             self._save()
 
