@@ -9,7 +9,8 @@ from typing import Any
 
 from tierline.journeys.inputs import NOTHING
 from tierline.journeys.journey import Journey
-from tierline.journeys.pyclient_text import CLIENT, HEAD, Partial
+from tierline.journeys.pyclient_partial import Partial
+from tierline.journeys.pyclient_text import CLIENT, HEAD
 from tierline.journeys.routes import VIEWERS
 from tierline.journeys.schemas import Described, Schema, describe, entry_name, input_schema, pascal
 
