@@ -12,6 +12,7 @@ from tierline.errors import StackError
 from tierline.journeys import Cache, Dimension, Journey, MemoryStore, RedisStore, build, entities, explain
 from tierline.journeys.cached import Cached
 from tierline.journeys.testing import Outcome, ask
+from waiting import becomes
 
 currency = Dimension("currency", ["EUR", "USD"], query="currency")
 
@@ -202,13 +203,11 @@ def test_what_was_on_its_way_when_it_was_dropped_is_not_used_again() -> None:
         catalog.hold = asyncio.Event()
         application = build([page()], services={"catalog": catalog})
         first = asyncio.create_task(get(application, "/products/1"))
-        while not catalog.asked:
-            await asyncio.sleep(0)
+        assert await becomes(lambda: catalog.asked)
         catalog.price = "9.99"
         await application.drop("products:1")
         second = asyncio.create_task(get(application, "/products/1"))
-        while len(catalog.asked) < 2:
-            await asyncio.sleep(0)
+        assert await becomes(lambda: len(catalog.asked) == 2)
         catalog.hold.set()
         assert (await first).body["product"]["price"] == "1.50"
         assert (await second).body["product"]["price"] == "9.99"
