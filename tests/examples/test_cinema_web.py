@@ -101,7 +101,7 @@ def site(
         "SMTP_URL": f"smtp://127.0.0.1:{free_port()}", **bucket,
     }  # fmt: skip
     port, profiles = free_port(), Path(tempfile.mkdtemp(prefix="cinema-browser-"))
-    paths = [str(CINEMA), str(Path(__file__).parent)]
+    paths = [str(CINEMA), str(Path(__file__).parent), str(Path(__file__).parents[1])]
     program = f"import sys; sys.path[:0] = {paths!r}; import site_for_browsers"
     devices: dict[str, Browser] = {}
     with process(sys.executable, "-c", program, str(port), json.dumps(everything), ready=listening(port)):
