@@ -41,6 +41,8 @@ async def app(scope, receive, send):
 LINES = [
     ("lb=haproxy", "cache=nginx", "gateway=envoy"),
     ("lb=nginx", "cache=varnish", "gateway=haproxy"),
+    ("lb=envoy", "cache=squid", "gateway=nginx"),
+    ("lb=traefik", "cache=trafficserver", "gateway=haproxy"),
 ]
 
 
