@@ -8,6 +8,7 @@ from __future__ import annotations
 import ssl
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,8 +18,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from edge import Line, Seen, raw
 
-from tierline import CDN, Access, CDNRule, Gateway, HTTPCache, LoadBalancer, Service, Stack
+from tierline import CDN, Access, CDNRule, Gateway, HTTPCache, LoadBalancer, RateLimit, Service, Stack
 from tierline.tiers.base import system
+from waiting import eventually
 
 NOBODY = ("192.0.2.0/24",)
 REFUSED = (
@@ -42,6 +44,13 @@ KEYS = ("/@scope%2fname", "/a//b", "/a;v=1/b", "/%7Euser", "/keys/a%2Fb%2fc", "/
 """Go on as they are with paths="as_sent"."""
 
 
+def _respelt(path: str, name: str) -> str:
+    """The same spelling of another name than `secret`."""
+    first, last = f"%{ord(name[0]):x}", f"{name[:-1]}%{ord(name[-1]):x}"
+    spelt = path.replace("%73ecret", first + name[1:]).replace("secre%74", last)
+    return spelt.replace("%2573ecret", "%25" + first[1:] + name[1:]).replace("secret", name)
+
+
 class PathsContract:
     """Inherit it, name tier and system."""
 
@@ -63,9 +72,15 @@ class PathsContract:
             tiers: dict[str, Any] = {}
             if self.tier == "gateway":
                 said["access"] = [Access(paths=["/secret"], addresses=NOBODY)]
+                said["limits"] = [RateLimit(1, per="1h", by="client", paths=["/counted"])]
             if self.tier == "cdn":
                 tiers["cdn"] = CDN(
-                    rules=[CDNRule("/secret", networks=NOBODY), CDNRule("/secret/", networks=NOBODY)]
+                    rules=[
+                        CDNRule("/secret", networks=NOBODY),
+                        CDNRule("/secret/", networks=NOBODY),
+                        CDNRule("/signed", signed=True),
+                        CDNRule("/signed/", signed=True),
+                    ]
                 )
             if self.tier == "lb":
                 tiers["lb"] = LoadBalancer()
@@ -116,6 +131,27 @@ class PathsContract:
         if self.as_sent() == "as_sent" and self.tier == "gateway":
             status, seen = self.ask(path, "as_sent")
             assert status == 403 and not seen, (status, seen)
+
+    def test_a_limit_counts_every_spelling(self) -> None:
+        if self.tier != "gateway":
+            return
+        for paths in dict.fromkeys(("safe", self.as_sent())):
+            assert eventually(lambda paths=paths: self.ask("/counted", paths)[0] == 429)
+            # At once: Envoy takes a second to hang up.
+            with ThreadPoolExecutor(len(SPELT)) as pool:
+                asked = pool.map(lambda path, paths=paths: self.ask(_respelt(path, "counted"), paths), SPELT)
+                for path, (status, seen) in zip(SPELT, asked, strict=True):
+                    assert status in ((400,) if paths == "safe" else (400, 429)), (path, paths, status)
+                    assert not seen, (path, paths, seen)
+
+    @pytest.mark.parametrize("path", SPELT)
+    def test_no_spelling_needs_no_signature(self, path: str) -> None:
+        if self.tier != "cdn":
+            return
+        spelt = _respelt(path, "signed")
+        assert self.ask("/signed")[0] == 403 and self.ask("/signed/x")[0] == 403
+        status, seen = self.ask(spelt)
+        assert status in (400, 403) and not seen, (spelt, status, seen)
 
     def test_the_same_over_http2(self) -> None:
         line = self.line("safe")

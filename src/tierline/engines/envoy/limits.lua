@@ -50,6 +50,28 @@ local function entry_of(limit, who, now)
   return entry
 end
 
+-- The one reading that all spellings of a path share, where the line takes them as they are sent (plan/paths.py): decoded,
+-- however often it was encoded, without parameters of segments, with single slashes. In one pass, however long it is.
+local function plain(path)
+  path = path:match("^[^?]*")
+  if not path:find("[%%;\\]") and not path:find("//", 1, true) then return path end
+  local pieces, at = {}, 1
+  while at <= #path do
+    local piece = path:match("^[^%%]+", at)
+    if piece then
+      at = at + #piece
+    else
+      local digits = at + 1
+      while path:find("^25%x%x", digits) do digits = digits + 2 end
+      local code = path:match("^%x%x", digits)
+      piece = code and string.char(tonumber(code, 16)) or "%"
+      at = code and digits + 2 or at + 1
+    end
+    pieces[#pieces + 1] = piece
+  end
+  return (table.concat(pieces):gsub("\\", "/"):gsub(";[^/]*", ""):gsub("/+", "/"))
+end
+
 local function below(path, prefixes)
   for i = 1, #prefixes do
     local prefix = prefixes[i]
@@ -168,7 +190,10 @@ function envoy_on_request(handle)
   local headers, now, path, mine, count = handle:headers(), nil, nil, nil, 0
   for i = 1, #LIMITS do
     local limit = LIMITS[i]
-    if limit.paths and not path then path = headers:get(":path") end
+    if limit.paths and not path then
+      path = headers:get(":path")
+      if AS_SENT then path = plain(path) end
+    end
     if not limit.paths or below(path, limit.paths) then
       local who = who_of(limit, handle, headers)
       if who then

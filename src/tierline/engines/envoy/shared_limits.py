@@ -18,12 +18,15 @@ DEADLINE_MS = 50
 """How long a request waits for the counter before its gateway counts alone."""
 
 
-def filter(limits: list[dict[str, Any]], name: str, token: str, last: bool = False) -> list[dict[str, Any]]:
+def filter(
+    limits: list[dict[str, Any]], name: str, token: str, last: bool = False, as_sent: bool = False
+) -> list[dict[str, Any]]:
     """The filter for limits of `{requests, per, burst, key, prefixes, who, policy}`, or none for none.
 
     key: see limits.limit_filters. prefixes: paths, or None for all. who: the only one that it is for. kind: `window`
     when the interval begins with the first request and the whole of it comes back at its end, else a bucket that
-    fills evenly. last: another such filter stands behind, and answers pass it first.
+    fills evenly. last: another such filter stands behind, and answers pass it first. as_sent:
+    paths come in other spellings, too.
     """
     if not limits:
         return []
@@ -36,6 +39,7 @@ def filter(limits: list[dict[str, Any]], name: str, token: str, last: bool = Fal
     known = (
         f"local NAME, CLUSTER, TOKEN = {json.dumps(name)}, {json.dumps(CLUSTER)}, {json.dumps(token)}\n"
         f"local LAST, DEADLINE = {str(last).lower()}, {DEADLINE_MS}\n"
+        f"local AS_SENT = {str(as_sent).lower()}\n"
         f"local LIMITS = {{\n{told}\n}}\n"
     )
     return [

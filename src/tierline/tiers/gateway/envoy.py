@@ -203,8 +203,9 @@ def _filters(settings: dict[str, Any], role: Role, context: Context) -> list[dic
     late = [each for each in counted if each not in early] + _quotas(settings["keys"])
     if _counter(role, context):
         token = context.secret(shared_limits.CREDENTIAL)
-        filters += shared_limits.filter(early, "tierline.limits", token, last=bool(late))
-        filters += shared_limits.filter(late, "tierline.quotas", token)
+        as_sent = settings["paths"] == "as_sent"
+        filters += shared_limits.filter(early, "tierline.limits", token, last=bool(late), as_sent=as_sent)
+        filters += shared_limits.filter(late, "tierline.quotas", token, as_sent=as_sent)
     else:
         filters += limits.limit_filters(early, role.id, "tierline.limits")
         filters += limits.limit_filters(late, role.id, "tierline.quotas")
