@@ -115,6 +115,13 @@ def script() -> str:
     return (resources.files(__package__) / "cache.js").read_text()
 
 
+KEPT_OPEN = """\
+        # Copies that are often asked for stay open: a new one has another number, by which nginx knows it.
+        open_file_cache max=512 inactive=10s;
+"""
+"""Lines of a server that keeps copies."""
+
+
 def zone(name: str, folder: str, memory: int, disk: int, kept: str) -> str:
     """Where copies are: in a folder that a new start of the line empties, as a purge must not be undone by it."""
     return f"""\

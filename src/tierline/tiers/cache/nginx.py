@@ -76,11 +76,9 @@ class NginxCache(System):
         servers = f"""\
     server {{
         listen {host}:{port};
-        # Copies that are often asked for stay open: a new one has another number, by which nginx knows it. Head and
-        # body leave together: a second packet wakes who waits for them once more.
-        open_file_cache max=512 inactive=10s;
+        # Head and body leave together: a second packet wakes who waits for them once more.
         tcp_nopush on;
-{store.limits}{limits.problems(context.plan, held(context.plan, role))}\
+{caching.KEPT_OPEN}{store.limits}{limits.problems(context.plan, held(context.plan, role))}\
 {hop_log(role, context, "$tl_verdict")}{REFUSED if fields else ""}{caching.variables(store)}\
         location / {{
 {caching.cached(store, status + (settings["raw"] or ""))}\

@@ -95,7 +95,7 @@ class NginxCDN(System):
     }}
     server {{
 {listen.replace("%s", "")}        server_name {plan.domain} *.{plan.domain} localhost {host};
-{store.limits}{limits.problems(plan, held(plan, role))}\
+{caching.KEPT_OPEN}{store.limits}{limits.problems(plan, held(plan, role))}\
 {hop_log(role, context, f"${name}_verdict")}{caching.variables(store)}\
 {REFUSED}\
         set $tl_why "";
