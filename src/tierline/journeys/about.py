@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from tierline.journeys.engine import Engine
 from tierline.journeys.passage import Passage
-from tierline.journeys.problem import MEDIA, problem
+from tierline.journeys.problem import MEDIA as PROBLEM
+from tierline.journeys.problem import problem
 from tierline.journeys.routes import Route
 
 
 class About:
-    """`/-/health`, `/-/openapi.json`, `/-/journeys`; else 404 or 405 with what there is."""
+    """`/-/health`, `/-/openapi.json`, `/-/journeys`, `/-/metrics`; else 404 or 405 with what there is."""
 
-    def __init__(self, routes: list[Route]) -> None:
+    def __init__(self, routes: list[Route], engine: Engine) -> None:
+        self._engine = engine
         self._routes = routes
         self._journeys = [route.journey for route in routes]
         self._documents: dict[str, bytes] = {}
@@ -33,6 +36,10 @@ class About:
             data = b'{"status":"ok"}'
         elif path == "/-/openapi.json":
             data = self._documents.get(path) or self._openapi(path)
+        elif path == "/-/metrics":
+            from tierline.journeys.metrics import MEDIA, metrics
+
+            data, media = metrics(self._engine), MEDIA
         elif path == "/-/journeys":
             from tierline.journeys.explaining import explain
 
@@ -60,7 +67,7 @@ async def send_problem(
     send: Any, status: int, body: bytes, head: bool, more: Iterable[tuple[bytes, bytes]] = ()
 ) -> None:
     headers = [
-        (b"content-type", MEDIA),
+        (b"content-type", PROBLEM),
         (b"content-length", b"%d" % len(body)),
         (b"cache-control", b"no-store"),
         *more,

@@ -58,7 +58,7 @@ class Experience:
         self._most_body = most_body
         self._visits = Visits(engine, [route.journey for route in routes])
         self._started = False
-        self._about = About(routes)
+        self._about = About(routes, engine)
         self._attendance = Attendance()
         self._watch = Watch(codes(route.journey for route in routes))
         self._observed: dict[str, Any] | None = None

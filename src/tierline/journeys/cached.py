@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tierline.journeys.encoding import plain
+from tierline.journeys.fault import JourneyError
 from tierline.journeys.frame import Frame, frame
 from tierline.journeys.guard import limited
 from tierline.journeys.policy import Cache
@@ -83,19 +84,25 @@ class Cached:
                 entry = None
         self.misses += 1
         self._say(node, run, "miss")
+        if entry is not None and time.time() - entry.stored < cache.max_age + cache.stale_if_error:
+            run.copies = {**(run.copies or {}), node.name: entry}
+        if self._made_of_fallbacks(node, run):
+            return await limited(node, run)
+        return await self._collapsed(key, node, run, cache)
+
+    def stand_in(self, node: Node, run: Run, error: Exception) -> tuple[Any, float] | None:
+        """The copy that may answer for a part that failed or took too long, and its age in seconds."""
+        entry = run.copies.get(node.name) if run.copies is not None else None
+        # A clear no, such as 404 or 403, is an answer: nothing stands in for it.
+        if entry is None or (isinstance(error, JourneyError) and error.status < 500 and error.status != 429):
+            return None
         try:
-            if self._made_of_fallbacks(node, run):
-                return await limited(node, run)
-            return await self._collapsed(key, node, run, cache)
-        except Exception as error:
-            age = time.time() - entry.stored if entry is not None else 0.0
-            if entry is not None and age < cache.max_age + cache.stale_if_error:
-                self._say(node, run, "stale, the part failed")
-                value = self._decode(node, entry.value)
-                run.fell_back(node, error, age)
-                self.stale += 1
-                return value
-            raise
+            value = self._decode(node, entry.value)
+        except msgspec.DecodeError:
+            return None
+        self._say(node, run, "stale, the part failed")
+        self.stale += 1
+        return value, time.time() - entry.stored
 
     async def _not_dropped(self, found: bytes, node: Node, run: Run, cache: Cache) -> bytes | None:
         """What is stored, unless one of its keys was dropped since it was made."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,10 @@ class Engine:
         self.writing: set[asyncio.Future[Any]] = set()
         """Effects that go on, whoever waits for them."""
         self.checks = Checks()
-        self.failures: dict[tuple[str, str], int] = {}
+        self.failures: Counter[tuple[str, str]] = Counter()
+        """By journey and part, as the next two."""
+        self.fallbacks: Counter[tuple[str, str]] = Counter()
+        self.stale: Counter[tuple[str, str]] = Counter()
         self.loaders: Mapping[str, tuple[Callable[..., Any], Policy]] = {
             "session": (self.load_session, Policy(deadline=1.0, fallback=Session)),
             "steps": (lambda session: session.steps, Policy()),
@@ -120,17 +124,22 @@ class Engine:
         session = values[slots["session"]] if "session" in slots else None
         return f"session:{session.id}" if session is not None and session.id else ""
 
-    def failed(self, plan: Plan, node: Node, error: BaseException, *, degraded: bool) -> None:
-        """Counts a failure, tells of those that nobody raised on purpose, and lets go of what they held."""
+    def failed(
+        self, plan: Plan, node: Node, error: BaseException, *, degraded: bool, age: float | None = None
+    ) -> None:
+        """Counts a failure, tells of those that nobody raised on purpose, and lets go of what they held. age: seconds, of
+        the copy that stands in."""
         try:
-            self._tell(plan, node, error, degraded)
+            self._tell(plan, node, error, degraded, age)
         finally:
             released(error)
 
-    def _tell(self, plan: Plan, node: Node, error: BaseException, degraded: bool) -> None:
+    def _tell(self, plan: Plan, node: Node, error: BaseException, degraded: bool, age: float | None) -> None:
         key = (plan.journey.name, node.name)
-        self.failures[key] = self.failures.get(key, 0) + 1
-        if isinstance(error, JourneyError) and error.status < 500:
+        self.failures[key] += 1
+        if degraded:
+            (self.fallbacks if age is None else self.stale)[key] += 1
+        if isinstance(error, JourneyError) and error.status < 500 and age is None:
             return
         level = logging.WARNING if degraded or isinstance(error, JourneyError) else logging.ERROR
         # What a neighbour in this process raised: elsewhere its own server would have told.
@@ -144,7 +153,11 @@ class Engine:
             type(error).__name__,
             error,
             "" if raised is None or meant or not degraded else _where(raised),
-            "; answered without it" if degraded else "",
+            ""
+            if not degraded
+            else "; answered without it"
+            if age is None
+            else f"; answered with a copy of {age:.0f} s",
             exc_info=None if degraded or meant else raised,
         )
 

@@ -46,6 +46,8 @@ class Run:
     failure: Failure | None = None
     skipped: set[str] | None = None
     degraded: Degradations | None = None
+    copies: dict[str, Any] | None = None
+    """Old copies that may stand in for parts that fail (`stale_if_error`)."""
     waiter: asyncio.Future[None] | None = None
     timer: asyncio.TimerHandle | None = None
     marks: dict[str, tuple[int, int]] | None = None
@@ -315,6 +317,13 @@ class Run:
         policy = node.part.policy
         if isinstance(error, ServiceError) and error.reply_status in policy.forward_errors:
             error.forward()
+        if self.copies is not None and (old := self.engine.cached.stand_in(node, self, error)) is not None:
+            value, age = old
+            self.fell_back(node, error, age)
+            self._put(node, value, ready)
+            if self.listener is not None:
+                self.listener(node, value, None)
+            return
         if policy.fallback is not MISSING:
             try:
                 value = policy.stand_in()
@@ -344,7 +353,7 @@ class Run:
             self.degraded = {}
         if node.name not in self.degraded:
             self.degraded[node.name] = degraded(self.plan, node.name, error, age)
-        self.engine.failed(self.plan, node, error, degraded=True)
+        self.engine.failed(self.plan, node, error, degraded=True, age=age)
 
     def _skip(self, node: Node) -> None:
         for other in node.dependants:
