@@ -186,8 +186,8 @@ A = Service("a", "a:app")
     [
         ("Service and Service are both called 'a'", {"services": [A, Service("a", "b:app")]}),
         (
-            "Cache and Bucket are both called 'x'",
-            {"services": [Service("a", "a:a", uses=[Cache("x"), Bucket("x")])]},
+            "Cache and Bucket are both called 'xyz'",
+            {"services": [Service("a", "a:a", uses=[Cache("xyz"), Bucket("xyz")])]},
         ),
         (
             "Cache and Cache are both called 'x'",

@@ -15,10 +15,11 @@ from aiobotocore.session import get_session
 from botocore.exceptions import ClientError
 from harness import LocalContext, Runner, make_role, make_unit, memory
 
+from tierline import Bucket
 from tierline.engines.base import Engine
 from tierline.engines.seaweedfs import ENGINE, leftovers
 from tierline.engines.seaweedfs.engine import ACCESS_KEY, ENDPOINTS, REGION, SECRET_KEY
-from tierline.errors import EngineError
+from tierline.errors import StackError
 
 POSTERS = make_role(
     "posters", "feature.bucket", "seaweedfs", tuple(ENDPOINTS), settings={"files": "web/posters"}
@@ -74,11 +75,10 @@ def test_it_is_an_engine() -> None:
     assert ENGINE.version().startswith("4.")
 
 
-def test_a_bucket_that_s3_would_not_take(line: Any) -> None:
-    unit = make_unit("seaweedfs", make_role("My_Bucket", "feature.bucket", "seaweedfs", tuple(ENDPOINTS)))
-    runner: Runner = line(unit)
-    with pytest.raises(EngineError, match="My_Bucket: a bucket's name"):
-        ENGINE.processes(unit, runner.context)
+@pytest.mark.parametrize("name", ["ab", "pictures-"])
+def test_a_bucket_that_s3_would_not_take_is_refused_in_the_stack(name: str) -> None:
+    with pytest.raises(StackError, match="at least 3 characters"):
+        Bucket(name)
 
 
 def test_listing_ranges_multipart_and_removal(line: Any) -> None:

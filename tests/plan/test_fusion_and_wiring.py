@@ -164,8 +164,8 @@ def test_every_service_knows_where_it_is_and_where_its_spans_go() -> None:
         (Queue("x"), {"NATS_URL", "X_NATS_URL", "X_SUBJECT"}),
         (Stream("x"), {"NATS_URL", "X_NATS_URL", "X_SUBJECT"}),
         (
-            Bucket("x"),
-            {"AWS_ENDPOINT_URL_S3", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "X_BUCKET"},
+            Bucket("xyz"),
+            {"AWS_ENDPOINT_URL_S3", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "XYZ_BUCKET"},
         ),
         (Mail("x"), {"SMTP_URL", "X_SMTP_URL", "MAIL_FROM"}),
     ],
@@ -221,7 +221,7 @@ def test_a_function_receives_what_it_uses_and_what_it_listens_to() -> None:
 def test_no_secret_and_no_port_is_in_a_plan() -> None:
     import msgspec
 
-    plan = planned(Service("a", "a:app", uses=[Relational("goods"), Cache("hot"), Bucket("b")]))
+    plan = planned(Service("a", "a:app", uses=[Relational("goods"), Cache("hot"), Bucket("pictures")]))
     refs = [
         part
         for role in plan.roles.values()

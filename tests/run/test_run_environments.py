@@ -12,18 +12,29 @@ import pytest
 from workbench import HELLO, TIERLINE, Bench
 
 STACK = """
-from tierline import Cache, Gateway, HTTPCache, LoadBalancer, Queue, Relational, Service, Stack
-uses = [Relational("films"), Cache("hot"), Queue("jobs")]
+from tierline import Bucket, Cache, Gateway, HTTPCache, LoadBalancer, Queue, Relational, Service, Stack
+uses = [Relational("films"), Cache("hot"), Queue("jobs"), Bucket("pictures")]
 stack = Stack("odd", lb=LoadBalancer(), cache=HTTPCache(), gateway=Gateway(), zones=["a"],
               services=[Service("hello", "hello:app", uses=uses, expose=["/"])])
 """
+
+
+@pytest.mark.parametrize("name", ["a[1]", "b c", "d%e", "f;g", "h{i}"])
+def test_a_folder_that_some_engine_can_not_name_is_refused_before_anything_starts(
+    bench: Callable[..., Bench], name: str
+) -> None:
+    """Valkey takes brackets for a pattern, finds no such file, and starts with its defaults: a port that all know."""
+    line = bench(STACK, name=name, hello=HELLO)
+    done = line.run("up", "--detach")
+    assert done.returncode == 2 and "can't be named in the configuration of every engine" in done.stderr
+    assert not line.left()
 
 
 @pytest.mark.parametrize(("umask", "lineup"), [(0o000, "embedded"), (0o077, "alternate")])
 def test_without_a_home_a_locale_and_many_files_in_a_folder_of_any_script(
     bench: Callable[..., Bench], umask: int, lineup: str
 ) -> None:
-    line = bench(STACK, name="jörg-日本-🎬", hello=HELLO)
+    line = bench(STACK, name="jörg-日本-🎬&b,c@d+e|g<h>i:j", hello=HELLO)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
     def narrow() -> None:

@@ -36,7 +36,7 @@ from tierline.run.storage import Storage
 
 VERSION = "1"
 _LEAST_FREE = 200 << 20
-_ODD = frozenset(" \t\n\"'`{}();$#%\\*?")
+_ODD = frozenset(" \t\n\"'`{}();$#%\\*?[]")
 """What means something in some engine's configuration, wherever it stands."""
 _SWEEP_PATIENCE = 10.0
 """Seconds for which the lock is waited for while somebody tidies up what a line has left."""

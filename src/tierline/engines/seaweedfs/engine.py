@@ -9,14 +9,13 @@ Settings of a role: `files` (a folder that fills the new bucket once).
 from __future__ import annotations
 
 import json
-import re
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from tierline.engines import binaries
 from tierline.engines.base import Binary, Probe, Process, Step
 from tierline.engines.context import Context
-from tierline.errors import EngineError
 from tierline.plan.model import Unit
 
 ACCESS_KEY = "seaweedfs.access_key"
@@ -61,9 +60,6 @@ class SeaweedFS:
 
     def processes(self, unit: Unit, context: Context) -> list[Process]:
         first = unit.roles[0].id
-        for role in unit.roles:
-            if not re.fullmatch(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", role.name):
-                raise EngineError(f"{role.name}: a bucket's name is 3 to 63 of a-z, 0-9 and -")
         host, port = context.address(first, "s3")
         folder, data = context.folder(unit.id), context.data(unit.id)
         identities, provision = folder / "s3.json", folder / "provision.json"
@@ -85,7 +81,8 @@ class SeaweedFS:
                     self.binary().path,
                     f"-config_dir={folder}",
                     "mini",
-                    f"-dir={data}",
+                    # Of a whole path it would take a comma for the end of the first of several.
+                    f"-dir={os.path.relpath(data, folder)}",
                     f"-ip={host}",
                     f"-ip.bind={host}",
                     *ports,
@@ -101,6 +98,7 @@ class SeaweedFS:
                     "-s3.port.iceberg=0",
                     "-s3.port.lance=0",
                 ),
+                cwd=str(folder),
                 # Measured: GOMEMLIMIT below what the runtime has reserved (not: uses) keeps the collector
                 # running, a tenth of a core for nothing; a lower GOGC saves the same memory without.
                 # TMPDIR: it writes log files there, beside what it prints.

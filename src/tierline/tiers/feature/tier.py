@@ -182,6 +182,10 @@ class Bucket(Resource):
     slot = "feature.bucket"
     max_object: Size = setting("Largest object.", default="64MiB")
 
+    def check(self) -> None:
+        if len(self.name) < 3 or self.name.endswith("-"):
+            raise self.wrong("name", self.name, "at least 3 characters and no - at the end, as S3 has it")
+
 
 class Mail(Resource):
     """Outgoing mail over SMTP; locally an inbox that keeps every mail and delivers none."""
