@@ -19,7 +19,7 @@ from tierline.plan.model import Plan, Role, Upstream
 if TYPE_CHECKING:
     from tierline.run.line import Line
 
-_FRONT = ("dns", "cdn", "lb", "cache", "gateway")
+_FRONT = ("dns", "cdn", "lb", "cache", "gateway", "experience")
 
 
 def reachable(plan: Plan, left_out: frozenset[str]) -> Plan:
