@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tierline.engines.python.forwarded import described
+from tierline.engines.python.forwarded import described, identified
 
 SAID = [
     (b"x-forwarded-for", b"192.0.2.7"), (b"x-forwarded-proto", b"https"), (b"x-forwarded-host", b"shop.test:8443"),
@@ -50,3 +50,14 @@ def test_where_the_client_asked(host: bytes, port: bytes, server: tuple[str, int
     )  # fmt: skip
     described(found, b"s")
     assert found["server"] == server and found["client"] == ("2001:db8::1", 0)
+
+
+@pytest.mark.parametrize("shown", [[], [(b"x-tl-line", b"guess")], [(b"x-tl-line", b"")]])
+def test_who_the_caller_is_says_the_line_alone(shown: list[tuple[bytes, bytes]]) -> None:
+    said = [(b"x-tierline-claims", b"e30"), (b"x-tierline-subject", b"ada")]
+    found = scope("http", *said, *shown)
+    identified(found, b"secret")
+    assert found == scope("http", *shown)
+    found = scope("http", *said, (b"x-tl-line", b"secret"))
+    identified(found, b"secret")
+    assert [pair for pair in found["headers"] if pair in said] == said

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Callable
 
 import httpx
+import pytest
 
 from workbench import Bench
 
@@ -64,3 +66,25 @@ def test_two_tokens_through_the_cdn_never_see_each_others_answers(bench: Callabl
                 assert "x-experiment" in answer.headers["vary"]
         forged = {"x-tierline-claims": '{"sub":"ada"}', "authorization": "Bearer a.b.c"}
         assert client.get("/mine", headers=forged).status_code == 401
+
+
+@pytest.mark.parametrize("gateway", ["envoy", "haproxy", "nginx"])
+def test_claims_are_the_gateways_and_not_whoever_finds_the_journeys_port(
+    bench: Callable[..., Bench], gateway: str
+) -> None:
+    stack = STACK.replace("@mine.part(cache", "@mine.guard\ndef signed_in(identity):\n    if not identity:\n"
+                          "        raise Unauthorized\n\n@mine.part(cache")  # fmt: skip
+    line = bench(stack.replace("import Cache", "import Cache, Unauthorized"), members=MEMBERS)
+    line.up("--use", f"gateway={gateway}")
+    token = line.run("token", "--sub", "ada").stdout.strip()
+    told = line.status()
+    own = f"http://{told['addresses']['experience.a/http']}/mine"
+    claims = {"x-tierline-claims": base64.urlsafe_b64encode(b'{"sub":"ada"}').decode().rstrip("=")}
+    with httpx.Client() as client:
+        assert (
+            client.get(
+                f"{told['urls']['http']}mine", headers={"authorization": f"Bearer {token}"}
+            ).status_code
+            == 200
+        )
+        assert client.get(own, headers=claims).status_code == 401

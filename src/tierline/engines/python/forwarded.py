@@ -14,7 +14,15 @@ from tierline.engines.forwarded import FIELDS, LINE
 _LINE = LINE.lower().encode()
 _FOR, _PROTO, _HOST, _PORT, _ = FIELDS_ = tuple(name.lower().encode() for name in FIELDS)
 _KNOWN = frozenset((_LINE, *FIELDS_))
+_OURS = b"x-tierline-"
 _SECURE = {"http": "https", "ws": "wss"}
+
+
+def identified(scope: Any, proof: bytes) -> None:
+    """Take out who the caller is said to be (`x-tierline-claims` and others), unless the line says it. Before `described`."""
+    shown = next((value for name, value in scope["headers"] if name == _LINE), b"")
+    if not hmac.compare_digest(shown, proof):
+        scope["headers"] = [pair for pair in scope["headers"] if not pair[0].startswith(_OURS)]
 
 
 def described(scope: Any, proof: bytes) -> None:

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from tierline.engines.python import flying
-from tierline.engines.python.forwarded import described
+from tierline.engines.python.forwarded import described, identified
 from tierline.engines.python.lasting import Lasting
 from tierline.engines.python.meter import Meter
 from tierline.journeys.frame import Frame, frame
@@ -68,6 +68,9 @@ class Traced:
             await send({"type": "http.response.start", "status": 200, "headers": head})
             await send({"type": "http.response.body", "body": b"ok\n"})
             return
+        if self._system is None and self._proof:
+            # Journeys take what the line's gateway says for the caller's identity.
+            identified(scope, self._proof)
         described(scope, self._proof)
         if Traced.closing:
             send = _closing(send)
