@@ -42,6 +42,11 @@ def test_what_only_healing_ends_is_told_from_the_healing() -> None:
     assert "back to normal 0.50 s after it was healed, not before" in text(found, "everything killed")
 
 
+def test_what_ends_as_it_is_healed_was_ended_by_that() -> None:
+    found = noticed(load(*steady(0, 4), *steady(4, 8, status=502), *steady(8, 12)), 4, 8.02)
+    assert "back to normal 0.00 s after it was healed, not before" in text(found, "everything killed")
+
+
 def test_no_answer_at_all_is_a_failure() -> None:
     found = noticed(load(*steady(0, 4), *steady(4, 12, status=0)), 4, 8)
     assert found.recovered is None

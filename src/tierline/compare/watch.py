@@ -140,9 +140,10 @@ def _recovery(found: Noticed) -> str:
         return "not back to normal by the end"
     if found.recovered == 0:
         return "hardly anybody noticed" if found.slow else "nobody noticed"
-    if found.recovered <= found.away:
+    # What ends in the window of the healing was ended by it.
+    if found.recovered <= found.away - _WINDOW:
         return f"back to normal after {found.recovered:.2f} s, without being healed"
-    return f"back to normal {found.recovered - found.away:.2f} s after it was healed, not before"
+    return f"back to normal {max(0.0, found.recovered - found.away):.2f} s after it was healed, not before"
 
 
 def _failed(each: Sample) -> bool:
