@@ -28,22 +28,21 @@ _VERSION = {"version": "3.0", "spec_version": "2.3"}
 class _Exchange:
     """One request and its reply, as the `receive` and `send` of ASGI."""
 
-    __slots__ = ("body", "chunks", "headers", "most", "name", "size", "status", "taken")
+    __slots__ = ("body", "chunks", "headers", "left", "most", "name", "status")
 
-    def __init__(self, name: str, body: bytes, most: int) -> None:
+    headers: list[tuple[bytes, bytes]]
+
+    def __init__(self, name: str, call: Call) -> None:
         self.name = name
-        self.body = body
-        self.most = most
-        self.taken = False
+        self.body: bytes | None = call.body
+        self.left = self.most = call.most
         self.status = 0
-        self.headers: list[tuple[bytes, bytes]] = []
         self.chunks: bytes | list[bytes] = b""
-        self.size = 0
 
     async def receive(self) -> Message:
-        if not self.taken:
-            self.taken = True
-            return {"type": "http.request", "body": self.body, "more_body": False}
+        body, self.body = self.body, None
+        if body is not None:
+            return {"type": "http.request", "body": body, "more_body": False}
         # The caller is gone when its part is cancelled, and that cancels the application too.
         await asyncio.get_running_loop().create_future()
         return {"type": "http.disconnect"}
@@ -52,8 +51,8 @@ class _Exchange:
         if message["type"] == "http.response.body":
             chunk = message.get("body", b"")
             if chunk:
-                self.size += len(chunk)
-                if self.size > self.most:
+                self.left -= len(chunk)
+                if self.left < 0:
                     raise TooLarge(
                         f"{self.name}: its reply is larger than {self.most} bytes", service=self.name
                     )
@@ -106,6 +105,7 @@ class InProcess(Transport):
             "client": ("127.0.0.1", 0),
         }
         self._host = (b"host", name.encode())
+        self._answered = (tier, name, self._zone, 200)
 
     def request(self, call: Call) -> Coroutine[Any, Any, ServiceReply]:
         span = current.get()
@@ -127,18 +127,17 @@ class InProcess(Transport):
 
     async def _call(self, call: Call, *, counted: bool) -> ServiceReply:
         scope = self._base.copy()
-        headers, body = call.headers, call.body
+        body = call.body
         path, _, query = call.target.partition("?")
         scope["method"] = call.method
         scope["path"] = unquote(path) if "%" in path else path
         scope["raw_path"] = path.encode()
         scope["query_string"] = query.encode()
-        headers.append(self._host)
+        scope["headers"] = headers = [*call.headers, self._host]
         if body:
             headers.append((b"content-length", b"%d" % len(body)))
-        scope["headers"] = headers
         scope["state"] = self._state.copy() if self._state else {}
-        exchange = _Exchange(self._name, body, call.most)
+        exchange = _Exchange(self._name, call)
         began = time.perf_counter_ns() if self._observe is not None else 0
         around, mine = frame.get(), attempt.get()
         if mine is not None:
@@ -163,10 +162,13 @@ class InProcess(Transport):
                 self._observe(time.perf_counter_ns() - began)
         if not exchange.status:
             raise ServiceError(self._name, "it ended without an answer")
-        chunks = exchange.chunks
-        whole = b"".join(chunks) if isinstance(chunks, list) else bytes(chunks)
+        whole = exchange.chunks
+        if type(whole) is not bytes:
+            whole = b"".join(whole) if isinstance(whole, list) else bytes(whole)
         if counted:
-            record.recorder.count(self._tier, self._name, self._zone, exchange.status)
+            # `count` of the recorder, written out.
+            key = self._answered if exchange.status == 200 else (*self._answered[:3], exchange.status)
+            record.recorder.counts[key] += 1
         return ServiceReply(exchange.status, exchange.headers, whole)
 
     async def streamed(

@@ -22,7 +22,7 @@ from tierline.journeys.fault import (
     Unreachable,
 )
 from tierline.journeys.frame import Frame, frame
-from tierline.journeys.target import target_of
+from tierline.journeys.target import checked, target_of
 from tierline.trips.record import current
 
 T = TypeVar("T")
@@ -191,8 +191,29 @@ class ServiceClient:
         scope = frame.get()
         if scope is None or headers:
             return await self.request("GET", target, allow=allow, headers=headers)
-        key: tuple[Any, ...] = (self.name, target)
-        current = attempt.get()
+        key = (self.name, target)
+        if key in scope.shared or attempt.get() is not None:
+            return await self._joined(scope, key, allow)
+        mine = scope.shared[key] = _Shared()
+        try:
+            # `_send` and `_checked`, written out: this is the way of nearly every call.
+            call = self._call(scope, "GET", target, b"", [])
+            try:
+                reply = await self._transport.request(call)
+            except ServiceError as error:
+                reply = await self._again(scope, call, error)
+            if reply.status >= 400 or len(reply.body) > self._most:
+                reply = self._checked(await self._again(scope, call, reply), allow)
+            reply.service = self.name
+            mine.reply = reply
+            return reply
+        finally:
+            if mine.reply is None or mine.waiters is not None:
+                self._ended(scope, key, mine)
+
+    async def _joined(self, scope: Frame, key: tuple[Any, ...], allow: Iterable[int]) -> ServiceReply:
+        """A GET that equal ones of the same request made, or make, or that is another attempt of its part."""
+        first, current = key, attempt.get()
         if current is not None and current.number:
             # Another attempt asks anew; only what has succeeded is not asked for again.
             done = scope.shared.get(key)
@@ -213,19 +234,22 @@ class ServiceClient:
                 return self._checked(reply, allow)
         mine = scope.shared[key] = _Shared()
         try:
-            reply = await self._send("GET", target, b"", [])
+            reply = await self._send("GET", key[1], b"", [])
             if reply.status < 400 or reply.status in allow:
                 mine.reply = reply
                 if scope.shared.get(key) is mine:
-                    scope.shared[self.name, target] = mine
+                    scope.shared[first] = mine
             return self._checked(reply, allow)
         finally:
-            if mine.reply is None and scope.shared.get(key) is mine:
-                # It failed or was cancelled: whoever waits makes the call itself, within its own deadline.
-                del scope.shared[key]
-            for turn in mine.waiters or ():
-                if not turn.done():
-                    turn.set_result(mine.reply)
+            self._ended(scope, key, mine)
+
+    def _ended(self, scope: Frame, key: tuple[Any, ...], mine: _Shared) -> None:
+        if mine.reply is None and scope.shared.get(key) is mine:
+            # It failed or was cancelled: whoever waits makes the call itself, within its own deadline.
+            del scope.shared[key]
+        for turn in mine.waiters or ():
+            if not turn.done():
+                turn.set_result(mine.reply)
 
     async def post(self, path: str, *, json: Any = None, body: bytes = b"", **rest: Any) -> ServiceReply:
         """POST, not repeated once it may have been sent, unless it carries an `Idempotency-Key`, as an effect's do."""
@@ -260,6 +284,7 @@ class ServiceClient:
         headers: Mapping[str, str] | None = None,
     ) -> ServiceReply:
         """Any request; `target` is path and query, already quoted."""
+        checked(target)
         sent: list[tuple[bytes, bytes]] = []
         for name, value in (headers or {}).items():
             pair = (name.lower().encode("latin-1"), value.encode("latin-1"))
@@ -278,15 +303,6 @@ class ServiceClient:
             return self._checked(await self._send(method, target, body, sent), allow)
         finally:
             self._forget()
-
-    def _counted(self, scope: Frame) -> None:
-        count = scope.shared["calls"] = scope.shared.get("calls", 0) + 1
-        most = scope.shared.get("most", _MOST_CALLS)
-        if count > most:
-            raise TooManyCalls(
-                f"{self.name}: more than {most} calls in one request; make one of them with @journey.batch, or "
-                "allow more with Journey(most_calls=…)"
-            )
 
     def _forwarded(self, scope: Frame, headers: list[tuple[bytes, bytes]]) -> None:
         """The client's own fields, unless the call brings its own."""
@@ -332,52 +348,77 @@ class ServiceClient:
             )
         return reply
 
+    def _call(
+        self, scope: Frame | None, method: str, target: str, body: bytes, headers: list[tuple[bytes, bytes]]
+    ) -> Call:
+        """The call as its transport gets it: with trace, forwarded fields and what is left of the deadline."""
+        if self._budget < _BUDGET:
+            self._budget = min(_BUDGET, self._budget + _REFUND)
+        if (span := current.get()) is not None:
+            headers.append((b"traceparent", span.traceparent.encode()))
+        if scope is None:
+            return Call(method, target, headers, body, self._timeout, self._most)
+        shared = scope.shared
+        shared["calls"] = count = shared.get("calls", 0) + 1
+        if count > (most := shared.get("most", _MOST_CALLS)):
+            raise TooManyCalls(
+                f"{self.name}: more than {most} calls in one request; make one of them with @journey.batch, or "
+                "allow more with Journey(most_calls=…)"
+            )
+        if self.forward:
+            self._forwarded(scope, headers)
+        left = self._left(scope, method, target)
+        headers.append((DEADLINE, b"%d" % (left * 1000 + 1)))
+        return Call(method, target, headers, body, left, self._most)
+
+    def _left(self, scope: Frame, method: str, target: str) -> float:
+        left = scope.deadline - asyncio.get_running_loop().time()
+        if left <= 0:
+            raise DeadlineExceeded(f"{self.name}: no time is left for {method} {target}")
+        return self._timeout if left == inf else left
+
     async def _send(
         self, method: str, target: str, body: bytes, headers: list[tuple[bytes, bytes]]
     ) -> ServiceReply:
-        if target[:1] != "/" or not target.isascii() or not target.isprintable() or " " in target:
-            raise ValueError(f"{target!r} is not a request target")
         scope = frame.get()
+        call = self._call(scope, method, target, body, headers)
+        outcome: ServiceReply | ServiceError
+        try:
+            outcome = await self._transport.request(call)
+        except ServiceError as error:
+            outcome = error
+        return await self._again(scope, call, outcome)
+
+    async def _again(
+        self, scope: Frame | None, call: Call, outcome: ServiceReply | ServiceError
+    ) -> ServiceReply:
+        """What the call's first answer or failure comes to: it is repeated where that is safe and may help."""
+        repeatable = call.method in IDEMPOTENT or any(name == IDEMPOTENCY_KEY for name, _ in call.headers)
         tries = self._retries
-        repeatable = method in IDEMPOTENT or any(name == IDEMPOTENCY_KEY for name, _ in headers)
-        if self._budget < _BUDGET:
-            self._budget = min(_BUDGET, self._budget + _REFUND)
-        span = current.get()
-        if span is not None:
-            headers.append((b"traceparent", span.traceparent.encode()))
-        if scope is not None:
-            self._counted(scope)
-            if self.forward:
-                self._forwarded(scope, headers)
         while True:
-            if scope is None:
-                timeout = self._timeout
-                sent = headers
-            else:
-                timeout = scope.deadline - asyncio.get_running_loop().time()
-                if timeout <= 0:
-                    raise DeadlineExceeded(f"{self.name}: no time is left for {method} {target}")
-                if timeout == inf:
-                    timeout = self._timeout
-                sent = [*headers, (DEADLINE, b"%d" % (timeout * 1000 + 1))]
-            try:
-                reply = await self._transport.request(Call(method, target, sent, body, timeout, self._most))
-            except ServiceError as error:
-                safe = repeatable or isinstance(error, Unreachable)
-                if tries <= 0 or not safe or not error.retryable or self._budget < 1:
-                    raise
-            else:
-                if len(reply.body) > self._most:
+            spent = tries <= 0 or self._budget < 1
+            if isinstance(outcome, ServiceReply):
+                if len(outcome.body) > self._most:
                     raise TooLarge(
                         f"{self.name}: its reply is larger than {self._most} bytes", service=self.name
                     )
-                reply.service = self.name
-                if reply.status not in _AGAIN or tries <= 0 or not repeatable or self._budget < 1:
-                    return reply
-                if (wait := pause(reply.header("retry-after"))) is not None:
+                outcome.service = self.name
+                if outcome.status not in _AGAIN or spent or not repeatable:
+                    return outcome
+                if (wait := pause(outcome.header("retry-after"))) is not None:
                     # It said when to come back: the part's own retries, or the client, will.
                     if wait > _SOON:
-                        return reply
+                        return outcome
                     await asyncio.sleep(wait)
+            elif spent or not outcome.retryable or not (repeatable or isinstance(outcome, Unreachable)):
+                raise outcome
             tries -= 1
             self._budget -= 1
+            if scope is not None:
+                call.within = self._left(scope, call.method, call.target)
+                kept = [pair for pair in call.headers if pair[0] != DEADLINE]
+                call.headers = [*kept, (DEADLINE, b"%d" % (call.within * 1000 + 1))]
+            try:
+                outcome = await self._transport.request(call)
+            except ServiceError as error:
+                outcome = error

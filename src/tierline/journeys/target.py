@@ -9,9 +9,15 @@ from urllib.parse import quote, urlencode
 _templates: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
 
 
+def checked(target: str) -> str:
+    """Raises ValueError for what is no path and query of a request (RFC 9112, section 3.2.1)."""
+    if target[:1] != "/" or not target.isascii() or not target.isprintable() or " " in target:
+        raise ValueError(f"{target!r} is not a request target: it begins with / and is quoted")
+    return target
+
+
 def _template(path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    if not path.startswith("/"):
-        raise ValueError(f"a path begins with /, not {path!r}")
+    checked(path)
     if "{" not in path:
         # Not kept: it may be one of very many, such as one that was made with an f-string.
         return (path,), ()
@@ -21,7 +27,10 @@ def _template(path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def target_of(path: str, values: dict[str, Any]) -> str:
-    """`/films/{id}` with its values quoted; values that the path doesn't name become the query."""
+    """`/films/{id}` with its values quoted; values that the path doesn't name become the query.
+
+    Raises ValueError when the path is not one, TypeError when a value that it names is missing.
+    """
     texts, names = _templates.get(path) or _template(path)
     target = texts[0] if names else path
     for number, name in enumerate(names, 1):
