@@ -1,4 +1,4 @@
-"""Policies of every kind come, change and go while clients ask, and no request fails."""
+"""Policies of every kind come, change and go while clients ask, and no request fails; a stream goes on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from waiting import PATIENCE
+from waiting import PATIENCE, eventually
 from workbench import Bench
 
 STACK = """
@@ -24,11 +24,17 @@ stack = Stack(
 )
 """
 HELLO = """
+import asyncio
+
 async def app(scope, receive, send):
     assert scope["type"] == "http"
     while (await receive()).get("more_body"):
         pass
     await send({"type": "http.response.start", "status": 200, "headers": []})
+    left = asyncio.ensure_future(receive())
+    while scope["path"] == "/stream" and not left.done():
+        await send({"type": "http.response.body", "body": b"piece\\n", "more_body": True})
+        await asyncio.wait([left], timeout=0.2)
     await send({"type": "http.response.body", "body": b"hello"})
 """
 CHANGES = (
@@ -62,7 +68,21 @@ def test_no_request_fails_while_policies_change(bench: Callable[..., Bench], sys
                     seen[repr(error)] += 1
                 time.sleep(0.01)  # slow: the pace of a client
 
-    clients = [threading.Thread(target=ask) for _ in range(4)]
+    pieces: list[str] = []
+
+    def listen() -> None:
+        try:
+            with httpx.stream(
+                "GET", url.replace("open", "stream"), trust_env=False, timeout=PATIENCE
+            ) as stream:
+                for piece in stream.iter_lines():
+                    pieces.append(piece)
+                    if stop.is_set():
+                        return
+        except httpx.HTTPError as error:
+            seen[f"stream: {error!r}"] += 1
+
+    clients = [*(threading.Thread(target=ask) for _ in range(4)), threading.Thread(target=listen)]
     for client in clients:
         client.start()
     try:
@@ -70,6 +90,8 @@ def test_no_request_fails_while_policies_change(bench: Callable[..., Bench], sys
             (line.folder / "stack.py").write_text(STACK.replace("{more}", more))
             done = line.run("reload")
             assert done.returncode == 0, (more, done.stderr)
+        came = len(pieces)
+        assert eventually(lambda: len(pieces) > came + 1), (came, seen)
     finally:
         stop.set()
         for client in clients:

@@ -201,9 +201,9 @@ class ServiceClient:
             try:
                 reply = await self._transport.request(call)
             except ServiceError as error:
-                reply = await self._again(scope, call, error)
+                reply = await self._again(scope, call, error, True)
             if reply.status >= 400 or len(reply.body) > self._most:
-                reply = self._checked(await self._again(scope, call, reply), allow)
+                reply = self._checked(await self._again(scope, call, reply, True), allow)
             reply.service = self.name
             mine.reply = reply
             return reply
@@ -234,7 +234,7 @@ class ServiceClient:
                 return self._checked(reply, allow)
         mine = scope.shared[key] = _Shared()
         try:
-            reply = await self._send("GET", key[1], b"", [])
+            reply = await self._send("GET", key[1], b"", [], True)
             if reply.status < 400 or reply.status in allow:
                 mine.reply = reply
                 if scope.shared.get(key) is mine:
@@ -252,7 +252,8 @@ class ServiceClient:
                 turn.set_result(mine.reply)
 
     async def post(self, path: str, *, json: Any = None, body: bytes = b"", **rest: Any) -> ServiceReply:
-        """POST, not repeated once it may have been sent, unless it carries an `Idempotency-Key`, as an effect's do."""
+        """POST, not repeated once it may have been sent, unless `headers=` brings an `Idempotency-Key`: then the service knows
+        keys. That an effect's calls carry one says nothing of that."""
         return await self._with_body("POST", path, json, body, rest)
 
     async def put(self, path: str, *, json: Any = None, body: bytes = b"", **rest: Any) -> ServiceReply:
@@ -294,13 +295,14 @@ class ServiceClient:
         if json is not None:
             body = _encode(json)
             sent.append((b"content-type", b"application/json"))
+        repeatable = method in IDEMPOTENT or any(name == IDEMPOTENCY_KEY for name, _ in sent)
         if method in SAFE:
-            return self._checked(await self._send(method, target, body, sent), allow)
+            return self._checked(await self._send(method, target, body, sent, repeatable), allow)
         if method not in IDEMPOTENT:
             self._once(sent)
         self._forget()
         try:
-            return self._checked(await self._send(method, target, body, sent), allow)
+            return self._checked(await self._send(method, target, body, sent, repeatable), allow)
         finally:
             self._forget()
 
@@ -378,7 +380,7 @@ class ServiceClient:
         return self._timeout if left == inf else left
 
     async def _send(
-        self, method: str, target: str, body: bytes, headers: list[tuple[bytes, bytes]]
+        self, method: str, target: str, body: bytes, headers: list[tuple[bytes, bytes]], repeatable: bool
     ) -> ServiceReply:
         scope = frame.get()
         call = self._call(scope, method, target, body, headers)
@@ -387,13 +389,12 @@ class ServiceClient:
             outcome = await self._transport.request(call)
         except ServiceError as error:
             outcome = error
-        return await self._again(scope, call, outcome)
+        return await self._again(scope, call, outcome, repeatable)
 
     async def _again(
-        self, scope: Frame | None, call: Call, outcome: ServiceReply | ServiceError
+        self, scope: Frame | None, call: Call, outcome: ServiceReply | ServiceError, repeatable: bool
     ) -> ServiceReply:
         """What the call's first answer or failure comes to: it is repeated where that is safe and may help."""
-        repeatable = call.method in IDEMPOTENT or any(name == IDEMPOTENCY_KEY for name, _ in call.headers)
         tries = self._retries
         while True:
             spent = tries <= 0 or self._budget < 1

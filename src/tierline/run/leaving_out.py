@@ -1,7 +1,8 @@
 """Leaves roles that don't answer out of what the tiers in front send requests to, while those run.
 
 The plan stays what it is. What an engine is given is the plan without them, and it applies that in its own way: files
-that it watches, a reload, its administration socket. The last one of a list is never left out.
+that it watches, a reload, its administration socket. A name service goes on knowing them, as its policies name places,
+and takes them as unhealthy. The last one of a list is never left out.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from tierline.plan.model import Plan, Role, Upstream
 if TYPE_CHECKING:
     from tierline.run.line import Line
 
-_FRONT = ("dns", "cdn", "lb", "cache", "gateway", "experience")
+_FRONT = ("dns", "cdn", "lb", "cache", "gateway", "experience", "feature")
+"""Services too: what calls others by `tierline.resources.service` balances by itself."""
 
 
 def reachable(plan: Plan, left_out: frozenset[str]) -> Plan:
@@ -30,6 +32,10 @@ def reachable(plan: Plan, left_out: frozenset[str]) -> Plan:
     def changed(role: Role) -> Role:
         if role.tier not in _FRONT:
             return role
+        if role.tier == "dns":
+            return msgspec.structs.replace(
+                role, settings={**role.settings, "left_out": sorted(_gone(role, left_out))}
+            )
         return msgspec.structs.replace(
             role, upstreams={name: _others(targets, left_out) for name, targets in role.upstreams.items()}
         )
@@ -42,6 +48,13 @@ def _others(targets: tuple[Upstream, ...], left_out: frozenset[str]) -> tuple[Up
     return tuple(each for each in targets if each.role not in left_out) or targets
 
 
+def _gone(role: Role, left_out: frozenset[str]) -> frozenset[str]:
+    """What a role asks no more."""
+    return frozenset(
+        target.role for targets in role.upstreams.values() for target in targets if target not in _others(targets, left_out)
+    )  # fmt: skip
+
+
 async def regroup(line: Line) -> frozenset[str]:
     """Tell the processes in front what they may send requests to now. The roles that they don't ask any more."""
     from tierline.run.change import apply, live
@@ -52,7 +65,10 @@ async def regroup(line: Line) -> frozenset[str]:
     first: TierlineError | None = None
     for process in wanted:
         child = line.children.get(process.name)
-        front = any(role in roles and roles[role].tier in _FRONT for role in process.roles)
+        # What has no role keeps the files of one that has (a name server's health checks).
+        front = not process.roles or any(
+            role in roles and roles[role].tier in _FRONT for role in process.roles
+        )
         if child is None or not front or child.silent or not child.ready.is_set():
             continue
         try:
@@ -64,14 +80,8 @@ async def regroup(line: Line) -> frozenset[str]:
             first = first or error
     if first is not None:
         raise first
-    without = reachable(line.plan, line.state.left_out).roles
-    return frozenset(
-        target.role
-        for id, role in roles.items()
-        for name, targets in role.upstreams.items()
-        for target in targets
-        if target not in without[id].upstreams[name]
-    )
+    fronts = [role for role in roles.values() if role.tier in _FRONT]
+    return frozenset().union(*(_gone(role, line.state.left_out) for role in fronts))
 
 
 def _told(line: Line, process: Process) -> None:

@@ -45,6 +45,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Service parameters, e.g. `alpn=h2 port=8443`; no HTTPS record when empty. ipv4hint is added."""
     check: Check | None = None
     """None: always taken as healthy."""
+    left_out: bool = False
+    """It hangs, as the supervisor knows: unhealthy whatever its check says, until a configuration says otherwise."""
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

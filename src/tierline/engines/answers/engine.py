@@ -173,6 +173,7 @@ class Answers:
             "aaaa" if ":" in host else "a": [host],
             "https": f"alpn=h2 port={port}" if secure else "",
             "check": check,
+            "left_out": name in role.settings.get("left_out", ()),
         }
 
 

@@ -206,13 +206,22 @@ class Health:
         self._loop = loop
         self._changed = changed
         self.watches: dict[tuple[str, str], Watch] = {}
+        self._left_out: set[tuple[str, str]] = set()
 
     def healthy(self, place: str, target: str) -> bool:
+        if (place, target) in self._left_out:
+            return False
         watch = self.watches.get((place, target))
         return watch is None or watch.healthy
 
     def use(self, config: Config) -> None:
         """Watches exactly the targets of a configuration."""
+        self._left_out = {
+            (place, target.name)
+            for place, at in config.places.items()
+            for target in at.targets
+            if target.left_out
+        }
         wanted = {
             (place, target.name): target.check for place, at in config.places.items() for target in at.targets
         }

@@ -13,16 +13,20 @@ import os
 import signal
 import sys
 import tempfile
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol, cast
 
+import msgspec
+
 from tierline.engines import steady
 from tierline.engines.answers.config import Config, ConfigError, load
 from tierline.engines.answers.health import Health
-from tierline.engines.answers.loop import Loop
+from tierline.engines.answers.loop import IN, Loop
 from tierline.engines.answers.outcomes import World
 from tierline.engines.answers.server import check
+from tierline.engines.answers.stats import listen
 
 _SECOND = 1.0
 _SOON = 0.02
@@ -93,9 +97,19 @@ class Keeper:
         check(self._config)
         self._pending = False
         self._health = Health(self._loop, self._soon)
-        self._write()
         self._health.use(self._config)
+        self._write()
         self._loop.after(_SECOND, self._second)
+        self._telling = listen(self._config.stats)
+        self._loop.add(self._telling.fileno(), IN, self._told)
+
+    def _told(self, _events: int) -> None:
+        """Who connects is told of the targets' health: how the supervisor knows that this process doesn't hang."""
+        with suppress(OSError):
+            client, _ = self._telling.accept()
+            with client:
+                client.settimeout(0.2)
+                client.sendall(msgspec.json.encode(self._health.data()))
 
     def run(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -103,6 +117,7 @@ class Keeper:
         self._loop.on_signal(signal.SIGHUP, self._reload)
         self._loop.run()
         self._health.stop()
+        self._telling.close()
         self._loop.close()
 
     def _look(self) -> tuple[int, int] | None:

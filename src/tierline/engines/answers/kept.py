@@ -34,6 +34,7 @@ def processes(
             unprivileged=True,
             check=(*keeper, "--check", engine, path),
             ready=Probe(kind="exec", argv=("test", "-s", str(folder / first))),
+            alive=Probe(kind="say", target=f"unix:{config.stats}"),
             reload="HUP",
         ),
         Process(

@@ -50,10 +50,10 @@ class Envoy:
             program, "-c", str(config), "--disable-hot-restart", "--concurrency", "1", "--log-level", "warning",
             # Notes about fields that are new or old say nothing about this line.
             "--component-log-level", "misc:error",
-            "--file-flush-interval-msec", "50", "--drain-time-s", "5",
+            "--file-flush-interval-msec", "50",
             # A listener that was replaced tells each client with its next answer, and waits for it to go: closing an
-            # idle connection would meet a request on its way.
-            "--drain-strategy", "immediate",
+            # idle connection would meet a request on its way. Streams and downloads go on as long.
+            "--drain-strategy", "immediate", "--drain-time-s", "3600",
         )  # fmt: skip
         # Its listeners open one after the other: it is ready with the last.
         last = unit.roles[-1]

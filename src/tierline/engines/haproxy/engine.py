@@ -97,8 +97,8 @@ def document(unit: Unit, fragments: list[Fragment]) -> str:
 global
     # Relative to the unit's folder: only this user can reach it.
     stats socket unix@admin.sock mode 600 level admin expose-fd listeners
-    # Workers that were replaced end what is under way, no longer.
-    hard-stop-after 30s
+    # Workers that were replaced end what is under way, streams and downloads too; so many of them at most.
+    mworker-max-reloads 20
     nbthread 1
     maxconn {connections(8192)}
     # Hops go to standard output, which is the unit's hop file.

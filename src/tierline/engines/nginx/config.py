@@ -11,6 +11,8 @@ The order inside a server block, and why:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from tierline.engines.base import Step
@@ -199,15 +201,16 @@ def upstream(name: str, targets: tuple[Upstream, ...], context: Context, options
     for target in targets:
         host, port = context.address(target.role, target.endpoint)
         backup = " backup" if target.distance > nearest else ""
-        fails = left_out(last=target is targets[-1])
+        fails = left_out(target, targets)
         lines.append(f"        server {host}:{port}{fails}{backup};  # {target.role}\n")
     return f"    upstream {name} {{\n{''.join(lines)}{options}        keepalive 64;\n    }}\n"
 
 
-def left_out(last: bool) -> str:
+def left_out(target: Upstream, targets: Sequence[Upstream]) -> str:
     """When a server of an upstream gets no requests for a second: after three that it didn't take or answer at all
-    (`proxy_next_upstream error timeout`; no status counts). The last one is always tried."""
-    return " max_fails=0" if last else " max_fails=3 fail_timeout=1s"
+    (`proxy_next_upstream error timeout`; no status counts). The last one is always tried, and so are both of two: a
+    request tries two, and one that is killed and comes back while the other is away would be left out for longer."""
+    return " max_fails=0" if len(targets) < 3 or target is targets[-1] else " max_fails=3 fail_timeout=1s"
 
 
 def ident(role: Role) -> str:

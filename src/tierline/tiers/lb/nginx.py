@@ -204,7 +204,7 @@ def _upstream(role: Role, context: Context, name: str, targets: Sequence[Upstrea
         backup = " backup" if far and settings["balance"] != "consistent_hash" else ""
         most = f" max_conns={settings['per_instance']}" if settings["per_instance"] else ""
         share = " down" if weight == 0 else f" weight={weight}"
-        lines += f"        server {host}:{port}{share}{left_out(last=target is targets[-1])}{most}{backup};\n"
+        lines += f"        server {host}:{port}{share}{left_out(target, targets)}{most}{backup};\n"
     if settings["sticky"]:
         lines += f"        sticky cookie {settings['sticky']} path=/ httponly samesite=lax;\n"
     return f"    upstream {name} {{\n        zone {name} 128k;\n{lines}        keepalive 64;\n    }}\n"
