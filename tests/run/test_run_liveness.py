@@ -226,6 +226,29 @@ class TestOthers(Hanging):
         self.restarted(name)
 
 
+def test_a_health_that_is_slow_or_bad_is_an_answer(tmp_path: Path) -> None:
+    """Radicale takes a second for a page that it refuses; a product without its database answers 503 for minutes."""
+    stack = f"""
+    from tierline import *
+    ill = Service("ill", command=[{sys.executable!r}, "ill.py"], expose=["/"])
+    stack = Stack("slow", zones=["a"], hang_after="3s", gateway=Gateway(), services=[ill])
+    """
+    slow = CMD.replace("import http", "import time, http").replace(
+        "        self.send_response(200)",
+        '        time.sleep(1.2)\n        open("asked", "a").write(".")\n'
+        "        self.send_response(200 if os.path.getsize('asked') < 2 else 503)",
+    )
+    bench = Bench(tmp_path, stack, {"ill": slow})
+    bench.up()
+    try:
+        pid = bench.process("ill.a")["pid"]
+        assert eventually(lambda: (tmp_path / "asked").stat().st_size > 7)  # longer than hang_after
+        assert bench.process("ill.a")["pid"] == pid
+        assert " restarted ill.a" not in (bench.state / "logs/events.log").read_text()
+    finally:
+        bench.close()
+
+
 def test_bounds_are_checked(tmp_path: Path) -> None:
     for wrong in ("1s", "2h"):
         bench = Bench(tmp_path, f'from tierline import *\nstack = Stack("one", hang_after="{wrong}")\n')

@@ -26,7 +26,7 @@ class Binary(msgspec.Struct, frozen=True):
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
     """How to know that a process answers, not just that it was started.
 
-    `http`: GET of `target` (a URL) answers below 500. `tcp`: `target` host:port accepts.
+    `http`: GET of `target` (a URL) answers with a status below `below`. `tcp`: `target` host:port accepts.
     `redis`, `nats`: the engine's own greeting on `target` host:port. `exec`: `argv` exits 0.
     `udp-dns`: an SOA query for `name` to `target` host:port is answered without an error.
     `say`: `target` (host:port, or `unix:` and a path) answers `say` with what begins with `expect`.
@@ -39,6 +39,7 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
     say: bytes = b""
     expect: bytes = b""
+    below: int = 500
     advice: str = ""
     """What to look at when it doesn't answer, for who reads the error."""
 

@@ -190,9 +190,11 @@ class Child(Program):
             await delay.leave(0)
         self._spawn()
         deadline = time.monotonic() + self.process.ready_timeout
-        wait = 0.002
+        wait, within = 0.002, 1.0
         # Somebody else may listen on the same port (a predecessor): one that can say so is ready once it has said it.
-        while not (await probe.answers(self.process.ready) and (self._spoken or not self.process.voice)):
+        while not (
+            await probe.answers(self.process.ready, within) and (self._spoken or not self.process.voice)
+        ):
             if self._exited.is_set():
                 code = self._popen.returncode if self._popen else "?"
                 if self.restarts == 0 and not self.ready_after:
@@ -216,7 +218,7 @@ class Child(Program):
                 await self._end(force=True)
                 return
             await asyncio.sleep(wait)
-            wait = min(wait * 1.5, 0.05)
+            wait, within = min(wait * 1.5, 0.05), min(within * 2, probe.SLOW)
         for step in self.process.after_ready:
             await self.step(step)
         self.ready_after = time.monotonic() - began

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 EVERY = 0.7
 """Seconds between two probes of a process."""
 PATIENCE = 0.4
-"""Seconds for one answer; a second probe follows a failed one at once."""
+"""Seconds for one answer; a second probe follows a failed one at once. A process whose health takes longer is given
+twice the time that it took lately: it answers, late."""
 BEAT = 1.3
 """Seconds without a heartbeat, which comes twice a second."""
 _TICK = 0.2
@@ -44,6 +45,7 @@ class Liveness:
         self._line = line
         self._probing: dict[Child, asyncio.Task[None]] = {}
         self._due: dict[Child, float] = {}
+        self._patience: dict[Child, float] = {}
         self._since: dict[Child, float] = {}
         """When each process that is hung answered last."""
         self._ended: dict[Child, int] = {}
@@ -65,9 +67,10 @@ class Liveness:
             children = list(self._line.children.values())
             for number, child in enumerate(children):
                 self._look(child, now, number / max(1, len(children)))
-            for gone in (self._since.keys() | self._ended.keys()) - set(children):
+            for gone in (self._since.keys() | self._ended.keys() | self._patience.keys()) - set(children):
                 self._since.pop(gone, None)
                 self._ended.pop(gone, None)
+                self._patience.pop(gone, None)
             self._regroup()
 
     def _forgive(self, now: float, late: float) -> None:
@@ -106,18 +109,27 @@ class Liveness:
     async def _probe(self, child: Child) -> None:
         pid = child.pid
         try:
-            well = await probe.answers(child.process.alive, PATIENCE)
-            well = well or await probe.answers(child.process.alive, PATIENCE)
-            # Under load an answer may lie in the socket while the loop that reads it is late itself.
-            if (
-                child.pid == pid
-                and child.ready.is_set()
-                and not child.delays
-                and (well or time.monotonic() - self._late > PATIENCE)
-            ):
-                self._found(child, well, time.monotonic())
+            within = self._patience.get(child, PATIENCE)
+            well = await self._answers(child, within) or await self._answers(child, within)
+            self._seen(child, pid, well)
+            if not well:  # one more, which may take as long as the process is given before it is restarted
+                self._seen(child, pid, await self._answers(child, child.process.hang_after))
         finally:
             self._probing.pop(child, None)
+
+    async def _answers(self, child: Child, within: float) -> bool:
+        began = time.monotonic()
+        well = await probe.answers(child.process.alive, within)
+        if well:
+            took, before = time.monotonic() - began, self._patience.get(child, PATIENCE)
+            self._patience[child] = max(PATIENCE, 0.9 * before, min(2 * took, child.process.hang_after))
+        return well
+
+    def _seen(self, child: Child, pid: int | None, well: bool) -> None:
+        # Under load an answer may lie in the socket while the loop that reads it is late itself.
+        late = not well and time.monotonic() - self._late <= PATIENCE
+        if child.pid == pid and child.ready.is_set() and not child.delays and not late:
+            self._found(child, well, time.monotonic())
 
     def _found(self, child: Child, well: bool, now: float) -> None:
         if well == (not child.silent) or self._ended.get(child) == child.pid:
@@ -175,4 +187,5 @@ def default(process: Process) -> Process:
 
     if process.alive.kind != "none" or process.ready.kind not in ("redis", "nats", "http"):
         return process
-    return msgspec.structs.replace(process, alive=process.ready)
+    # A health of 503 is an answer: it is shown, and nothing that a restart would mend.
+    return msgspec.structs.replace(process, alive=msgspec.structs.replace(process.ready, below=600))

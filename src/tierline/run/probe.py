@@ -13,6 +13,10 @@ from tierline.engines.sockets import short
 _TIMEOUT = 1.0
 
 
+SLOW = 10.0
+"""Seconds for one answer of a process that starts: some products take their time for a page."""
+
+
 async def answers(probe: Probe, within: float = _TIMEOUT) -> bool:
     """One try, `within` seconds at most."""
     try:
@@ -40,7 +44,7 @@ async def _http(probe: Probe) -> bool:
             f"GET /{path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}\r\n".encode()
         )
         status = (await reader.readline()).split()
-        return len(status) > 1 and int(status[1]) < 500
+        return len(status) > 1 and int(status[1]) < probe.below
 
 
 async def _redis(probe: Probe) -> bool:

@@ -269,6 +269,18 @@ async def _(t: Trial) -> None:
     assert answer.endswith(b"\r\n\r\n") and b"content-length: 5\r\n" in answer.lower()
 
 
+@must(
+    "head-as-sent",
+    "9110 9.3.2",
+    "HEAD without a copy reaches the service as HEAD, what its answer adds the client.",
+)
+async def _(t: Trial) -> None:
+    t.script(cc("max-age=60", upload_offset="3"), cc("max-age=60", body=b"12345"))
+    answer = await t.get(method="HEAD")
+    assert [request.method for request in t.seen] == ["HEAD"] and answer.header("upload-offset") == "3"
+    assert (await t.get()).body == b"12345" and t.asked == 2
+
+
 @must("head-not-whole", "9110 9.3.2", "A response to HEAD does not answer GET.")
 async def _(t: Trial) -> None:
     t.script(cc("max-age=60", body=b"12345"))

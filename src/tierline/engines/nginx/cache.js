@@ -239,8 +239,9 @@ function judge(r) {
     const kept = policy(r, said, r.status), valid = said.etag || said['last-modified'];
     const lasts = kept.born + kept.fresh + Math.max(kept.revalidate, kept.error) > Date.now() / 1000;
     if (!kept.store || (!lasts && !valid)) {
-        // The next ones needn't wait for each other. An error may be over soon, and a stale copy may stand in.
-        if (r.status < 500) ngx.shared.passing.set(key, 1);
+        // The next ones needn't wait for each other. An error may be over soon, and a stale copy may stand in. An answer
+        // to HEAD says nothing of GET's.
+        if (r.status < 500 && r.method != 'HEAD') ngx.shared.passing.set(key, 1);
         out['X-Accel-Expires'] = '0';
         out['X-Accel-Buffering'] = 'no';  // it goes on as it comes
         return;
@@ -360,7 +361,7 @@ function passed(r) {
                 if (there && (!there[1] || there[1].toLowerCase() == (asked.Host || '').toLowerCase())) invalidate(there[2]);
             });
         }
-    } else if (ngx.shared.passing.has(url(r))) {
+    } else if (r.method != 'HEAD' && ngx.shared.passing.has(url(r))) {
         if (policy(r, fields(r), r.status).store) ngx.shared.passing.delete(url(r));
         // Again not to be stored: for a while nobody looks, unless something of it must be taken out each time. Who is
         // refused (401, 403, 429) says nothing of what others get.

@@ -96,6 +96,7 @@ def http(memory: int) -> str:
     map $request_uri $tl_path {{ "~^(?<tl_p>[^?]*)" $tl_p; }}
     map $http_if_none_match $tl_since {{ "" $http_if_modified_since; default ""; }}
     map "$request_method $http_if_range" $tl_range {{ ~^HEAD ""; "~ W/" ""; default $http_range; }}
+    map $request_method $tl_head {{ HEAD 1; default ""; }}
     map $http_user_agent $tl_device {{
         default desktop; "~*ipad|tablet|android(?!.*mobile)" tablet; "~*mobi|iphone|ipod" mobile;
     }}
@@ -189,7 +190,11 @@ def cached(
             proxy_set_header X-Tierline-TTL "{"" if ttl is None else int(ttl)}";
             proxy_cache {store.zone};
             proxy_cache_key "{store.key}{key} $tl_url $tl_version";
+            # A copy of GET's answer answers HEAD. Without one HEAD goes on as HEAD, whose answer may say other things
+            # (tus: Upload-Offset), and is no copy for GET.
             proxy_cache_methods GET HEAD;
+            proxy_cache_convert_head off;
+            proxy_no_cache $tl_head;
             proxy_cache_lock on;
             # nginx looks again every 500 ms. What isn't stored is known after the first time, and never waits.
             proxy_cache_lock_timeout 1s;

@@ -185,6 +185,8 @@ sub vcl_hit {{
 
 sub vcl_miss {{
     if (req.http.Cache-Control ~ "(?i)only-if-cached") {{ return (synth(504)); }}
+    # Varnish would make a GET of it, whose answer may say other things.
+    if (req.method == "HEAD") {{ return (pass); }}
     return (fetch);
 }}
 

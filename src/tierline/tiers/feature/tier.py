@@ -66,7 +66,10 @@ class Service(Intent):
     slot = "feature.service"
     name: Name = setting("The service's name, unique in the stack.")
     app: str | None = setting("`module:attribute` of an ASGI or WSGI application.", default=None)
-    command: tuple[str, ...] = setting("A command that listens on $PORT, instead of an app.", default=())
+    command: tuple[str, ...] = setting(
+        "A command that listens on $HOST:$PORT, instead of an app; both are replaced in its words.",
+        default=(),
+    )
     uses: tuple[Any, ...] = setting("Resources, other services, and the gateway's auth.", default=())
     expose: tuple[str, ...] = setting(
         "Path prefixes that the gateway routes to it.",
