@@ -94,15 +94,15 @@ def test_asgi_wsgi_commands_and_a_function_on_a_queue(bench: Make) -> None:
     line.up()
     at = addresses(line)
     # The applications share a process; each was imported with its own environment.
-    assert line.process("apps.a")["roles"] == ["asgi.a", "wsgi.a", "worker.a"]
+    assert line.process("apps.a")["roles"] == ["asgi.a", "wsgi.a"]
     assert httpx.get(at["asgi.a/http"]).text == "asgi's contested: nobody's a"
     assert httpx.get(at["wsgi.a/http"] + "/x").text == "wsgi's /x"
     assert httpx.get(at["command.a/http"]).text == "command's"
     assert httpx.get(at["asgi.a/http"] + "/send").status_code == 200
     handled = line.folder / "handled"
-    assert eventually(handled.exists), line.log("apps.a")
+    assert eventually(handled.exists), line.log("worker.a")
     assert handled.read_text() == "work 1"
-    assert "the first time it fails" in line.log("apps.a"), "a failed message is told, and delivered again"
+    assert "the first time it fails" in line.log("worker.a"), "a failed message is told, and delivered again"
     assert httpx.get(at["worker.a/http"]).json() == {"well": True, "handled": 1, "failed": 1}
 
 

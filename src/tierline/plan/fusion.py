@@ -40,7 +40,9 @@ def fuse(stack: Stack, roles: list[Role], *, fusion: bool = True) -> tuple[Unit,
             shared = (
                 fusion and stack.fuse and role.name not in alone and role.id == f"{role.name}.{role.zone}"
             )
-            key = f"apps.{role.zone}" if shared else role.id
+            # A service that blocks its process must not keep messages from being acknowledged.
+            kind = "functions" if role.slot == "feature.function" else "apps"
+            key = f"{kind}.{role.zone}" if shared else role.id
         elif fusion and role.engine and role.zone and role.tier in _EDGE:
             key = f"{role.engine}.{role.zone}" if _next_to_each_other(role, roles) else role.id
         else:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from tierline.engines.nats.consumers import consumer, durable, waiting
+from tierline.engines.nats.consumers import durable, waiting
 from tierline.plan.model import Role
 from tierline.plan.wiring import prefix
 
@@ -29,7 +29,6 @@ class Queues:
     def __init__(self, line: Line) -> None:
         self._line = line
         self._client: Any = None
-        self._there: set[tuple[str, str]] = set()
 
     async def waiting(self, role: Role) -> tuple[int, int] | None:
         """(waiting, delivered and not acknowledged) for a role; None while nobody can say."""
@@ -41,9 +40,6 @@ class Queues:
                 for name, kind in sources(role, self._line.plan.roles):
                     stream = (await self._connected(role, name)).jetstream()
                     found = durable(name, kind, role.name)
-                    if (name, found) not in self._there:
-                        await consumer(stream, name, kind, role.name)
-                        self._there.add((name, found))
                     one = await waiting(stream, name, found)
                     total = [total[0] + one[0], total[1] + one[1]]
         except (Error, OSError, TimeoutError):

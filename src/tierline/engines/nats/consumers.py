@@ -10,20 +10,6 @@ def durable(source: str, kind: str, function: str) -> str:
     return source if kind == "Queue" else f"{source}-{function}"
 
 
-async def consumer(js: Any, source: str, kind: str, function: str) -> str:
-    """The function's durable consumer, made when it isn't there: a topic keeps messages for those it knows.
-
-    js: a JetStream context. Raises nats.errors.Error.
-    """
-    name = durable(source, kind, function)
-    if kind != "Queue":  # a queue's is made with the queue
-        from nats.js.api import AckPolicy, ConsumerConfig
-
-        wanted = ConsumerConfig(durable_name=name, ack_policy=AckPolicy.EXPLICIT, max_deliver=5)
-        await js.add_consumer(source, wanted)
-    return name
-
-
 async def waiting(js: Any, source: str, name: str) -> tuple[int, int]:
     """Messages that wait for the consumer, and those that were delivered and not yet acknowledged."""
     info = await js.consumer_info(source, name)

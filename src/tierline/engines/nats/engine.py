@@ -7,6 +7,7 @@ role: see `layout`; and `raw` (lines of the server's configuration).
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from tierline.engines import binaries
@@ -14,7 +15,7 @@ from tierline.engines.base import Binary, Probe, Process, Step
 from tierline.engines.context import Context
 from tierline.engines.nats.layout import layout
 from tierline.engines.open_files import connections
-from tierline.plan.model import Unit
+from tierline.plan.model import Role, Unit
 
 USER = "tierline"
 PASSWORD = "nats.password"  # noqa: S105  the secret's name
@@ -40,7 +41,9 @@ class Nats:
             "url": f"nats://{host}:{port}",
             "user": USER,
             "password": password,
-            "streams": [stream for role in unit.roles for stream in layout(role)],
+            "streams": [
+                stream for role in unit.roles for stream in layout(role, _functions(role, context.plan.roles))
+            ],
         }
         raw = [str(role.settings["raw"]) for role in unit.roles if role.settings.get("raw")]
         return [
@@ -66,6 +69,16 @@ class Nats:
                 ),
             )
         ]
+
+
+def _functions(source: Role, roles: Mapping[str, Role]) -> list[Role]:
+    """Those that handle its messages, one of each name."""
+    found = {
+        role.name: role
+        for role in roles.values()
+        if role.slot == "feature.function" and role.settings["on"]["name"] == source.name
+    }
+    return [found[name] for name in sorted(found)]
 
 
 def configuration(name: str, host: str, port: int, data: Path, password: str, raw: list[str]) -> str:

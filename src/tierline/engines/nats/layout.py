@@ -3,35 +3,62 @@
 | role | stream | subjects | kept |
 |---|---|---|---|
 | queue | `<name>` with the durable pull consumer `<name>` | `<name>` | until acknowledged |
-| | `<name>-dead` | the server's notes of given-up messages | 14 days |
+| | `<name>-dead` | the dead letters of its function, or the server's notes of given-up messages | 14 days |
 | topic | `<name>` | `<name>`, `<name>.>` | until every durable consumer has it |
 | bus | `<name>` | `<name>`, `<name>.>` | `retention`, by default 1 day |
 | stream | `<name>` | `<name>`, `<name>.<key>` | `retention`, by default 7 days |
 
-A message that a queue's consumer gives up (after `dead_letter_after` deliveries) stays in the queue's
-stream, where it is delivered no more; the note in `<name>-dead` has its `stream_seq`.
+Each function that reads a topic, bus or stream has a durable consumer `<name>-<function>` of its own, made before any
+service starts, and `<name>-<function>-dead` for what has failed in all attempts: its worker puts the whole message
+there. So it does for a queue. A message that another consumer of a queue gives up (after `dead_letter_after`
+deliveries) stays in the queue's stream, where it is delivered no more; the note in `<name>-dead` has its `stream_seq`.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
+from tierline.engines.nats.consumers import durable
 from tierline.errors import EngineError
 from tierline.plan.model import Role
 
 _DAY = 86400.0
+FUNCTION = "tierline.function"
+"""The key under which a consumer says whose it is."""
+_WAIT = 30.0
+"""Seconds without a word from a worker until its messages are another's."""
 _GIVEN_UP = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES"
 
 
-def layout(role: Role) -> list[dict[str, Any]]:
-    """Streams as data: times in seconds, `consumers` beside the stream's own fields."""
+def layout(role: Role, functions: Sequence[Role] = ()) -> list[dict[str, Any]]:
+    """Streams as data: times in seconds, `consumers` beside the stream's own fields.
+
+    functions: those that handle its messages.
+    """
     if not re.fullmatch(r"[A-Za-z0-9_-]+", role.name):
         raise EngineError(f"{role.name}: a name on NATS is letters, digits, - and _")
     kind = role.slot.partition(".")[2]
     if kind not in _KINDS:
         raise EngineError(f"{role.name}: nats can't play {role.slot!r}")
-    return _KINDS[kind](role.name, role.settings)
+    first, *more = _KINDS[kind](role.name, role.settings)
+    for function in functions:
+        if kind == "queue":
+            # The worker counts: the last attempt may have ended its process, and still the message is set aside.
+            first["consumers"][0]["max_deliver"] = -1
+        else:
+            reader = durable(role.name, kind, function.name)
+            first["consumers"].append(
+                {
+                    "durable_name": reader,
+                    "ack_wait": _WAIT,
+                    "max_deliver": -1,
+                    "metadata": {FUNCTION: function.name},
+                }
+            )
+            more.append(_stream(f"{reader}-dead", [f"{reader}-dead"], "limits", 14 * _DAY))
+    return [first, *more]
 
 
 def _queue(name: str, settings: dict[str, Any]) -> list[dict[str, Any]]:
@@ -43,7 +70,7 @@ def _queue(name: str, settings: dict[str, Any]) -> list[dict[str, Any]]:
     }
     queue = _stream(name, [name], "workqueue", _or(settings, "retention", 0.0))
     queue["consumers"] = [consumer]
-    dead = _stream(f"{name}-dead", [f"{_GIVEN_UP}.{name}.{name}"], "limits", 14 * _DAY)
+    dead = _stream(f"{name}-dead", [f"{name}-dead", f"{_GIVEN_UP}.{name}.{name}"], "limits", 14 * _DAY)
     return [queue, dead]
 
 

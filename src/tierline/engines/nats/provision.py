@@ -1,7 +1,8 @@
 """Streams and consumers: `python -m tierline.engines.nats.provision CONFIG.json`.
 
 Runs at every start. What is there and as wanted is left alone; what differs is updated in place with its
-messages kept. A stream that the stack no longer has stays: its messages are not ours to delete.
+messages kept. A stream that the stack no longer has stays: its messages are not ours to delete. The consumer of a
+function that the stack no longer has goes; others are their makers'.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from nats.errors import Error
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, RetentionPolicy, StreamConfig
 from nats.js.errors import APIError, NotFoundError
+
+from tierline.engines.nats.layout import FUNCTION
 
 
 async def stream(js: JetStreamContext, wanted: dict[str, Any]) -> None:
@@ -34,6 +37,7 @@ async def stream(js: JetStreamContext, wanted: dict[str, Any]) -> None:
             print(f"updated stream {name}: {', '.join(differing)}")
     for one in wanted["consumers"]:
         await consumer(js, name, one)
+    await _gone(js, name, {one["durable_name"] for one in wanted["consumers"]})
 
 
 async def consumer(js: JetStreamContext, name: str, wanted: dict[str, Any]) -> None:
@@ -49,9 +53,23 @@ async def consumer(js: JetStreamContext, name: str, wanted: dict[str, Any]) -> N
         print(f"updated consumer {durable}: {', '.join(differing)}")
 
 
+async def _gone(js: JetStreamContext, name: str, wanted: set[str]) -> None:
+    """The consumers of functions that the stack no longer has: what waits for them would be kept for nobody."""
+    for info in await js.consumers_info(name):
+        function = (info.config.metadata or {}).get(FUNCTION)
+        if function is not None and info.name not in wanted:
+            waits = (info.num_pending or 0) + (info.num_ack_pending or 0)
+            await js.delete_consumer(name, info.name)
+            print(
+                f"removed consumer {info.name}: there is no function {function}; {waits} messages waited for it"
+            )
+
+
 def _same(there: Any, wanted: Any) -> bool:
     if isinstance(wanted, float):
         return bool(abs((there or 0.0) - wanted) < 1e-6)
+    if isinstance(wanted, dict):  # the server adds keys of its own
+        return all((there or {}).get(key) == value for key, value in wanted.items())
     return bool(there == wanted)
 
 

@@ -37,6 +37,13 @@ _STOPPED = 1.0
 """Seconds for requests that run when the line goes down: those in front have let theirs finish already."""
 
 
+def told_anew(config: Config, loaded: list[Loaded]) -> None:
+    told_again(config)
+    for each in loaded:
+        if isinstance(each.app, Worker):
+            each.app.tell_again()
+
+
 async def run(config: Config, voice: Voice) -> int:
     record.use(config.hops)
     sys.path.insert(0, config.project)
@@ -50,7 +57,7 @@ async def run(config: Config, voice: Voice) -> int:
     )
     faulthandler.enable()
     blame = Blame(config.project)
-    for code in (Traced.__call__.__code__, Entered.__call__.__code__, Worker.one.__code__):
+    for code in (Traced.__call__.__code__, Entered.__call__.__code__):
         blame.wrapper(code)
     ending(blame, voice)
     loaded: list[Loaded] = []
@@ -74,7 +81,7 @@ async def run(config: Config, voice: Voice) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, told_again, config)
+    loop.add_signal_handler(signal.SIGHUP, told_anew, config, loaded)
     told_again(config)  # what a signal said while this process was starting
 
     def retire() -> None:

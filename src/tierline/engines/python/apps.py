@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import inspect
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ class Loaded:
 
     async def start(self) -> None:
         """ASGI lifespan start-up. An application without lifespan is one that raises on it."""
+        if (begin := getattr(self.inner, "begin", None)) is not None and self.told.kind == "function":
+            await begin()
         self._life = asyncio.create_task(self._lifespan())
         await self._inbox.put({"type": "lifespan.startup"})
         answer = await self._answer()
@@ -75,9 +78,9 @@ def load(told: App, config: Config, before: Sequence[Loaded]) -> Loaded:
     if told.kind == "function":
         from tierline.engines.python.function import Worker
 
-        worker = Worker(told, _attribute(told.target))
+        worker = Worker(told, sys.argv[1])
         return Loaded(told, worker, worker)
-    inner = _attribute(told.target)
+    inner = attribute(told.target)
     if told.kind == "wsgi":
         inner = _wsgi(inner)
     else:
@@ -100,7 +103,7 @@ def _wsgi(app: Any) -> Any:
     return called
 
 
-def _attribute(target: str) -> Any:
+def attribute(target: str) -> Any:
     """What `module:attribute` names. Raises EngineError when it isn't there."""
     module, _, path = target.partition(":")
     try:

@@ -23,6 +23,12 @@ class App(msgspec.Struct, kw_only=True, frozen=True):
     """For a function: the queue, topic or stream."""
     source_kind: str = ""
     batch: int = 1
+    concurrency: int = 1
+    attempts: int = 5
+    """Deliveries after which a message is set aside."""
+    backoff: float = 1.0
+    memory: int = 0
+    """Bytes that a handler's process may take; 0: as many as there are."""
     timeout: float = 30.0
     drain: float = 10.0
     """Seconds for what it is answering when a successor takes over, or it is removed."""

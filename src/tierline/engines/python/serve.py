@@ -20,7 +20,7 @@ from tierline.engines.python.apps import Loaded, answered
 from tierline.engines.python.config import Config
 from tierline.engines.python.function import Worker
 from tierline.engines.python.traced import Traced
-from tierline.engines.python.voice import Voice, imported
+from tierline.engines.python.voice import Voice, elsewhere, imported
 from tierline.trips import record
 
 _FLUSH_EVERY = 0.04
@@ -106,7 +106,7 @@ class Servers:
         import sys
 
         loop = asyncio.get_running_loop()
-        known, look_at = len(sys.modules), loop.time() + 1
+        known, look_at = len(sys.modules) + len(elsewhere), loop.time() + 1
         load_at = 0.0
         while True:
             await asyncio.sleep(_FLUSH_EVERY)
@@ -128,8 +128,8 @@ class Servers:
                     self._voice.say(called=called, pid=os.getpid())
             if loop.time() >= look_at:
                 look_at = loop.time() + 1
-                if len(sys.modules) != known:
-                    known = len(sys.modules)
+                if len(sys.modules) + len(elsewhere) != known:
+                    known = len(sys.modules) + len(elsewhere)
                     self._voice.say(files=imported(self._config.project))
 
     async def turn_over(self) -> None:

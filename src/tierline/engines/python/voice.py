@@ -76,10 +76,14 @@ class Voice:
         asyncio.get_running_loop().add_reader(ours, read)
 
 
+elsewhere: set[str] = set()
+"""Files of the project that are imported by processes of this one's handlers."""
+
+
 def imported(project: str) -> list[str]:
     """Files below the project's folder that this process runs: a change in one of them concerns it."""
     root = os.path.join(project, "")  # noqa: PTH118  many modules, told once a second
-    found = set()
+    found = set(elsewhere)
     for module in list(sys.modules.values()):
         path = getattr(module, "__file__", None)
         if isinstance(path, str) and path.startswith(root) and "site-packages" not in path:
@@ -89,6 +93,8 @@ def imported(project: str) -> list[str]:
 
 def mistake(error: BaseException, project: str) -> dict[str, Any]:
     """An error of the user's code: where in the project, and what. `whole`: there is no more to be said."""
+    if isinstance(told := getattr(error, "mistake", None), dict):  # of a handler's process
+        return told
     if isinstance(error, TierlineError):  # it says where by itself
         return {"file": "", "line": 0, "what": str(error), "text": str(error), "whole": True}
     said = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]

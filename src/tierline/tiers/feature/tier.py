@@ -130,17 +130,43 @@ class Service(Intent):
 
 
 class Function(Intent):
-    """A function that runs for each event: of a queue, a topic, a stream, or an HTTP path."""
+    """A function that runs for each event of a queue, a topic or a stream, in a process of its own."""
 
     slot = "feature.function"
     name: Name = setting("The function's name, unique in the stack.")
     handler: str = setting("`module:function`, called with one event.")
     on: Any = setting("The queue, topic or stream whose messages it handles.")
     uses: tuple[Any, ...] = setting("Resources and services.", default=())
-    timeout: Duration = setting("Longest run of one call.", default="30s")
-    batch: int = setting("Messages handed over in one call, at most.", default=1, above=1, below=100)
+    timeout: Duration = setting(
+        "Longest run of one call; a handler that doesn't end then is ended with its process.",
+        default="30s",
+        above=0.1,
+        below=43200,
+    )
+    batch: int = setting(
+        "Messages handed over in one call, at most; above 1 the handler gets a list.",
+        default=1,
+        above=1,
+        below=100,
+    )
+    concurrency: int = setting(
+        "Calls at a time in each worker, each in a process.", default=1, above=1, below=64
+    )
+    retries: int | None = setting(
+        "Attempts after the first, then the message is set aside; None: of a queue what dead_letter_after leaves, else 4.",
+        default=None,
+        above=0,
+        below=999,
+    )
+    backoff: Duration = setting(
+        "Time before the second attempt; it doubles with each, up to 5 min.",
+        default="1s",
+        above=0.01,
+        below=300,
+    )
+    memory: Size | None = setting("Memory that one process of the handler may take.", default=None)
     scale: Scale | None = setting(
-        "Processes of its own in each zone, by how much is queued; None: one worker in the zone's shared process.",
+        "Workers of its own in each zone, by how much is queued; None: one in the zone's process for functions.",
         default=None,
     )
     env: dict[str, str] = setting("More environment variables.", factory=dict)
@@ -152,6 +178,13 @@ class Function(Intent):
             raise self.wrong("handler", self.handler, "'module:function'")
         if not isinstance(self.on, Queue | Topic | Stream):
             raise self.wrong("on", self.on, "a Queue, Topic or Stream")
+        if isinstance(self.on, Queue) and self.timeout > self.on.visibility:
+            raise self.wrong(
+                "timeout",
+                f"{self.timeout:g}s",
+                f"at most visibility={self.on.visibility:g}s of Queue({self.on.name!r}): what takes longer would be delivered "
+                "a second time while it runs",
+            )
 
 
 class Queue(Resource):

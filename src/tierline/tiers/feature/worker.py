@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from tierline.engines.context import Context
 from tierline.engines.python.config import App
 from tierline.plan.model import Role
 from tierline.tiers.base import System
+
+
+def attempts(settings: Mapping[str, Any]) -> int:
+    """How often a message is delivered to a function before it is set aside."""
+    if settings["retries"] is not None:
+        return int(settings["retries"]) + 1
+    return int(settings["on"].get("dead_letter_after", 5))
 
 
 class WorkerFunction(System):
@@ -29,4 +39,8 @@ class WorkerFunction(System):
             source_kind=settings["on"]["kind"],
             batch=settings["batch"],
             timeout=settings["timeout"],
+            concurrency=settings["concurrency"],
+            attempts=attempts(settings),
+            backoff=settings["backoff"],
+            memory=settings["memory"] or 0,
         )
