@@ -295,9 +295,9 @@ def test_a_function_and_a_command_are_reloaded_too(bench: Make) -> None:
     handled = line.folder / "handled"
     httpx.get(f"http://{at['sender.a/http']}")
     assert eventually(lambda: handled.exists() and handled.read_text() == "first")
-    before = line.process("apps.a")["pid"]
+    before = line.process("worker.a")["pid"]
     (line.folder / "worker.py").write_text((line.folder / "worker.py").read_text().replace("first", "other"))
-    assert eventually(lambda: "reloaded apps.a: worker.py" in line.log("events")), line.log("events")
+    assert eventually(lambda: "reloaded worker.a: worker.py" in line.log("events")), line.log("events")
     assert eventually(lambda: not alive(before)), "the older worker has gone"
     httpx.get(f"http://{at['sender.a/http']}")
     assert eventually(lambda: handled.read_text() == "other")

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from tierline.errors import PlanError
+from tierline.plan import messages
 from tierline.plan.budgets import worked_out
 from tierline.plan.bypass import bypassed
 from tierline.plan.fusion import fuse
@@ -38,6 +39,7 @@ def resolve(stack: Stack, lineup: Mapping[str, str], *, fusion: bool = True) -> 
 
     Raises PlanError when a slot that the stack uses has no system in the lineup.
     """
+    messages.check(stack)
     line = Line(stack, lineup)
     roles = wire(stack, line, place(stack, line))
     entry = line.path[0] if line.path else ""
@@ -152,7 +154,7 @@ def _notes(stack: Stack, line: Line, roles: list[Role]) -> tuple[str, ...]:
                 "rps= and latency= of its scale; cpu= and queue= are followed"
                 for found in blind
             ]
-    return tuple(notes)
+    return (*notes, *messages.notes(stack))
 
 
 def _used(stack: Stack, name: str) -> bool:

@@ -7,7 +7,6 @@ role: see `layout`; and `raw` (lines of the server's configuration).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 
 from tierline.engines import binaries
@@ -15,7 +14,7 @@ from tierline.engines.base import Binary, Probe, Process, Step
 from tierline.engines.context import Context
 from tierline.engines.nats.layout import layout
 from tierline.engines.open_files import connections
-from tierline.plan.model import Role, Unit
+from tierline.plan.model import Plan, Role, Unit
 
 USER = "tierline"
 PASSWORD = "nats.password"  # noqa: S105  the secret's name
@@ -42,7 +41,7 @@ class Nats:
             "user": USER,
             "password": password,
             "streams": [
-                stream for role in unit.roles for stream in layout(role, _functions(role, context.plan.roles))
+                stream for role in unit.roles for stream in layout(role, _functions(role, context.plan))
             ],
         }
         raw = [str(role.settings["raw"]) for role in unit.roles if role.settings.get("raw")]
@@ -71,11 +70,12 @@ class Nats:
         ]
 
 
-def _functions(source: Role, roles: Mapping[str, Role]) -> list[Role]:
-    """Those that handle its messages, one of each name."""
+def _functions(source: Role, plan: Plan) -> list[Role]:
+    """Those that handle its messages, one of each name; also those that sleep."""
     found = {
         role.name: role
-        for role in roles.values()
+        for unit in (*plan.units, *plan.asleep)
+        for role in unit.roles
         if role.slot == "feature.function" and role.settings["on"]["name"] == source.name
     }
     return [found[name] for name in sorted(found)]
