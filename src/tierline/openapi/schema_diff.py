@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tierline.openapi.schema_kinds import EXACT, LIMITS, UPPER, Kinds, Schemas, spoken, word
+from tierline.openapi.schema_kinds import CONDITIONS, EXACT, LIMITS, UPPER, Kinds, Schemas, spoken, word
 from tierline.openapi.schema_kinds import said as said_of
 
 Emit = Callable[[bool, str, str, str, str], None]
@@ -94,6 +94,7 @@ class Comparison:
             else:
                 self._enum(one, other, field)
             self._limits(one, other, field)
+            self._conditions(one, other, field)
         for other in left:
             self._tell(True, ("type-widened", "type-widened"), field, "", word(self._new, kind, other, 0))
 
@@ -179,6 +180,30 @@ class Comparison:
                 self._say(True, rules[0 if self._answer else 1], field, *said)
             elif _is_number(before) and _is_number(after):
                 self._tell((after > before) is (limit in UPPER), rules, field, *said)
+
+    def _conditions(self, old: dict[str, Any], new: dict[str, Any], field: str) -> None:
+        had, has = self._old.conditions(old), self._new.conditions(new)
+        rules = ("condition-removed", "condition-added")
+        for name in CONDITIONS:
+            before, after = (f"{name} {_brief(each[name])}" if name in each else "" for each in (had, has))
+            if before and after and had[name] != has[name]:
+                self._say(True, "condition-changed", field, before, after)
+            elif bool(before) is not bool(after):
+                self._tell(not after, rules, field, before, after)
+        patterns_old, patterns_new = old.get("patternProperties") or {}, new.get("patternProperties") or {}
+        for pattern in dict.fromkeys((*patterns_old, *patterns_new)):
+            place = f"{field}{{/{pattern}/}}"
+            if pattern in patterns_old and pattern in patterns_new:
+                self.run(patterns_old[pattern], patterns_new[pattern], place)
+            elif pattern in patterns_old:
+                self._tell(True, rules, place, spoken(self._old, patterns_old[pattern]), "")
+            else:
+                self._tell(False, rules, place, "", spoken(self._new, patterns_new[pattern]))
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _is_number(value: Any) -> bool:

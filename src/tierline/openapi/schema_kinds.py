@@ -11,6 +11,12 @@ UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"
 LOWER = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
 EXACT = ("pattern", "format", "multipleOf", "uniqueItems")
 LIMITS = (*LOWER, *UPPER, *EXACT)
+CONDITIONS = (
+    "not", "if", "then", "else", "contains", "minContains", "maxContains", "propertyNames", "dependentRequired",
+    "dependentSchemas", "unevaluatedProperties", "unevaluatedItems",
+)  # fmt: skip
+"""Words that narrow a value in ways that aren't compared by meaning: with one it is narrower than without, and another
+one may be anything."""
 _SCALARS = ("string", "integer", "number", "boolean")
 _MOST_VARIANTS = 64
 _DEEPEST = 60
@@ -43,6 +49,20 @@ class Schemas:
                     raise Unreadable(f"{self.name}: $ref {reference!r} leads nowhere")
                 node = node[step]
         return node
+
+    def conditions(self, schema: dict[str, Any]) -> dict[str, Any]:
+        """A schema's conditions, with what they refer to in place of references."""
+        return {word: self._expanded(schema[word], ()) for word in CONDITIONS if word in schema}
+
+    def _expanded(self, node: Any, around: tuple[str, ...]) -> Any:
+        if isinstance(node, list):
+            return [self._expanded(each, around) for each in node]
+        if not isinstance(node, dict):
+            return node
+        reference = node.get("$ref")
+        if isinstance(reference, str) and reference not in around and len(around) < _DEEPEST:
+            return self._expanded(self.resolve(node), (*around, reference))
+        return {key: self._expanded(value, around) for key, value in node.items()}
 
     def kinds(self, schema: Any) -> Kinds:
         """By JSON type ("any" for no limit): the schemas of this type that the value may have."""
@@ -125,6 +145,9 @@ def _joined(several: list[dict[str, Any]]) -> dict[str, Any]:
     for limit in LIMITS:
         if all(each.get(limit) == several[0].get(limit) is not None for each in several):
             both[limit] = several[0][limit]
+    for condition in CONDITIONS:
+        if all(each.get(condition) == several[0].get(condition) is not None for each in several):
+            both[condition] = several[0][condition]
     return both
 
 
