@@ -19,6 +19,7 @@ from tierline.journeys.policy import CREDENTIALS, MISSING, Cache
 from tierline.journeys.reply import Reply
 from tierline.journeys.request import Filler
 from tierline.journeys.run import Failure, Run
+from tierline.journeys.tags import token
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -71,12 +72,7 @@ class Choice:
 
     def surrogates(self, values: list[Any]) -> bytes:
         names = {name: values[slot] for name, slot in self.plan.slots.items()}
-        return " ".join(_token(key.format_map(names)) for key in self.keys).encode()
-
-
-def _token(key: str) -> str:
-    """A surrogate key is one word of a list that blanks separate."""
-    return "".join(c if c.isascii() and c.isprintable() and c != " " else "_" for c in key)[:200]
+        return " ".join(token(key.format_map(names)) for key in self.keys).encode()
 
 
 def policies(plan: Plan) -> list[Cache | None]:

@@ -50,3 +50,8 @@ def filled(templates: Iterable[str], names: dict[str, Any]) -> list[str]:
         except (LookupError, AttributeError, TypeError, ValueError):
             continue
     return found
+
+
+def token(key: str) -> str:
+    """A surrogate key is one word of a list that blanks separate."""
+    return "".join(c if c.isascii() and c.isprintable() and c != " " else "_" for c in key)[:200]

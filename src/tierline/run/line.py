@@ -24,6 +24,7 @@ from tierline.run import filling, growth, guardian
 from tierline.run.addresses import Addresses, check_privileges, choose
 from tierline.run.child import Child
 from tierline.run.context import LocalContext
+from tierline.run.drops import Drops
 from tierline.run.errors import Errors
 from tierline.run.events import Events
 from tierline.run.failover import Keeper, keep
@@ -172,7 +173,7 @@ class Line:
         """Who looks after processes that hold the same data, by the cluster's name."""
         self.isolation = Isolation(self)
         self.errors = Errors(self)
-        self.hearers += [self.isolation.heard, self.errors.heard]
+        self.hearers += [self.isolation.heard, self.errors.heard, Drops(self).heard]
         self.generation = ""
         """Which state of the sources runs: what the code before has kept is not used again."""
 

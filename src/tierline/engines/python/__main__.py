@@ -22,6 +22,7 @@ from tierline.engines.python import flying, spare
 from tierline.engines.python.apps import Loaded, acquaint, load, told_again
 from tierline.engines.python.blame import Blame
 from tierline.engines.python.config import Config
+from tierline.engines.python.drops import Drops
 from tierline.engines.python.environment import agreed, environment
 from tierline.engines.python.function import Worker
 from tierline.engines.python.growth import Growth
@@ -61,6 +62,7 @@ async def run(config: Config, voice: Voice) -> int:
         blame.wrapper(code)
     ending(blame, voice)
     loaded: list[Loaded] = []
+    drops = Drops(voice)
     namespaces = Namespaces(config.project, contested(app.env for app in config.apps))
     acquaint(config, loaded)
     # Journeys last: they call their neighbours.
@@ -70,6 +72,8 @@ async def run(config: Config, voice: Voice) -> int:
             each = load(app, config, loaded)
             await each.start()
             loaded.append(each)
+        if app.kind == "journeys":
+            drops.join(each.inner)
         noted.leave(slot)
         blame.imported(app.name, imported(config.project))
     for name, variables in namespaces.settle().items():

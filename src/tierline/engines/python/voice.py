@@ -24,14 +24,19 @@ class Voice:
     def __init__(self) -> None:
         given = os.environ.pop("TIERLINE_VOICE", "")
         self._socket = socket.socket(fileno=int(given)) if given else None
+        self.answers: dict[str, Callable[[dict[str, Any]], None]] = {}
+        """What else the supervisor may say, by its `do`."""
         if self._socket is not None:
             self._socket.setblocking(False)
             os.set_inheritable(self._socket.fileno(), False)
 
-    def say(self, **message: Any) -> None:
+    def say(self, **message: Any) -> bool:
+        """Whether it was said."""
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.send(json.dumps(message).encode())
+                return True
+        return False
 
     def wait(self) -> dict[str, str] | None:
         """Wait until the supervisor says go: the environment to go with. None when it hangs up."""
@@ -72,6 +77,8 @@ class Voice:
                 socket.send_fds(ours, [message], [each.fileno() for each in sockets.values()])
             elif told.get("do") == "retire":
                 retire()
+            elif told.get("do") in self.answers:
+                self.answers[told["do"]](told)
 
         asyncio.get_running_loop().add_reader(ours, read)
 
