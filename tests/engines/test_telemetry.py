@@ -13,12 +13,13 @@ import msgspec
 import pytest
 
 from tierline.engines.telemetry import events as happenings
-from tierline.engines.telemetry import keeping, otlp
+from tierline.engines.telemetry import keeping, metrics, otlp
 from tierline.engines.telemetry import reader as reading
 from tierline.engines.telemetry.__main__ import Telemetry
 from tierline.engines.telemetry.funnel import funnels
 from tierline.engines.telemetry.reader import Reader
 from tierline.trips.hop import Hop
+from tierline.trips.record import Recorder
 
 
 def line(trace: int = 1, flags: str = "01", status: int = 200, **more: Any) -> str:
@@ -69,6 +70,36 @@ def test_what_is_appended_is_read_once_and_a_torn_line_when_it_is_whole(tmp_path
         assert reader.poll() == []
         more.write(whole[20:])
     assert [hop.trace for hop in reader.poll()] == [f"{2:032x}"]
+
+
+def test_what_processes_count_themselves_is_added_up(
+    told: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series = 'tierline_journeys_part_stale_total{journey="film",part="details"}'
+    recorders = [Recorder(Path(told["hops"]) / f"experience.{zone}.jsonl") for zone in "ab"]
+    numbers = {"a": 0, "b": 0}
+    for recorder, zone in zip(recorders, numbers, strict=True):
+        recorder.counts_of(lambda zone=zone: {series: numbers[zone]})
+    telemetry = Telemetry(told)
+    for more in ({"a": 1, "b": 2}, {"a": 4, "b": 2}):
+        numbers.update(more)
+        for recorder in recorders:
+            recorder.flush()
+        poll(telemetry)
+    page = metrics.page([], [], telemetry._reader.metrics)
+    assert f"# TYPE tierline_journeys_part_stale_total counter\n{series} 6\n" in page
+    assert requests(telemetry) == 0
+    monkeypatch.setattr(reading, "_SERIES", 2)
+    with (Path(told["hops"]) / "experience.a.jsonl").open("a") as more_lines:
+        for line in (
+            '{"metric":"one","c":1}',
+            '{"metric":"two","c":1}',
+            '{"metric":1}',
+            '{"metric":"x","c":"1"}',
+        ):
+            more_lines.write(line + "\n")
+    poll(telemetry)
+    assert dict(telemetry._reader.metrics) == {series: 6, "one": 1}
 
 
 def test_lines_of_strangers_are_passed_over(tmp_path: Path) -> None:

@@ -74,6 +74,18 @@ def session(app: Experience, *steps: Any) -> None:
     within(main())
 
 
+async def refreshed(app: Experience) -> None:
+    """What is made anew beside requests has been made, or has failed."""
+    for task in list(app.engine.cached._calls.values()):  # type: ignore[union-attr]
+        await asyncio.wait([task])
+    await asyncio.sleep(0)
+
+
+async def metrics(app: Experience) -> str:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
+        return (await client.get("/-/metrics")).text
+
+
 def test_deadline_ends_a_part(shop: Counted) -> None:
     shop.set({"/details": [HANGS]})
     outcome = shop.ask(film(deadline="100ms"), "/film/1")
@@ -200,28 +212,118 @@ def test_equal_calls_of_a_cached_part_are_one(shop: Counted) -> None:
     session(app, several)
 
 
-def test_stale_answers_the_old_value_while_one_call_refreshes_it(shop: Counted, clock: Clock) -> None:
+def test_stale_answers_the_old_value_and_says_so_while_one_call_refreshes_it(
+    shop: Counted, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "tierline.journeys")
     app = shop.build(film(cache=Cache("60s", stale="5m")))
 
     async def first() -> None:
         assert (await shop.asks(app, "/film/1")).status == 200
 
     async def old() -> None:
-        shop.set({"/details": [{"body": {"id": "new"}}]})
+        shop.set({"/details": [{"ms": 300, "body": {"id": "new"}}]})
         clock.now += 100
-        outcome = await shop.asks(app, "/film/1")
-        assert outcome.body == {"details": {"path": "/details", "id": "1"}}
-        assert outcome.headers["age"] == "60", "nothing of its life is left"
-        assert "stale-while-revalidate=300" in outcome.headers["cache-control"]
-        for task in list(app.engine.cached._calls.values()):  # type: ignore[union-attr]
-            await task
+        for _ in range(3):
+            outcome = await shop.asks(app, "/film/1")
+            assert outcome.body["details"] == {"path": "/details", "id": "1"}
+            (told,) = outcome.body["degraded"]
+            assert told == {
+                "part": "details",
+                "fields": ["details"],
+                "why": "stale-while-revalidate",
+                "retryable": True,
+                "stale": True,
+                "age": 100,
+            }
+            assert outcome.headers["x-tierline-degraded"] == "details"
+            assert outcome.headers["age"] == "100"
+            assert outcome.headers["cache-control"] == "public, max-age=60, stale-while-revalidate=300"
+        await refreshed(app)
         assert shop.asked() == {"GET /details": 1}
+        assert caplog.text.count("answered with a copy of 100 s while a new one is made") == 1
+        assert 'tierline_journeys_part_revalidated_total{journey="film",part="details"} 3\n' in (
+            await metrics(app)
+        )
 
     async def fresh() -> None:
-        assert (await shop.asks(app, "/film/1")).body == {"details": {"id": "new"}}
+        outcome = await shop.asks(app, "/film/1")
+        assert outcome.body == {"details": {"id": "new"}} and "age" not in outcome.headers
         assert shop.asked() == {"GET /details": 1}
 
     session(app, first, old, fresh)
+
+
+def test_a_refresh_that_fails_is_told_though_no_request_sees_it(
+    shop: Counted, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "tierline.journeys")
+    app = shop.build(film(cache=Cache("60s", stale="5m")))
+
+    async def first() -> None:
+        assert (await shop.asks(app, "/film/1")).status == 200
+
+    async def old() -> None:
+        shop.set({"/details": [DOWN]})
+        clock.now += 100
+        for _ in range(3):
+            assert (await shop.asks(app, "/film/1")).body["details"]["id"] == "1"
+            await refreshed(app)
+        assert caplog.text.count("its old copy is used") == 1
+        assert 'tierline_journeys_part_failures_total{journey="film",part="details"} 3\n' in (
+            await metrics(app)
+        )
+
+    session(app, first, old)
+
+
+def test_what_is_made_of_an_old_copy_is_not_kept_as_new(shop: Counted, clock: Clock) -> None:
+    screen = film(cache=Cache("60s", stale="5m"))
+
+    @screen.part(cache="120s")
+    async def title(details: dict[str, str] | None) -> str:
+        return details["id"] if details is not None else "none"
+
+    app = shop.build(screen)
+
+    async def first() -> None:
+        assert (await shop.asks(app, "/film/1?fields=details")).status == 200
+
+    async def old() -> None:
+        shop.set({"/details": [{"body": {"id": "new"}}]})
+        clock.now += 100
+        assert (await shop.asks(app, "/film/1")).body["title"] == "1"
+        await refreshed(app)
+
+    async def fresh() -> None:
+        assert (await shop.asks(app, "/film/1")).body["title"] == "new"
+
+    session(app, first, old, fresh)
+
+
+@pytest.mark.parametrize("stale", [True, False])
+def test_a_problem_says_which_parts_were_old_or_missing_before_another_failed(
+    shop: Counted, clock: Clock, stale: bool
+) -> None:
+    words = {"cache": Cache("60s", stale="5m")} if stale else {"fallback": None}
+    screen = film(**words)
+
+    @screen.part
+    async def price(details: dict[str, str] | None, shop) -> dict[str, str]:
+        return (await shop.get("/price")).json()
+
+    app = shop.build(screen)
+
+    async def main() -> None:
+        assert (await shop.asks(app, "/film/1")).status == 200
+        shop.set({"/price": [DOWN], "/details": [{} if stale else DOWN]})
+        clock.now += 100
+        outcome = await shop.asks(app, "/film/1")
+        assert outcome.status == 502 and outcome.problem and outcome.problem["part"] == "price"
+        (told,) = outcome.problem["degraded"]
+        assert (told["part"], told["stale"]) == ("details", stale)
+
+    session(app, main)
 
 
 @pytest.mark.parametrize("manner", [DOWN, HANGS, {"status": 429}, {"status": 500}])
@@ -250,10 +352,9 @@ def test_stale_if_error_stands_in_and_is_told_three_times(
         )
         assert outcome.headers["cache-control"] == "no-store"
         assert "answered with a copy of 85 s" in caplog.text
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
-            metrics = (await client.get("/-/metrics")).text
-        assert 'tierline_journeys_part_stale_total{journey="film",part="details"} 1\n' in metrics
-        assert 'tierline_journeys_part_failures_total{journey="film",part="details"} 1\n' in metrics
+        counted = await metrics(app)
+        assert 'tierline_journeys_part_stale_total{journey="film",part="details"} 1\n' in counted
+        assert 'tierline_journeys_part_failures_total{journey="film",part="details"} 1\n' in counted
 
     session(app, first, old)
 

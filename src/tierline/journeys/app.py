@@ -20,9 +20,11 @@ from tierline.journeys.about import About, send_problem
 from tierline.journeys.answer import Choice
 from tierline.journeys.attendance import Attendance, Visit
 from tierline.journeys.blocking import Watch, codes
+from tierline.journeys.degraded import Degraded, lacks
 from tierline.journeys.engine import Engine, log
 from tierline.journeys.fault import CrossOrigin, JourneyError, released
 from tierline.journeys.frame import Frame, frame
+from tierline.journeys.metrics import counts
 from tierline.journeys.pieces import PageStream
 from tierline.journeys.problem import fields_of, of_error
 from tierline.journeys.request import Reading, Request, decode_body, is_own, parse_query, read_body
@@ -64,6 +66,7 @@ class Experience:
         self._observed: dict[str, Any] | None = None
         self._unchecked = 1
         """Requests until one has its values checked; the first has."""
+        self._counts = partial(counts, engine)
         self._answered = ("experience", "journeys", engine.zone, 200)
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
@@ -280,7 +283,7 @@ class Experience:
         if not choice.static:
             reply.append((b"surrogate-key", choice.surrogates(run.values)))
         status = 200
-        alone = run.degraded is not None
+        alone = run.degraded is not None and lacks(run.degraded)
         if run.reply is not None:
             own = run.reply.fields(headers.get(b"x-forwarded-proto") == b"https")
             reply += own
@@ -292,7 +295,7 @@ class Experience:
             reply[1] = (b"cache-control", b"no-store")
         elif choice.kept:
             life = min(run.life, run.frame.shared.get("life", run.life))
-            if life < choice.age:
+            if life < choice.age > 0:
                 # A part's copy has been here for a while: what is left is `max-age` less `Age` (RFC 9111, 4.2).
                 reply.append((b"age", b"%d" % math.ceil(choice.age - life)))
             etag = answer.tag(body)
@@ -350,6 +353,7 @@ class Experience:
             part=failed,
             trace_id=span.trace if span is not None else "",
             effects=stages.done if stages is not None else [],
+            degraded=_earlier(run, stages),
         )
         fields = fields_of(error) + ([] if request is None else self._visits.begun(request))
         await send_problem(send, status, body, scope["method"] == "HEAD", fields)
@@ -380,6 +384,7 @@ class Experience:
             gc.collect()
             gc.freeze()
             self._watch.start()
+            record.recorder.counts_of(self._counts)
 
     async def drop(self, *tags: str) -> None:
         """Makes what is stored with one of these tags old: `await application.drop("products:7", "films")`."""
@@ -390,4 +395,10 @@ class Experience:
         self._watch.stop()
         await self.engine.close()
         await asyncio.gather(*(transport.close() for transport in self._transports), return_exceptions=True)
-        record.recorder.flush()
+        record.recorder.forget(self._counts)
+
+
+def _earlier(run: Run | None, stages: Stages | None) -> list[Degraded]:
+    """The parts that something stood in for before the request failed."""
+    found = (run is not None and run.degraded) or (stages is not None and stages.degraded) or {}
+    return list(found.values())

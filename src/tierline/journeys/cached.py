@@ -71,14 +71,15 @@ class Cached:
                 if 0 <= age < cache.max_age + cache.stale:
                     value = self._decode(node, entry.value)
                     fresh = age < cache.max_age
-                    run.life = min(run.life, max(0.0, cache.max_age - age))
+                    run.life = min(run.life, cache.max_age - age)
                     self._say(node, run, "hit" if fresh else "stale")
                     if fresh:
                         self.hits += 1
                     else:
                         self.stale += 1
                         if key not in self._calls and not self._made_of_fallbacks(node, run):
-                            self._start(key, node, run, cache)
+                            self._refresh(key, node, run, cache)
+                        run.aged(node, age)
                     return value
             except msgspec.DecodeError:
                 entry = None
@@ -169,6 +170,17 @@ class Cached:
         self._calls[key] = task
         task.add_done_callback(lambda done: self._done(key, done))
         return task
+
+    def _refresh(self, key: str, node: Node, run: Run, cache: Cache) -> None:
+        """Makes a new value while the old one is used. When that fails it is told all the same."""
+        plan, engine = run.plan, run.engine
+
+        def ended(task: asyncio.Task[Any]) -> None:
+            # Who waits for it too tells of it.
+            if not task.cancelled() and (error := task.exception()) is not None and key not in self._waiting:
+                engine.not_refreshed(plan, node, error)
+
+        self._start(key, node, run, cache).add_done_callback(ended)
 
     def _done(self, key: str, task: asyncio.Task[Any]) -> None:
         if self._calls.get(key) is task:

@@ -18,6 +18,8 @@ export interface Problem {
   effects?: string[];
   /** The path of the step that comes first (409). */
   go_to?: string;
+  /** Parts that something stood in for before another one failed. */
+  degraded?: Degraded[];
   errors?: { in: string; field: string; given?: unknown; why: string }[];
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -29,6 +30,8 @@ log = logging.getLogger("tierline.journeys")
 
 _UNTIL_WRITTEN = 30.0
 """Seconds that effects may take when the process is to end."""
+_SAY = 60.0
+"""Seconds between two lines about one part's old copies."""
 
 
 class Engine:
@@ -56,9 +59,12 @@ class Engine:
         """Effects that go on, whoever waits for them."""
         self.checks = Checks()
         self.failures: Counter[tuple[str, str]] = Counter()
-        """By journey and part, as the next two."""
+        """By journey and part, as the next three."""
         self.fallbacks: Counter[tuple[str, str]] = Counter()
         self.stale: Counter[tuple[str, str]] = Counter()
+        self.revalidated: Counter[tuple[str, str]] = Counter()
+        self._said: dict[tuple[str, str, str], float] = {}
+        """When the next line of a kind about a part may be written."""
         self.loaders: Mapping[str, tuple[Callable[..., Any], Policy]] = {
             "session": (self.load_session, Policy(deadline=1.0, fallback=Session)),
             "steps": (lambda session: session.steps, Policy()),
@@ -160,6 +166,31 @@ class Engine:
             else f"; answered with a copy of {age:.0f} s",
             exc_info=None if degraded or meant else raised,
         )
+
+    def aged(self, plan: Plan, node: Node, age: float) -> None:
+        """Counts an answer from an old copy while a new one is made, and tells of it once in a while."""
+        key = (plan.journey.name, node.name)
+        self.revalidated[key] += 1
+        if self._may_say("aged", key):
+            log.warning(
+                "journey %s, part %s: answered with a copy of %.0f s while a new one is made", *key, age
+            )
+
+    def not_refreshed(self, plan: Plan, node: Node, error: BaseException) -> None:
+        """Counts a failure that no request saw, and tells of it once in a while."""
+        key = (plan.journey.name, node.name)
+        self.failures[key] += 1
+        if self._may_say("refresh", key):
+            what = f"{type(error).__name__}: {error}"
+            log.warning("journey %s, part %s: %s; its old copy is used", *key, what)
+        released(error)
+
+    def _may_say(self, what: str, key: tuple[str, str]) -> bool:
+        now = time.monotonic()
+        if now < self._said.get((what, *key), 0.0):
+            return False
+        self._said[what, *key] = now + _SAY
+        return True
 
     async def drop(self, tags: Iterable[str]) -> None:
         """What is stored with one of these tags is old, and whoever asked for it is told. A store that is away has nothing

@@ -13,7 +13,7 @@ from tierline.journeys.journey import Journey
 from tierline.journeys.passage import Passage
 from tierline.journeys.policy import MISSING
 from tierline.journeys.routes import VIEWERS
-from tierline.journeys.schemas import Described, Schema, describe, input_schema
+from tierline.journeys.schemas import Described, Schema, degraded_schema, describe, input_schema
 from tierline.journeys.stream import EVENTS, LINES
 
 _SCHEMAS = "#/components/schemas/"
@@ -31,7 +31,14 @@ PROBLEM: Schema = {
         "instance": {"type": "string"},
         "journey": {"type": "string"},
         "part": {"type": "string"},
+        "service": {"type": "string"},
         "trace_id": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+        "effects": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "What has been done already and stays, when a later part failed",
+        },
+        "go_to": {"type": "string", "description": "The path of the step that comes first (409)"},
         "errors": {
             "type": "array",
             "items": {
@@ -79,7 +86,7 @@ def openapi(
         **({"servers": [{"url": url} for url in servers]} if servers else {}),
         "paths": paths,
         "components": {
-            "schemas": {**components, **older, "Problem": PROBLEM},
+            "schemas": {**components, **older, "Problem": _problem(components)},
             **({"securitySchemes": {"bearer": BEARER}} if secured else {}),
             "responses": {
                 "Problem": {
@@ -91,6 +98,11 @@ def openapi(
             },
         },
     }
+
+
+def _problem(components: dict[str, Schema]) -> Schema:
+    """The schema of a problem document, which has what parts lacked that something stood in for."""
+    return {**PROBLEM, "properties": {**PROBLEM["properties"], "degraded": degraded_schema(components)}}
 
 
 def document(journeys: Iterable[Journey], **words: Any) -> bytes:
@@ -114,7 +126,7 @@ def _operation(one: Described, method: str, kinds: tuple[str, ...]) -> dict[str,
                 "description": "The answer",
                 "headers": {
                     "x-tierline-degraded": {
-                        "description": "Parts that failed and are shown by their fallback",
+                        "description": "Parts that failed and are shown by their fallback, or whose old copy is shown",
                         "schema": {"type": "string"},
                     },
                     "etag": {"schema": {"type": "string"}},

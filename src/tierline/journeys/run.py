@@ -12,7 +12,7 @@ from typing import Any
 
 from tierline.journeys import sampled
 from tierline.journeys.attempt import attempt
-from tierline.journeys.degraded import Degradations, degraded
+from tierline.journeys.degraded import Degradations, degraded, old
 from tierline.journeys.eager import Eager, awaited, swap
 from tierline.journeys.fault import DeadlineExceeded, JourneyError, ServiceError, WrongType
 from tierline.journeys.frame import Frame, frame
@@ -55,7 +55,7 @@ class Run:
     reply: Reply[Any] | None = None
     """Status and fields that the view, or an effect, asked for."""
     life = inf
-    """Seconds for which every copy that a part was answered from is still fresh."""
+    """Seconds for which every copy that a part was answered from is still fresh; negative: since when one isn't."""
     stopped = False
     checked: Callable[[Any], None] | None = None  # compares the view's answer with its annotation
     span: record.Span | None = None
@@ -317,8 +317,8 @@ class Run:
         policy = node.part.policy
         if isinstance(error, ServiceError) and error.reply_status in policy.forward_errors:
             error.forward()
-        if self.copies is not None and (old := self.engine.cached.stand_in(node, self, error)) is not None:
-            value, age = old
+        if self.copies is not None and (copy := self.engine.cached.stand_in(node, self, error)) is not None:
+            value, age = copy
             self.fell_back(node, error, age)
             self._put(node, value, ready)
             if self.listener is not None:
@@ -354,6 +354,13 @@ class Run:
         if node.name not in self.degraded:
             self.degraded[node.name] = degraded(self.plan, node.name, error, age)
         self.engine.failed(self.plan, node, error, degraded=True, age=age)
+
+    def aged(self, node: Node, age: float) -> None:
+        """The part's old copy is used while a new one is made: the answer says so. age: of the copy, seconds."""
+        if self.degraded is None:
+            self.degraded = {}
+        self.degraded[node.name] = old(self.plan, node.name, age)
+        self.engine.aged(self.plan, node, age)
 
     def _skip(self, node: Node) -> None:
         for other in node.dependants:

@@ -115,7 +115,9 @@ def answered(
             verdict += f", critical: {' → '.join(chain)}"
             attributes["tierline.critical"] = chain
         if run.degraded:
-            verdict += f", without {', '.join(run.degraded)}"
+            for word, stale in (("without", False), ("old", True)):
+                if names := [name for name, entry in run.degraded.items() if entry.stale is stale]:
+                    verdict += f", {word} {', '.join(names)}"
             attributes["tierline.degraded"] = list(run.degraded)
         if run.failure is not None:
             verdict += f", {run.failure.node.name} failed"

@@ -88,7 +88,7 @@ def describe(
         components[standard] = {
             "title": standard,
             "type": "object",
-            "properties": {**parts, "degraded": _degraded(components)},
+            "properties": {**parts, "degraded": degraded_schema(components)},
             "required": [name for name in parts if name not in shape.absent],
         }
         answers: dict[str, str] = {}
@@ -104,7 +104,9 @@ def describe(
             if shown:
                 _, function = max(shown, key=lambda pair: pair[0].since)
                 name = _free(f"{pascal(journey.name)}{pascal(kind_name)}Answer", components)
-                components[name] = _view_schema(name, schema_of(function.returns), _degraded(components))
+                components[name] = _view_schema(
+                    name, schema_of(function.returns), degraded_schema(components)
+                )
                 answers[kind_name] = name
             for view, function in sorted(views, key=lambda pair: pair[0].since):
                 since = ".".join(map(str, view.since))
@@ -114,7 +116,7 @@ def describe(
                     if view is not max(shown, key=lambda pair: pair[0].since)[0]:
                         shape_of = f"{shape_of}Since{since.replace('.', '_') or '0'}"
                         older[shape_of] = _view_schema(
-                            shape_of, schema_of(function.returns), _degraded(components)
+                            shape_of, schema_of(function.returns), degraded_schema(components)
                         )
                 seen.append(Seen(kind_name, since, view.media, shape_of))
             if not any(not view.since for view, _ in shown):
@@ -143,12 +145,13 @@ def describe(
     return described, components
 
 
-def _degraded(components: dict[str, Schema]) -> Schema:
+def degraded_schema(components: dict[str, Schema]) -> Schema:
     """The schema of `degraded`."""
     return {
         "type": "array",
         "items": {"$ref": TEMPLATE.format(name=entry_name(components))},
-        "description": "Parts that failed and are shown by their fallback or an old copy; missing when there are none.",
+        "description": "Parts that failed and are shown by their fallback, and those of which an old copy is shown; missing "
+        "when there are none.",
     }
 
 

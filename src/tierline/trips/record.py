@@ -9,7 +9,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -75,6 +75,16 @@ class Recorder:
         if path:
             self._append([])
         self.counts: Counter[tuple[str, str, str, int]] = Counter()
+        self._counters: dict[Callable[[], Mapping[str, int]], dict[str, int]] = {}
+
+    def counts_of(self, source: Callable[[], Mapping[str, int]]) -> None:
+        """Adds counters to those of the line: `source` is asked for all at each `flush`, by Prometheus' series."""
+        self._counters[source] = {}
+
+    def forget(self, source: Callable[[], Mapping[str, int]]) -> None:
+        """Writes what is left, and asks it no more."""
+        self.flush()
+        self._counters.pop(source, None)
 
     def count(self, tier: str, system: str, zone: str, status: int) -> None:
         """Count a request that isn't sampled."""
@@ -98,6 +108,12 @@ class Recorder:
             for (tier, system, zone, status), number in counts.items():
                 line = {"f": "00", "s": status, "T": tier, "y": system, "z": zone, "c": number}
                 self._lines.append(msgspec.json.encode(line))
+        if self._path is not None:
+            for source, before in self._counters.items():
+                for series, number in source().items():
+                    if more := number - before.get(series, 0):
+                        before[series] = number
+                        self._lines.append(msgspec.json.encode({"metric": series, "c": more}))
         if self._lines:
             lines, self._lines = self._lines, []
             self._append(lines)

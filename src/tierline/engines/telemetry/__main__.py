@@ -226,7 +226,7 @@ class Telemetry:
             found = funnels(self._store.rows, asked.get("name", ""), asked.get("client", ""), since)
             return 200, "application/json", json.dumps(found).encode()
         if path == "/metrics":
-            text = metrics.page(self._counts(), self._callers(), self.lost)
+            text = metrics.page(self._counts(), self._callers(), self._reader.metrics, self.lost)
             return 200, metrics.TYPE, text.encode()
         return 404, "application/problem+json", b'{"title":"not found"}'
 

@@ -25,6 +25,16 @@ _KINDS = 5000
 _MANY = re.compile(rb'"c":(\d+)')
 _CARRIED = re.compile(rb',"h":"([^"]*)","l":"([^"]*)"')
 OTHERS = "(others)"
+_METRIC = b'{"metric":'
+_SERIES = 5000
+
+
+class _Metric(msgspec.Struct):
+    metric: str
+    c: int
+
+
+_metric = msgspec.json.Decoder(_Metric).decode
 
 
 class Reader:
@@ -38,6 +48,8 @@ class Reader:
         self._known: set[str] = set()
         self._kinds: set[tuple[str, str, str, int, str]] = set()
         self._events: list[Row] = []
+        self.metrics: Counter[str] = Counter()
+        """What processes count themselves, by Prometheus' series, since this process's start."""
         self.carried: dict[str, tuple[int, int]] = {}
         """What stood behind a tier and answered, by address or role: requests, and microseconds of all."""
 
@@ -86,6 +98,9 @@ class Reader:
                 if event is not None:
                     self._events.append(event)
                 continue
+            if line.startswith(_METRIC):
+                self._add(line)
+                continue
             each = hop(line)
             if each is None:
                 continue
@@ -94,6 +109,12 @@ class Reader:
             if not _within(each):
                 self._counts[_counted(each)] += 1
         return at + whole
+
+    def _add(self, line: bytes) -> None:
+        with contextlib.suppress(msgspec.DecodeError):
+            told = _metric(line)
+            if told.metric in self.metrics or len(self.metrics) < _SERIES:
+                self.metrics[told.metric] += told.c
 
     def _lighter(self, line: bytes) -> bytes:
         """The line without who answered and in what time, which are added up: lines of one kind are equal again."""
