@@ -17,6 +17,7 @@ import threading
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 import psutil
@@ -254,6 +255,7 @@ class Upstreams:
     x-test-header: `name: value` of the answer, several with `|` between; x-test-plain: an upgrade isn't taken;
     x-test-wide: bytes of fields of the answer; x-test-stall: the answer begins, and goes on when the test calls `release`
     with its value; x-test-drip: it never ends, and something comes every so many seconds;
+    x-test-raw: the answer, byte by byte, percent-encoded; x-test-raw-close: then the connection is closed;
     x-test-echo: the answer is the request's own body, `chunked` in many pieces, x-test-times: so often. An upgrade to
     websocket is accepted and echoes.
     """
@@ -328,8 +330,8 @@ class Upstreams:
             return False
         method, path, _ = line.split(" ", 2)
         headers: list[tuple[str, str]] = []
-        while (raw := (await reader.readline()).decode("latin-1").rstrip("\r\n")) != "":
-            name, _, value = raw.partition(":")
+        while (told := (await reader.readline()).decode("latin-1").rstrip("\r\n")) != "":
+            name, _, value = told.partition(":")
             headers.append((name, value.strip()))
         seen = Seen(role, method, path, headers, b"")
         if (seen.header("expect") or "").lower() == "100-continue":
@@ -356,6 +358,10 @@ class Upstreams:
             self.busy[role] -= 1
         if seen.header("x-test-drop"):
             return False
+        if (raw := seen.header("x-test-raw")) is not None:
+            writer.write(unquote_to_bytes(raw))
+            await writer.drain()
+            return not seen.header("x-test-raw-close")
         status = seen.header("x-test-status") or ("503" if probe and role in self.sick else "200")
         body = json.dumps(
             {

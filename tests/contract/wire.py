@@ -63,7 +63,8 @@ def replies_of(data: bytes, method: str) -> list[Reply]:
     while data.startswith(b"HTTP/1."):
         head, _, data = data.partition(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").split("\r\n")
-        reply = Reply(status=int(first.split(" ")[1]))
+        code = first.split(" ")[1]
+        reply = Reply(status=int(code) if code.isdecimal() else 0)
         for line in lines:
             name, _, value = line.partition(":")
             reply.headers.append((name.lower(), value.strip()))

@@ -11,8 +11,11 @@ from typing import ClassVar
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+from answer_cases import TOLD
+from answers_suite import Answers
 from edge import Line, Seen
 from hyperframe.frame import Frame
+from requests_suite import Requests
 from semantics_suite import Semantics
 from wire import HTTP2, Reply, http1
 from wire_cases import FRAMED, MALFORMED, PSEUDO, REFUSED, Fields
@@ -24,7 +27,7 @@ from workbench import eventually
 TIERS = {"cdn": CDN, "lb": LoadBalancer, "cache": HTTPCache, "gateway": Gateway}
 
 
-class WireContract(Semantics):
+class WireContract(Semantics, Requests, Answers):
     """A subclass names its tier and system."""
 
     tier: ClassVar[str]
@@ -45,6 +48,8 @@ class WireContract(Semantics):
             # All at once: some engines take a second to hang up.
             with ThreadPoolExecutor(24) as pool:
                 request.cls.found = {name: pool.submit(self.tried, name) for name in self.cases()}
+            with ThreadPoolExecutor(24) as pool:
+                request.cls.answered = {name: pool.submit(self.told, name) for name in TOLD}
             yield
         finally:
             line.close()

@@ -24,3 +24,6 @@ KEPT = frozenset({
     "tracestate", "x-request-id", "x-client",
 })  # fmt: skip
 """In lower case; not removed by naming them in `Connection`, and neither is what begins with `x-tierline-`."""
+
+ALLOWED = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+"""What a tier says with a 405 of its own, to PURGE or TRACE (RFC 9110, 15.5.6): each service knows the rest."""

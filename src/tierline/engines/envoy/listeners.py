@@ -141,6 +141,12 @@ def _manager(
     stripped += [{"remove": name} for name in fragment.stripped]
     if entry:
         stripped += [{"remove": name.lower()} for name in (*FIELDS, *UNKEYED, PLACE, "x-request-id")]
+    # What a request came through (RFC 9110, 7.6.3).
+    via = {
+        "header": {"key": "via", "value": "%PROTOCOL% tierline"},
+        "append_action": "APPEND_IF_EXISTS_OR_ADD",
+    }
+    stripped.append({"append": via})
     manager: dict[str, Any] = {
         "@type": _TYPE + "filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": role.id,

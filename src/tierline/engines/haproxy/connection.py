@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-from tierline.engines.hopbyhop import KEPT
+from tierline.engines.hopbyhop import ALLOWED, KEPT
 
 _NAMES = r"""-m reg -i '(^|,)[ \t]*(?!(close|keep-alive|upgrade|te)[ \t]*(,|$))[^, \t]'"""
 """A Connection that names more than HAProxy knows itself: rare, so that its script hardly ever runs."""
@@ -19,13 +19,21 @@ RULES = rf"""    http-request set-var(txn.verdict) str("refused: method") if {{ 
     acl websocket req.fhdr(upgrade) -m str -i websocket
     http-request del-header connection unless websocket
     http-request set-header Connection upgrade if websocket
+    # What a request came through (RFC 9110, 7.6.3), and how far OPTIONS may go on (7.6.2).
+    http-request add-header Via "%[req.ver] tierline"
+    http-request return status 204 if METH_OPTIONS {{ req.fhdr(max-forwards) -m str 0 }}
+    acl forwards req.fhdr(max-forwards) -m reg ^[0-9]{{1,9}}$
+    http-request set-header Max-Forwards %[req.fhdr(max-forwards),sub(1)] if METH_OPTIONS forwards
+    # Who speaks HTTP/1.0 waits for no 100 (RFC 9110, 10.1.1).
+    http-request del-header expect if HTTP_1.0
     http-request del-header keep-alive
     http-request del-header proxy-connection
     http-request del-header te unless {{ req.fhdr(te) -m str -i trailers }}
     http-request del-header upgrade unless websocket
     http-response lua.unname_answer if {{ res.hdr(connection) -m found }} {{ res.fhdr(connection) {_NAMES} }}
     # RFC 9110, 6.6.1: an answer that doesn't say when it was made is dated by who receives it.
-    http-response set-header date %[date,http_date] unless {{ res.fhdr(date) -m found }}
+    http-after-response set-header date %[date,http_date] unless {{ res.fhdr(date) -m found }}
+    http-after-response set-header allow "{ALLOWED}" if {{ status 405 }} {{ var(txn.verdict) -m str "refused: method" }}
     http-response del-header keep-alive
     http-response del-header proxy-connection
     http-response del-header upgrade unless {{ status 101 426 }}

@@ -12,6 +12,7 @@ The order inside a server block, and why:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import resources
 
 import msgspec
 
@@ -19,6 +20,7 @@ from tierline.engines.base import Step
 from tierline.engines.certificates import Shown
 from tierline.engines.context import Context
 from tierline.engines.forwarded import LINE
+from tierline.engines.hopbyhop import ALLOWED
 from tierline.engines.open_files import connections
 from tierline.engines.unkeyed import UNKEYED
 from tierline.plan.model import Role, Upstream
@@ -145,6 +147,15 @@ http {{
     # What is of one connection goes no further (RFC 9110, 7.6.1); an upgrade that was made or is asked for stays.
     more_clear_headers Keep-Alive Proxy-Connection;
     more_clear_headers -s '200 201 202 204 206 301 302 303 304 307 308 400 401 403 404 409 410 412 422 429 500 502 503' Upgrade;
+    # When an answer was made, or, where it doesn't say, was received (RFC 9110, 6.6.1).
+    js_import dates from dates.js;
+    js_set $tl_now dates.now;
+    map $upstream_http_date $tl_date {{ default $upstream_http_date; "" $tl_now; }}
+    # A 204 has no body, and no length of one (RFC 9110, 8.6).
+    more_clear_headers -s 204 Content-Length;
+    # What nginx itself refuses by its method; a service says for itself what it allows (RFC 9110, 15.5.6).
+    map $upstream_addr $tl_allow {{ default $upstream_http_allow; "" "{ALLOWED}"; }}
+    more_set_headers -s 405 "Allow: $tl_allow";
     # The supervisor asks here whether it answers.
     server {{ listen unix:{ALIVE_SOCKET}; access_log off; return 204; }}
     # 103 goes on as it came (RFC 8297).
@@ -219,6 +230,15 @@ def ident(role: Role) -> str:
 
 
 _STRIPPED = "".join(f'            proxy_set_header {name} "";\n' for name in UNKEYED)
+
+
+DATED = "more_set_headers 'Date: $tl_date';"
+"""For answers that go on as they are: nginx would say when it passed them on."""
+
+
+def dates() -> str:
+    """dates.js, written beside nginx.conf."""
+    return (resources.files(__package__) / "dates.js").read_text()
 
 
 def pass_on(host: str = "$http_host") -> str:

@@ -6,7 +6,7 @@ from tierline.engines import binaries
 from tierline.engines.base import Binary, Probe, Process
 from tierline.engines.context import Context
 from tierline.engines.nginx import caching, mail
-from tierline.engines.nginx.config import ALIVE_SOCKET, Fragment, document, ident
+from tierline.engines.nginx.config import ALIVE_SOCKET, Fragment, dates, document, ident
 from tierline.plan.model import Unit
 from tierline.tiers.base import system
 
@@ -50,6 +50,7 @@ class Nginx:
                 roles=tuple(role.id for role in unit.roles),
                 files={
                     str(config): document(fragments, context, unit.id),
+                    str(folder / "dates.js"): dates(),
                     **{path: text for fragment in fragments for path, text in fragment.files.items()},
                     **({str(folder / "cache.js"): caching.script()} if caches else {}),
                     **{str(folder / name): text for each in fragments for name, text in each.beside.items()},

@@ -117,6 +117,12 @@ end
 
 local function keep()
     local said, status = ts.server_response.header, ts.server_response.get_status()
+    -- Traffic Server takes these for final answers (RFC 9110, 15.2); 101 nobody has asked for here.
+    if status > 100 and status < 200 and status ~= 103 then
+        status = 502
+        ts.server_response.set_status(status)
+        ts.http.set_server_resp_no_store(1)
+    end
     unname(said)
     local control = string.lower(said['Cache-Control'] or '')
     said['X-Tl-Born'] = string.format('%.3f', ts.ctx['born'] or ts.now())
@@ -155,6 +161,8 @@ local function send_response()
     if verdict == 'hit' or verdict == 'stale' or verdict == 'revalidated' then unsay(said) end
     said['Cache-Status'] = label .. '; ' .. (WORDS[verdict] or 'fwd=uri-miss')
     ts.client_request.header['X-Tl-V'] = verdict
+    -- RFC 9110, 8.6.
+    if ts.client_response.get_status() == 204 then said['Content-Length'] = nil end
     ts.ctx['status'], ts.ctx['size'] = ts.client_response.get_status(), said['Content-Length'] or '0'
 end
 
@@ -169,6 +177,12 @@ local function close()
         ts.ctx['status'] or 0, ts.ctx['t'], ts.ctx['i'], ts.ctx['p'], place, began * 1e6, (now - began) * 1e6,
         ts.ctx['verdict'] or 'pass', ts.ctx['name'], tonumber(ts.ctx['size']) or 0))
     file:close()
+    return 0
+end
+
+-- What is allowed is said with 405 (RFC 9110, 15.5.6); ALLOWED is replaced by engines/hopbyhop.py.
+local function allow()
+    ts.client_response.header['Allow'] = '{ALLOWED}'
     return 0
 end
 
@@ -190,6 +204,7 @@ function do_remap()
     end
     if method == 'PURGE' or method == 'BAN' or method == 'PURGEKEY' then
         ts.http.set_resp(405, 'no\n')
+        ts.hook(TS_LUA_HOOK_SEND_RESPONSE_HDR, allow)
         return 0
     end
     if not host or not string.match(host, '^[%w%.~_:%[%]-]+$') then
@@ -197,6 +212,8 @@ function do_remap()
         return 0
     end
     described(asked)
+    -- Who speaks HTTP/1.0 waits for no 100 (RFC 9110, 10.1.1).
+    if ts.client_request.get_version() == '1.0' then asked['Expect'] = nil end
     asked['X-Tl-Place'], asked['X-Tl-At'] = nil, normalised(asked)
     if asked['Range'] and not string.match(asked['Range'], '^bytes=') then asked['Range'] = nil end
     local body = asked['Transfer-Encoding'] or (tonumber(asked['Content-Length'] or '0') or 0) > 0

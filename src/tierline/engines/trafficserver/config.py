@@ -67,6 +67,8 @@ def files(cache: Cache, role: Role, targets: tuple[Upstream, ...], context: Cont
         # What it would say is the address of the tier in front.
         "http.insert_client_ip": "INT 0",
         "http.insert_request_via_str": "INT 1",
+        "http.request_via_str": "STRING tierline",
+        "proxy_name": "STRING tierline",
         "http.insert_response_via_str": "INT 0",
         "http.insert_squid_x_forwarded_for": "INT 0",
         "http.response_server_enabled": "INT 0",

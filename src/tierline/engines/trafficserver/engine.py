@@ -11,7 +11,7 @@ from tierline.engines import binaries
 from tierline.engines.base import Binary, Probe, Process, Step
 from tierline.engines.context import Context
 from tierline.engines.forwarded import UNDERSCORED
-from tierline.engines.hopbyhop import KEPT
+from tierline.engines.hopbyhop import ALLOWED, KEPT
 from tierline.engines.trafficserver.config import SAMPLED
 from tierline.engines.unkeyed import UNKEYED
 from tierline.plan.model import Unit
@@ -68,7 +68,7 @@ class TrafficServer:
         script = (resources.files(__package__) / "cache.lua").read_text()
         script = script.replace("{UNKEYED", "{" + ", ".join(f"'{name}'" for name in (*UNKEYED, *UNDERSCORED)))
         kept = ", ".join(f"['{name}'] = true" for name in sorted(KEPT))
-        script = script.replace("{KEPT}", "{" + kept + "}")
+        script = script.replace("{KEPT}", "{" + kept + "}").replace("{ALLOWED}", ALLOWED)
         root = folder / "runroot.yaml"
         logs = folder / "logs"
         pairs = (str(logs / hops.name), str(hops), str(logs / SAMPLED), str(context.hops(f"{role.id}.now")))

@@ -13,12 +13,16 @@ from tierline.engines import percaller
 from tierline.engines.context import Context
 from tierline.engines.forwarded import HOST, LINE, UNDERSCORED, proof
 from tierline.engines.haproxy.front import LEAST, TYPES
+from tierline.engines.hopbyhop import ALLOWED
 from tierline.engines.unkeyed import UNKEYED
 from tierline.engines.varnish.forwarded import authority
 from tierline.plan.model import Budget, Role, Upstream
 
 POISON = (*UNKEYED, *UNDERSCORED, "Proxy-Connection", "Keep-Alive", "TE", "x-tierline-claims")
 """What ends here, and what no key holds: a stranger could have others get what it makes of an answer."""
+
+
+INTERIM = "Varnish takes an interim answer that nobody asked for for a broken one: 502"
 
 
 def no_streams(use: str) -> dict[str, str]:
@@ -130,6 +134,12 @@ sub vcl_recv {{
     if (req.http.Range && (req.http.Range !~ "^bytes=[^,]*$" || req.method != "GET")) {{ unset req.http.Range; }}
     if (req.method == "PURGE" || req.method == "BAN" || req.method == "PURGEKEY") {{ return (synth(405)); }}
     if (req.method == "PRI") {{ return (synth(405)); }}
+    # How far OPTIONS may go on (RFC 9110, 7.6.2), and a fragment, which is none of a target's (9112, 3.2).
+    if (req.restarts == 0 && req.method == "OPTIONS" && req.http.Max-Forwards) {{
+        if (req.http.Max-Forwards ~ "^0+$") {{ return (synth(204)); }}
+        set req.http.Max-Forwards = std.integer(req.http.Max-Forwards, 1) - 1;
+    }}
+    if (req.url ~ "#") {{ set req.url = regsub(req.url, "#.*", ""); }}
     set req.grace = 30d;
     if (req.http.X-Tl-Grace == "no") {{ set req.grace = 0s; }}
     set req.hash_always_miss = (req.http.X-Tl-Always == "yes");
@@ -211,6 +221,12 @@ sub vcl_backend_fetch {{
 sub vcl_backend_response {{
     set beresp.grace = 0s;
     set beresp.keep = 0s;
+    # Lengths that differ leave open where the answer ends; equal ones are one (RFC 9112, 6.3).
+    std.collect(beresp.http.Content-Length);
+    if (beresp.http.Content-Length ~ ",") {{
+        if (beresp.http.Content-Length !~ "^(\\d+)(\\s*,\\s*\\1)+$") {{ return (error(502, "Bad Gateway")); }}
+        set beresp.http.Content-Length = regsub(beresp.http.Content-Length, ",.*", "");
+    }}
     # Of the connection to the service alone (RFC 9110, 7.6.1).
     unset beresp.http.Keep-Alive;
     unset beresp.http.Proxy-Connection;
@@ -387,6 +403,7 @@ sub vcl_synth {{
     std.log("tlv:refused");
     # Where a malformed request ends, nobody knows.
     if (resp.status == 400) {{ set resp.http.Connection = "close"; }}
+    if (resp.status == 405) {{ set resp.http.Allow = "{ALLOWED}"; }}
     set resp.http.Content-Type = "text/plain";
     set resp.http.X-Varnish = "";
     unset resp.http.X-Varnish;

@@ -32,6 +32,7 @@ class NginxCache(System):
         "fragments": "nginx knows SSI, not ESI; use varnish",
         # Of the table of RFC 9111, by the names in tests/contract/cache:
         "hop-request-named": "nginx can't take out of a request the fields that its Connection names",
+        "wire-max-forwards": "nginx passes Max-Forwards on as it came",
         "wire-request-named": "nginx can't take out of a request the fields that its Connection names; use cache=varnish",
         "vary-long": "nginx keeps no answer whose Vary has more than 128 letters",
         "authorization-must-revalidate": "frameworks add must-revalidate unasked: only public and s-maxage count",

@@ -62,6 +62,10 @@ class SquidCache(System):
     )
     lacks = {
         "wire-empty-line": "Squid refuses an empty line before a request",
+        "wire-answer-not-http": "Squid takes what isn't HTTP for the body of a 200",
+        "wire-fragment": "Squid passes a fragment on with the path",
+        "wire-http10-interim": "Squid passes 100 on to clients of HTTP/1.0",
+        "wire-allow": "Squid's own 405, to CONNECT, has no Allow",
         "wire-options-server": "Squid answers OPTIONS of the whole server with 501",
         "client-304-weak": "a 304 of Squid carries no weak ETag",
         "client-unmodified": "Squid judges If-Unmodified-Since itself",

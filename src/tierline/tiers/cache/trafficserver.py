@@ -15,6 +15,10 @@ _STREAMS = {
     "leaves-stream": "Traffic Server asks on for an answer to GET once it has begun",
 }
 
+_INTERIM = (
+    "Traffic Server takes interim answers other than 100 and 103 for the final one: the client gets 502"
+)
+_CODING = "Traffic Server says 400 where the origin's answer has a coding that it doesn't know"
 _FRAMED = "Traffic Server goes by the chunks and keeps the connection: no client may reach it directly"
 
 
@@ -27,6 +31,11 @@ class TrafficServerCache(System):
             "purge_prefix", "purge_tag",
         })  # fmt: skip
     lacks = {
+        "wire-query-empty": "Traffic Server leaves out the ? of an empty query",
+        "wire-answer-interim-unknown": _INTERIM,
+        "wire-answer-interim-many": _INTERIM,
+        "wire-answer-coding-unknown": _CODING,
+        "wire-answer-coding-after": _CODING,
         "wire-empty-line": "Traffic Server refuses an empty line before a request",
         **_STREAMS,
         "stale_while_revalidate": "Traffic Server doesn't know it; use varnish or nginx",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tierline.engines.context import Context
 from tierline.engines.varnish import admin
-from tierline.engines.varnish.config import Cache, hop, no_streams, vcl
+from tierline.engines.varnish.config import INTERIM, Cache, hop, no_streams, vcl
 from tierline.engines.varnish.engine import Fragment
 from tierline.engines.varnish.forwarded import described
 from tierline.plan.budgets import held
@@ -27,6 +27,9 @@ class VarnishCache(System):
             "invalidation", "client_control", "fragments", "purge_path", "purge_prefix", "purge_tag",
         })  # fmt: skip
     lacks = {
+        "wire-answer-continue-unasked": INTERIM,
+        "wire-answer-interim-unknown": INTERIM,
+        "wire-answer-interim-many": INTERIM,
         "wire-chunk-extension": "Varnish refuses chunks with extensions; the tier in front takes them out",
         "wire-chunk-size-words": _CHUNKS,
         "wire-chunk-size-0x": _CHUNKS,

@@ -8,7 +8,7 @@ from tierline.engines.context import Context
 from tierline.engines.haproxy.budget import unheld as limits_unheld
 from tierline.engines.haproxy.front import ENDPOINTS
 from tierline.engines.varnish import admin
-from tierline.engines.varnish.config import Cache, no_streams, vcl
+from tierline.engines.varnish.config import INTERIM, Cache, no_streams, vcl
 from tierline.engines.varnish.engine import Fragment
 from tierline.engines.varnish.forwarded import described
 from tierline.plan.budgets import held
@@ -31,6 +31,10 @@ class VarnishCDN(System):
         **_STREAMS,
         "unsized-uploads": "the beginning of a body is judged before Varnish gets it, as it takes what breaks off for whole",
         "purge-on-its-way": "a ban doesn't reach what its origin hasn't answered yet; nginx's purge does",
+        "wire-answer-continue-unasked": INTERIM,
+        "wire-answer-interim-unknown": INTERIM,
+        "wire-answer-interim-many": INTERIM,
+        "wire-date-refused": "HAProxy doesn't date its answers to what it can't parse",
         "wire-two-equal-hosts": "HAProxy takes the same Host twice for one",
     }
     endpoints = {**ENDPOINTS, "admin": "tcp"}

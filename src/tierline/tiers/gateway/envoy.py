@@ -32,7 +32,9 @@ class EnvoyGateway(System):
     supports = frozenset(FEATURES)
     listens_for_places = True
     lacks = {
-        "wire-http10": "Envoy answers HTTP/1.0 with 426; HTTP/1.1 is needed",
+        "wire-http10": "Envoy answers HTTP/1.0 with 426: if it took it, it would take HTTP/3.1 for it, and chunks in it",
+        "wire-max-forwards": "Envoy passes Max-Forwards on as it came",
+        "wire-answer-switch-unasked": "Envoy passes on a 101 that nobody asked for, and ends the connection",
         "unsized-uploads": "Envoy counts a body that doesn't say how long it is by reading it to its end first",
     }
     endpoints = {"http": "http", "mtls": "https"}

@@ -33,6 +33,7 @@ class HAProxyGateway(System):
     lacks = {
         "wire-http10-chunks": "HAProxy hands chunks of a service on to a client of HTTP/1.0",
         "retry_budget": "retries are bounded per request only; use gateway=envoy",
+        "wire-date-refused": "HAProxy doesn't date its answers to what it can't parse",
         "wire-two-equal-hosts": "HAProxy takes the same Host twice for one",
         "request_trailers": "a body that has them doesn't say how long it is: 411; use gateway=envoy",
         "unsized-uploads": "HAProxy counts no body, so one that doesn't say how long it is gets 411",

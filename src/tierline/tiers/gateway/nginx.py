@@ -25,7 +25,6 @@ from tierline.tiers.gateway.common.routes import routes
 from tierline.tiers.gateway.tier import FEATURES
 
 _LACKS = {
-    "wire-date": "nginx passes an answer without Date on as it is; the tier in front dates it",
     "paths_as_sent": "nginx matches decoded paths, so it can't tell what a service would read; they are refused",
     "uploads": "bodies are read to their end first; use gateway=envoy or gateway=haproxy",
     "trailers": "not set up; use gateway=envoy or gateway=haproxy",
@@ -34,6 +33,7 @@ _LACKS = {
     "mtls_san": "nginx tells a certificate's subject only, not its alternative names; use gateway=envoy",
     "live_upstreams": "only by a reload, which closes idle connections: names looked up again follow a second late, and "
     "addresses chosen by njs have no keep-alive; use gateway=haproxy or gateway=envoy",
+    "wire-max-forwards": "nginx passes Max-Forwards on as it came",
     "wire-request-named": "nginx can't take out of a request the fields that its Connection names; use gateway=haproxy",
     "wire-answer-named": "nginx can't take out of an answer the fields that its Connection names; use gateway=haproxy",
 }

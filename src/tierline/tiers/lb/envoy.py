@@ -33,7 +33,9 @@ class EnvoyLB(System):
     levels = frozenset({"runs"})
     supports = frozenset(FEATURES) - {"mail_starttls", "queue_timeout"}
     lacks = {
-        "wire-http10": "Envoy answers HTTP/1.0 with 426; HTTP/1.1 is needed",
+        "wire-http10": "Envoy answers HTTP/1.0 with 426: if it took it, it would take HTTP/3.1 for it, and chunks in it",
+        "wire-max-forwards": "Envoy passes Max-Forwards on as it came",
+        "wire-answer-switch-unasked": "Envoy passes on a 101 that nobody asked for, and ends the connection",
         "mail_starttls": NO_STARTTLS,
         "queue_timeout": "Envoy bounds how many requests wait, not for how long; use lb=haproxy",
     }

@@ -36,6 +36,7 @@ class HAProxyLB(System):
         "wire-http10-chunks": "HAProxy hands chunks of a service on to a client of HTTP/1.0",
         "http3": "this build of HAProxy has no QUIC; use lb=envoy",
         "mail_starttls": NO_STARTTLS,
+        "wire-date-refused": "HAProxy doesn't date its answers to what it can't parse",
         "wire-two-equal-hosts": "HAProxy takes the same Host twice for one",
     }
     endpoints = {"http": "http", "https": "https"}

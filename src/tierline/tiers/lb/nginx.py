@@ -10,7 +10,7 @@ from tierline.engines.certificates import CHALLENGE, shown
 from tierline.engines.context import Context
 from tierline.engines.forwarded import LINE, proof
 from tierline.engines.nginx import limits
-from tierline.engines.nginx.config import ANSWERED, TLS, Fragment, hop_format, hop_log, ident, left_out
+from tierline.engines.nginx.config import ANSWERED, DATED, TLS, Fragment, hop_format, hop_log, ident, left_out
 from tierline.engines.nginx.forwarded import REFUSED, said, setting
 from tierline.plan.budgets import held
 from tierline.plan.bypass import rules
@@ -31,6 +31,7 @@ _LACKS = {
     "metrics": "this build of nginx has no status module; its hops are counted by telemetry",
     "request_trailers": "nginx ends an HTTP/2 connection on which a request has trailers; use lb=haproxy",
     "mail_health": "nginx without its commercial part doesn't ask; a mail program is told when the inbox is down",
+    "wire-max-forwards": "nginx passes Max-Forwards on as it came",
     "wire-request-named": "nginx can't take out of a request the fields that its Connection names; use lb=haproxy or lb=envoy",
     "wire-answer-named": "nginx can't take out of an answer the fields that its Connection names; use lb=haproxy or lb=envoy",
 }
@@ -226,11 +227,13 @@ def _pass_on(role: Role, context: Context, name: str) -> str:
         ending += "            proxy_hide_header Surrogate-Key;\n"
     told = f"""\
 {ending}\
+            {DATED}
             proxy_set_header TE ${name}_te;
             proxy_set_header Keep-Alive "";
             proxy_set_header Proxy-Connection "";
             proxy_set_header Host $tl_authority;
             proxy_set_header {LINE} $tl_line;
+            proxy_set_header Via $tl_via;
 {setting(fields)}\
             proxy_set_header traceparent 00-$tl_trace-$tl_span-$tl_flags;
             proxy_set_header x-tierline-claims "";

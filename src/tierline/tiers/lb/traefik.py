@@ -20,6 +20,10 @@ from tierline.tiers.lb.tier import FEATURES, MAIL, NO_STARTTLS
 
 _FRAMED = "Traefik goes by the chunks and keeps the connection; use lb=haproxy, lb=nginx or lb=envoy"
 _LACKS = {
+    "wire-via": "Traefik writes no Via",
+    "wire-max-forwards": "Traefik passes Max-Forwards on as it came",
+    "wire-date-refused": "Traefik doesn't date its answers to what it can't parse",
+    "wire-query-semicolon": "Traefik writes %3B for each ; of a query",
     "wire-empty-line": "Traefik refuses an empty line before a request",
     "refusals_counted": "Traefik says nothing of what is no request at all",
     "slow_clients": "Traefik has one time for a request and its whole answer, which streams don't have; use lb=haproxy or "
@@ -128,6 +132,8 @@ def _entry_points(role: Role, context: Context) -> dict[str, Any]:
             "http": {
                 "maxHeaderBytes": own.request_line + own.request_fields,
                 "sanitizePath": False,
+                # Else it writes & for each ; of a query (RFC 9110, 7.7).
+                "encodeQuerySemicolons": True,
                 "encodedCharacters": _CHARACTERS,
             },
         }

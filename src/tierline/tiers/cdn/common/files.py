@@ -100,6 +100,7 @@ def _objects(role: Role, path: str, bucket: str) -> str:
     """A location whose files are a bucket's objects: only they can be had, and nothing can be done to them."""
     return f"""\
         location ^~ {path} {{
+            more_set_headers -s 405 "Allow: GET, HEAD";
             if ($request_method !~ ^(GET|HEAD)$) {{ return 405; }}
             # A folder is no object; its address would list the bucket.
             if ($uri ~ /$) {{ return 404; }}

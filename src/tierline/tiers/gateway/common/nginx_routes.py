@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from tierline.engines.forwarded import LINE
 from tierline.engines.nginx import bodies
-from tierline.engines.nginx.config import ident
+from tierline.engines.nginx.config import DATED, ident
 from tierline.engines.unkeyed import OVERRIDES
 from tierline.plan.model import Role, Upstream
 from tierline.tiers.gateway.common.routes import Routed
@@ -24,6 +24,7 @@ _HEADERS = {
     "Upgrade": "$gw_upgraded",
     "Host": "$tl_authority",
     LINE: "$tl_line",
+    "Via": "$tl_via",
     "traceparent": "00-$tl_trace-$tl_span-$tl_flags",
     "x-tierline-claims": "$gw_claims",
     "x-tierline-subject": "$gw_subject",
@@ -103,7 +104,7 @@ class Passing:
         proxy_buffering off;
         # A service doesn't steer nginx.
         proxy_ignore_headers X-Accel-Expires X-Accel-Redirect X-Accel-Limit-Rate X-Accel-Buffering X-Accel-Charset;
-        proxy_pass_header Date;
+        {DATED}
         proxy_pass_header Server;
 """
 
