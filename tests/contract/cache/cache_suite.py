@@ -11,6 +11,7 @@ import pytest
 import table_abuse  # noqa: F401  they fill the table
 import table_freshness  # noqa: F401
 import table_live  # noqa: F401
+import table_odd  # noqa: F401
 import table_rfc  # noqa: F401
 import table_storing  # noqa: F401
 import table_validation  # noqa: F401

@@ -214,7 +214,8 @@ function fields(r) {
     const said = {};
     r.rawHeadersOut.forEach((each) => {
         const name = each[0].toLowerCase();
-        said[name] = name in said && name != 'expires' && name != 'age' ? said[name] + ', ' + each[1] : each[1];
+        if (name == 'age' && name in said) return;  // of several the first counts (RFC 9111, 5.1)
+        said[name] = name in said && name != 'expires' ? said[name] + ', ' + each[1] : each[1];
     });
     return said;
 }
@@ -305,7 +306,10 @@ function answer(r) {
         if (!fetched || out.Age !== undefined) out.Age = String(Math.floor(Date.now() / 1000 - born));
     }
     if (!fetched) unsay(r);
-    else if (out['Content-Length'] === undefined) unpack(out, r.variables.tl_compressed);
+    const told = control !== undefined ? control : out['Cache-Control'];
+    if ((fetched && out['Content-Length'] === undefined) || /no-transform/i.test(told || '')) {
+        unpack(out, r.variables.tl_compressed);
+    }
     surrogate(r, fetched);
 }
 

@@ -221,6 +221,12 @@ sub vcl_backend_fetch {{
 sub vcl_backend_response {{
     set beresp.grace = 0s;
     set beresp.keep = 0s;
+    # A 304 that is of another copy than ours updates none: the whole is asked for (RFC 9111, 4.3.4).
+    if (beresp.was_304 && bereq.retries == 0 && bereq.http.If-None-Match && beresp.http.ETag != bereq.http.If-None-Match) {{
+        unset bereq.http.If-None-Match;
+        unset bereq.http.If-Modified-Since;
+        return (retry);
+    }}
     # Lengths that differ leave open where the answer ends; equal ones are one (RFC 9112, 6.3).
     std.collect(beresp.http.Content-Length);
     if (beresp.http.Content-Length ~ ",") {{
@@ -284,7 +290,8 @@ sub vcl_backend_response {{
     }}
     # May it be kept?
     if (beresp.status == 206
-        || (beresp.http.X-Tl-Cc ~ ",no-store," && beresp.http.X-Tl-Cc !~ ",must-understand,")
+        || (beresp.http.X-Tl-Cc ~ ",no-store," && (beresp.http.X-Tl-Cc !~ ",must-understand,"
+            || "" + beresp.status !~ "^(20[0-6]|30[0-8]|40[0-9]|41[0-7]|42[126]|50[0-5])$"))
         || beresp.http.X-Tl-Cc ~ ",private[,=]" || beresp.http.Vary ~ "(^|,)\\s*\\*"
         || ((beresp.http.Set-Cookie || bereq.http.Authorization) && beresp.http.X-Tl-Cc !~ ",(public,|s-maxage=)")
         || (beresp.http.X-Tl-Explicit == "no" && beresp.ttl <= 0s)) {{

@@ -98,6 +98,8 @@ class SquidCache(System):
         "host_spelling": "Squid writes Host in lower case and without :80; X-Forwarded-Host has what the client sent",
         "status-204": "Squid doesn't store 204 with max-age",
         **{f"status-{n}": "Squid keeps errors for negative_ttl, which is 0" for n in _ERRORS},
+        "age-twice": "Squid passes several Ages on",
+        "validate-other": "Squid takes any 304 for its copy's",
         "vary-several": "Squid forgets one variant for the other",
         "validate-age": "Squid's Age goes on after a 304",
         "client-304-fields": "Squid's 304 lacks ETag and Vary",

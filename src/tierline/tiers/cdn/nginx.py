@@ -33,7 +33,6 @@ class NginxCDN(System):
         "request_trailers": "nginx ends an HTTP/2 connection on which a request has trailers; use cdn=varnish",
         "leaves-before-copy": "nginx asks on for what it may keep until the answer begins",
         "wire-max-forwards": "nginx passes Max-Forwards on as it came",
-        "wire-no-transform": "nginx codes answers that say no-transform, too; use cdn=varnish, or compress=False",
         "wire-request-named": "nginx can't take out of a request the fields that its Connection names; use cdn=varnish",
     }
     endpoints = {"http": "http", "https": "https"}
