@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from tierline.journeys import Journey, build, explain
+from tierline.journeys import Journey, Passage, build, explain
 from tierline.journeys.explaining import critical_path, mermaid, svg
 from tierline.journeys.testing import Outcome, ask
 from tierline.trips import record
@@ -47,16 +47,17 @@ async def catalog(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": msgspec.json.encode({"traceparent": sent})})
 
 
-def trip(tmp_path: Path, flags: str) -> tuple[Outcome, list[Hop]]:
+def trip(tmp_path: Path, flags: str, path: str = "/film/7") -> tuple[Outcome, list[Hop]]:
     file = tmp_path / "hops"
     before = record.recorder
     record.use(file)
     try:
-        application = build([journey()], services={"catalog": catalog}, zone="b")
+        passages = [Passage("poster", "/poster/{film_id}", to="catalog", at="/posters/{film_id}")]
+        application = build([journey()], services={"catalog": catalog}, passages=passages, zone="b")
         headers = {"traceparent": f"00-{TRACE}-{PARENT}-{flags}"}
 
         async def main() -> Outcome:
-            return await ask(application, "GET", "/film/7", headers, None, Outcome())
+            return await ask(application, "GET", path, headers, None, Outcome())
 
         outcome = asyncio.run(main())
         record.recorder.flush()
@@ -99,6 +100,21 @@ def test_every_part_is_a_hop_under_the_journeys(tmp_path: Path) -> None:
     assert [step["part"] for step in path] == ["details", "similar"]
     assert path[1]["waited_us"] >= 0
     assert "critical  details → similar:" in explain(journey(), data)
+
+
+def test_a_passage_is_a_hop_above_the_services(tmp_path: Path) -> None:
+    outcome, hops = trip(tmp_path, "01", "/poster/7")
+    by_name = {hop.name: hop for hop in hops}
+    assert set(by_name) == {"passage poster", "GET /posters/7", "SELECT films"}
+    passage, call = by_name["passage poster"], by_name["GET /posters/7"]
+    assert (passage.parent, passage.tier, passage.verdict, passage.zone, passage.status) == (
+        PARENT, "experience", "passed", "b", 200,
+    )  # fmt: skip
+    assert (call.parent, call.tier, call.system, call.status) == (passage.span, "feature", "catalog", 200)
+    assert by_name["SELECT films"].parent == call.span
+    assert msgspec.json.decode(outcome.body)["traceparent"] == f"00-{TRACE}-{call.span}-01"
+    _, counted = trip(tmp_path, "00", "/poster/7")
+    assert [(hop.flags, hop.tier) for hop in counted[-1:]] == [("00", "experience")]
 
 
 def test_what_is_not_sampled_is_counted_and_passes_its_trace_on(tmp_path: Path) -> None:

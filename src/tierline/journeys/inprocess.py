@@ -176,7 +176,19 @@ class InProcess(Transport):
     ) -> None:
         """A request whose body and reply are ASGI messages, passed on as they come."""
         path, _, query = target.partition("?")
-        scope = {
+        with hop(self._tier, self._name, name=f"{method} {path}", verdict="fused", zone=self._zone) as here:
+
+            async def sent(message: Any) -> None:
+                if message["type"] == "http.response.start":
+                    here.status = message["status"]
+                await send(message)
+
+            await self._app(self._scope(method, path, query, record.carried(headers)), receive, sent)
+
+    def _scope(
+        self, method: str, path: str, query: str, headers: list[tuple[bytes, bytes]]
+    ) -> dict[str, Any]:
+        return {
             **self._base,
             "method": method,
             "path": unquote(path),
@@ -185,7 +197,6 @@ class InProcess(Transport):
             "headers": [*headers, self._host],
             "state": self._state.copy(),
         }
-        await self._app(scope, receive, send)
 
     async def open(self) -> None:
         """Runs the application's start-up, when it has one. Raises ServiceError when that fails."""

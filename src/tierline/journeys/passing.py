@@ -55,7 +55,7 @@ class Passing(Experience):
                 if not any(scope["method"] in route.methods for route in routes):
                     for passage, way, values in matching:
                         if method in passage.methods:
-                            await self._passed(passage, way, values, scope, receive, send)
+                            await self._recorded(passage, way, values, scope, receive, send)
                             return
                     if not routes:
                         allowed = ", ".join(sorted({m for each, _, _ in matching for m in each.methods}))
@@ -65,6 +65,19 @@ class Passing(Experience):
                         return
         await super().__call__(scope, receive, send)
 
+    async def _recorded(
+        self, passage: Passage, way: Way, values: dict[str, str], scope: Any, receive: Receive, send: Send
+    ) -> None:
+        """A hop of a trip, else a number."""
+        told = dict(scope["headers"]).get(b"traceparent", b"").decode("latin-1")
+        span, zone = record.parse(told), self.engine.zone
+        record.current.set(span)
+        what = f"passage {passage.name}"
+        with record.hop("experience", "journeys", name=what, verdict="passed", zone=zone) as here:
+            await self._passed(passage, way, values, scope, receive, send, here)
+        if span is None or not span.sampled:
+            record.recorder.count("experience", "journeys", zone, here.status)
+
     async def _passed(
         self,
         passage: Passage,
@@ -73,6 +86,7 @@ class Passing(Experience):
         scope: Any,
         receive: Receive,
         send: Send,
+        here: record.hop,
     ) -> None:
         begun = False
 
@@ -92,6 +106,7 @@ class Passing(Experience):
             if scope["query_string"]:
                 target += "?" + scope["query_string"].decode("latin-1")
             sent = [(name, value) for name, value in scope["headers"] if name in _SENT or name in way.forward]
+            sent = record.carried(sent)
             body = Body(passage, receive, headers)
             reply = Reply(passage, begins, scope["method"] == "HEAD", bool(way.private or passage.requires))
             await way.go(scope["method"], target, sent, body, reply, passage.timeout)
@@ -110,7 +125,7 @@ class Passing(Experience):
                 raise
             status = await self._refused(passage, error, scope, send)
         finally:
-            record.recorder.count("experience", "journeys", self.engine.zone, status)
+            here.status = status
 
     def _admitted(self, passage: Passage, scope: Any) -> dict[bytes, bytes]:
         """The request's fields. Raises what refuses it before anything of its body is read."""

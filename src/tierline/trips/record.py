@@ -54,6 +54,15 @@ def parse(traceparent: str | None) -> Span | None:
         return None
 
 
+def carried(fields: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """A request's fields for who is called next: their `traceparent` names the hop in which this runs."""
+    span = current.get()
+    if span is None or not span.sampled:
+        return fields
+    own = (b"traceparent", span.traceparent.encode())
+    return [*(pair for pair in fields if pair[0] != b"traceparent"), own]
+
+
 def span_id() -> str:
     return f"{_random.getrandbits(64) | 1:016x}"
 
