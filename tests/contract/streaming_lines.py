@@ -3,6 +3,7 @@ worker beside one that is a command."""
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import ClassVar
@@ -19,7 +20,7 @@ import sys
 from tierline import CDN, DNS, Gateway, HTTPCache, LoadBalancer, Service, Stack
 
 stack = Stack(
-    "streams", dns=DNS("streams.test"), cdn=CDN(), lb=LoadBalancer(), cache=HTTPCache(), gateway=Gateway(),
+    "streams", dns=DNS("streams.test"), cdn=CDN(), lb=LoadBalancer(http3=QUIC), cache=HTTPCache(), gateway=Gateway(),
     services=[
         Service("web", "streaming_app:app", expose=["/"]),
         Service("wsgi", "streaming_wsgi:app", interface="wsgi", expose=["/wsgi/"]),
@@ -49,7 +50,8 @@ class LineStreaming(StreamingContract):
         folder.chmod(0o755)
         here = Path(__file__).parent
         files = {each: (here / each).read_text() for each in ("streaming_app.py", "streaming_wsgi.py")}
-        cls.bench = Bench(folder, STACK, files)
+        quic = "http3" in system("lb", LINEUPS[cls.lineup]["lb"]).supports
+        cls.bench = Bench(folder, STACK.replace("QUIC", str(quic)), files)
         http, https = free_port(), free_port()
         cls.bench.up("--lineup", cls.lineup, "--port", f"http={http}", "--port", f"https={https}")
 
@@ -57,6 +59,9 @@ class LineStreaming(StreamingContract):
             cls.bench.run("down", "--volumes")
             cls.bench.close()
 
+        # No CDN here speaks HTTP/3: over that a client comes to the balancer itself.
+        ports = json.loads((cls.bench.state / "ports.json").read_text())
         return Place(
-            ("127.0.0.1", http), ("127.0.0.1", https), "streams.test", prefix=cls.prefix, close=close
-        )
+            ("127.0.0.1", http), ("127.0.0.1", https), "streams.test", prefix=cls.prefix, close=close,
+            quic=("127.0.0.1", int(ports["lb.a/https"].rpartition(":")[2])) if quic else None,
+        )  # fmt: skip

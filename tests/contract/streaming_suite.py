@@ -34,15 +34,17 @@ class Place:
 
     def __init__(
         self, plain: tuple[str, int], secure: tuple[str, int] | None = None, authority: str = "localhost",
-        h2c: bool = False, prefix: str = "", close: Callable[[], None] = lambda: None,
+        h2c: bool = False, quic: tuple[str, int] | None = None, prefix: str = "",
+        close: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
-        self.plain, self.secure, self.authority, self.h2c = plain, secure, authority, h2c
+        self.plain, self.secure, self.authority, self.h2c, self.quic = plain, secure, authority, h2c, quic
         self.prefix, self.close = prefix, close
         self._open: list[Exchange] = []
 
     @property
     def versions(self) -> list[str]:
-        return ["HTTP/1.1", *(["HTTP/2"] if self.secure or self.h2c else [])]
+        newer = {"HTTP/2": self.secure or self.h2c, "HTTP/3": self.quic}
+        return ["HTTP/1.1", *(version for version, there in newer.items() if there)]
 
     def open(self, version: str) -> Any:
         """A connection, as its first request."""
@@ -51,6 +53,9 @@ class Place:
             tls = ssl.create_default_context()
             tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
         address = self.secure if tls and self.secure else self.plain
+        if version == "HTTP/3":
+            assert self.quic is not None
+            address = self.quic
         made = VERSIONS[version](address, tls, self.authority)
         self._open.append(made)
         return made
@@ -247,7 +252,7 @@ def request_trailers(place: Place, version: str) -> None:
     id = _id()
     beside = place.ask(version, "GET", f"/stream?id={id}&type=sse")
     beside.until("piece 0 ")
-    asked = beside.more() if version == "HTTP/2" else place.open(version)
+    asked = beside.more() if version != "HTTP/1.1" else place.open(version)
     asked.ask("POST", place.prefix + "/echo", {"trailer": "x-sum"}, open=True)
     asked.send(b"body")
     asked.finish({"x-sum": "1"})

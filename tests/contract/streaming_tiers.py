@@ -38,7 +38,8 @@ class TierStreaming(StreamingContract):
 def _edge(tier: str, name: str) -> Place:
     from edge import Line
 
-    intents: dict[str, Any] = {"lb": LoadBalancer()} if tier == "lb" else {"gateway": Gateway()}
+    quic = tier == "lb" and "http3" in system(tier, name).supports
+    intents: dict[str, Any] = {"lb": LoadBalancer(http3=quic)} if tier == "lb" else {"gateway": Gateway()}
     stack = Stack("streams", services=[Service("web", "app:app", expose=["/"])], zones=["a"], **intents)
     line = Line(stack, tier, {tier: name})
     line.upstreams.close()
@@ -49,6 +50,7 @@ def _edge(tier: str, name: str) -> Place:
         line.address(),
         secure,
         h2c=tier == "gateway" and getattr(system(tier, name), "h2c", False),
+        quic=secure if quic else None,
         close=line.close,
     )
 

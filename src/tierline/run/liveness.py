@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from tierline.engines.base import Process
 from tierline.errors import TierlineError
 from tierline.run import probe
+from tierline.run.guardian import suspended
 from tierline.run.leaving_out import regroup
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ class Liveness:
         self._since: dict[Child, float] = {}
         """When each process that is hung answered last."""
         self._ended: dict[Child, int] = {}
-        """Processes that were ended, by the pid that each had: whatever is still found out about that one is over."""
+        """Processes that were ended and aren't ready again, by the pid that each had: whatever is still found out about that one
+        is over."""
         self._regrouping: asyncio.Task[None] | None = None
         self._left_out: frozenset[str] = frozenset()
         self._late = 0.0
@@ -71,6 +73,10 @@ class Liveness:
                 self._since.pop(gone, None)
                 self._ended.pop(gone, None)
                 self._patience.pop(gone, None)
+            for child in [
+                each for each, pid in self._ended.items() if each.pid != pid and each.ready.is_set()
+            ]:
+                del self._ended[child]
             self._regroup()
 
     def _forgive(self, now: float, late: float) -> None:
@@ -103,6 +109,8 @@ class Liveness:
             if now >= due and child not in self._probing:
                 self._due[child] = now + EVERY
                 self._probing[child] = asyncio.create_task(self._probe(child))
+        elif not child.process.voice:  # what nobody can ask (varnishncsa) may be stopped all the same
+            self._found(child, not suspended(child.pid), now)
         if child.silent and not child.hung and now - self._since.get(child, now) > child.process.hang_after:
             self._restart(child)
 
@@ -158,13 +166,20 @@ class Liveness:
     def _regroup(self) -> None:
         """Tell the tiers in front when what is to be left out has changed."""
         roles = frozenset(
-            role for child in self._line.children.values() if child.silent or (child.hung and child.ready.is_set())
+            role
+            for child in self._line.children.values()
+            if self._away(child)
             for role in child.process.roles
-        )  # fmt: skip
+        )
         if roles == self._left_out or (self._regrouping is not None and not self._regrouping.done()):
             return
         self._left_out = roles
         self._regrouping = asyncio.create_task(self._told(roles))
+
+    def _away(self, child: Child) -> bool:
+        if child.silent or (child.hung and child.ready.is_set()):
+            return True
+        return child in self._ended  # it is restarted because it hung, and not ready yet
 
     async def _told(self, roles: frozenset[str]) -> None:
         self._line.state.left_out = roles

@@ -34,8 +34,12 @@ while not all(os.path.exists(each) for each in pairs[::2]):
         client.recv(100)
     time.sleep(0.2)
 for log, hops in zip(pairs[::2], pairs[1::2]):
-    os.link(log, hops + ".new")
-    os.replace(hops + ".new", hops)
+    # Renaming a file to another name of itself does nothing, and would leave the first name behind (rename(2)).
+    if not (os.path.exists(hops) and os.path.samefile(log, hops)):
+        if os.path.exists(hops + ".new"):
+            os.unlink(hops + ".new")
+        os.link(log, hops + ".new")
+        os.replace(hops + ".new", hops)
 """
 """It begins its log with the first request: one that it refuses. Then its log, and the one of sampled hops that
 cache.lua writes, become the line's: it gives up the right to reach the line's own folder of hops."""
