@@ -95,11 +95,12 @@ class Hanging:
         return found["phase"] == "ready" and found["pid"] != pid
 
     def served(self) -> None:
-        """What was told has taken effect: a worker that is replaced may still have taken a request to what hangs."""
+        """What was told has taken effect: a worker that is replaced may still have taken a request to what hangs, where it waits
+        as long as its client does."""
 
         def all_answered() -> bool:
             try:
-                return [self.ask(timeout=PATIENCE) for _ in range(8)] == [200] * 8
+                return [self.ask(timeout=PATIENCE / 9) for _ in range(8)] == [200] * 8
             except OSError:
                 return False
 
