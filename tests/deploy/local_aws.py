@@ -69,7 +69,7 @@ def serving(folder: Path) -> Iterator[str]:
 def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
     def up() -> bool:
         with contextlib.suppress(OSError):
-            urllib.request.urlopen(f"{address}/_ministack/health", timeout=10).close()
+            urllib.request.urlopen(f"{address}/_ministack/health", timeout=60).close()
             return True
         return False
 

@@ -35,7 +35,7 @@ def receipt(subject: str = "Your tickets", to: str = "ada@example.com") -> Email
 
 
 def send(context: LocalContext, mail: EmailMessage, password: str | None = None) -> None:
-    with smtplib.SMTP(*context.address("receipts", "smtp"), timeout=5) as smtp:
+    with smtplib.SMTP(*context.address("receipts", "smtp"), timeout=30) as smtp:
         smtp.login(USER, password or context.secret(PASSWORD))
         smtp.send_message(mail)
 
@@ -81,7 +81,7 @@ def test_mail_arrives_and_survives_a_crash(line: Any) -> None:
         assert client.delete(f"/api/mails/{mail['id']}").json() == {"removed": 1}
         assert client.delete("/api/mails").json() == {"removed": 1}
         assert client.get("/api/mails").json() == {"mails": []}
-    with smtplib.SMTP(*runner.context.address("receipts", "smtp"), timeout=5):
+    with smtplib.SMTP(*runner.context.address("receipts", "smtp"), timeout=30):
         assert runner.stop(process) < process.stop_timeout, "by force"
 
 
@@ -95,7 +95,7 @@ def test_what_is_refused(line: Any) -> None:
     with pytest.raises(smtplib.SMTPAuthenticationError):
         send(runner.context, receipt(), password="wrong")
     with (
-        smtplib.SMTP(*runner.context.address("receipts", "smtp"), timeout=5) as smtp,
+        smtplib.SMTP(*runner.context.address("receipts", "smtp"), timeout=30) as smtp,
         pytest.raises(smtplib.SMTPException),
     ):
         smtp.sendmail("a@example.com", ["b@example.com"], "Subject: no password\r\n\r\n")
@@ -123,7 +123,7 @@ def test_without_a_password_and_a_short_memory(line: Any) -> None:
     )
     runner: Runner = line(unit)
     runner.start(ENGINE, unit)
-    with smtplib.SMTP(*runner.context.address("receipts", "smtp"), timeout=5) as smtp:
+    with smtplib.SMTP(*runner.context.address("receipts", "smtp"), timeout=30) as smtp:
         for number in range(3):
             smtp.send_message(receipt(f"number {number}"))
     with web(runner.context) as client:

@@ -33,7 +33,7 @@ def inbox(line: Any) -> Iterator[LocalContext]:
 
 
 def login(context: LocalContext, user: str = "tierline", readonly: bool = False) -> imaplib.IMAP4:
-    imap = imaplib.IMAP4(*context.address("receipts", "imap"), timeout=5)
+    imap = imaplib.IMAP4(*context.address("receipts", "imap"), timeout=30)
     imap.login(user, context.secret(PASSWORD))
     imap.select("INBOX", readonly)
     return imap
@@ -93,7 +93,7 @@ def test_marks_deletes_and_what_comes_meanwhile(inbox: LocalContext) -> None:
 
 def test_who_does_not_know_the_password_sees_nothing(inbox: LocalContext) -> None:
     for user, password in (("tierline", "x"), ("root", inbox.secret(PASSWORD))):
-        imap = imaplib.IMAP4(*inbox.address("receipts", "imap"), timeout=5)
+        imap = imaplib.IMAP4(*inbox.address("receipts", "imap"), timeout=30)
         with pytest.raises(imaplib.IMAP4.error):
             imap.login(user, password)
         assert imap.state == "NONAUTH"

@@ -26,7 +26,7 @@ def inbox(line: Any) -> Iterator[LocalContext]:
 
 
 def login(context: LocalContext, user: str = "tierline") -> poplib.POP3:
-    pop = poplib.POP3(*context.address("receipts", "pop3"), timeout=5)
+    pop = poplib.POP3(*context.address("receipts", "pop3"), timeout=30)
     pop.user(user)
     pop.pass_(context.secret(PASSWORD))
     return pop
@@ -73,14 +73,14 @@ def test_deleted_at_the_end_and_only_then(inbox: LocalContext) -> None:
 
 def test_who_does_not_know_the_password_sees_nothing(inbox: LocalContext) -> None:
     for user, password in (("tierline", "x"), ("root", inbox.secret(PASSWORD)), ("", "")):
-        pop = poplib.POP3(*inbox.address("receipts", "pop3"), timeout=5)
+        pop = poplib.POP3(*inbox.address("receipts", "pop3"), timeout=30)
         with pytest.raises(poplib.error_proto, match="log in"):
             pop.stat()
         pop.user(user)
         with pytest.raises(poplib.error_proto, match="AUTH"):
             pop.pass_(password)
         pop.close()
-    with socket.create_connection(inbox.address("receipts", "pop3"), timeout=5) as sock:
+    with socket.create_connection(inbox.address("receipts", "pop3"), timeout=30) as sock:
         sock.sendall(b"USER tierline\r\n" + b"PASS x\r\n" * 5)
         said = b""
         while chunk := sock.recv(4096):
@@ -91,7 +91,7 @@ def test_who_does_not_know_the_password_sees_nothing(inbox: LocalContext) -> Non
 @pytest.mark.parametrize("said", [b"RETR 0", b"RETR 9", b"RETR x", b"DELE", b"TOP 1", b"TOP 1 -1", b"LIST 99999999999999",
                                   b"RETR 0000000015000", b"", b"\xff\xfe", b"STAT\x00", b"XYZZY"])  # fmt: skip
 def test_nonsense_is_refused_and_the_session_goes_on(inbox: LocalContext, said: bytes) -> None:
-    with socket.create_connection(inbox.address("receipts", "pop3"), timeout=5) as sock:
+    with socket.create_connection(inbox.address("receipts", "pop3"), timeout=30) as sock:
         file = sock.makefile("rwb")
         file.write(
             b"USER tierline\r\nPASS " + inbox.secret(PASSWORD).encode() + b"\r\n" + said + b"\r\nNOOP\r\n"
@@ -103,7 +103,7 @@ def test_nonsense_is_refused_and_the_session_goes_on(inbox: LocalContext, said: 
 
 
 def test_a_line_without_an_end_ends_the_session(inbox: LocalContext) -> None:
-    with socket.create_connection(inbox.address("receipts", "pop3"), timeout=5) as sock:
+    with socket.create_connection(inbox.address("receipts", "pop3"), timeout=30) as sock:
         sock.sendall(b"USER " + b"x" * 5000)
         sock.settimeout(5)
         assert sock.recv(100) == b"+OK tierline\r\n"

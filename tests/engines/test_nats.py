@@ -35,7 +35,7 @@ def talk(context: LocalContext, run: Callable[[JetStreamContext], Awaitable[Any]
     async def main() -> Any:
         host, port = context.address("orders", "nats")
         client = await nats.connect(
-            f"nats://{host}:{port}", user=USER, password=context.secret(PASSWORD), connect_timeout=2
+            f"nats://{host}:{port}", user=USER, password=context.secret(PASSWORD), connect_timeout=30
         )
         try:
             return await run(client.jetstream())
@@ -68,7 +68,7 @@ def test_messages_survive_a_crash_and_nothing_is_made_twice(line: Any) -> None:
     assert runner.ran == ["streams and their consumers"]
 
     async def receive(js: JetStreamContext) -> tuple[bytes, int]:
-        (message,) = await (await js.pull_subscribe_bind("orders", "orders")).fetch(1, timeout=2)
+        (message,) = await (await js.pull_subscribe_bind("orders", "orders")).fetch(1, timeout=30)
         await message.ack_sync()
         rating = await js.get_last_msg("ratings", "ratings.42")
         assert rating.data == b"5"
@@ -87,7 +87,7 @@ def test_a_message_that_is_given_up_is_noted(line: Any) -> None:
         await js.publish("orders", b"poison")
         consumer = await js.pull_subscribe_bind("orders", "orders")
         for _ in range(2):
-            await consumer.fetch(1, timeout=2)
+            await consumer.fetch(1, timeout=30)
         with pytest.raises(nats.errors.TimeoutError):
             await consumer.fetch(1, timeout=0.5)
         note = json.loads((await js.get_msg("orders-dead", seq=1)).data or b"")

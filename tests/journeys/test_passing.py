@@ -139,7 +139,7 @@ def test_bodies_are_bounded_in_size_type_and_time(client: httpx.Client, address:
     wrong = client.put("/small/a", content=b"x", headers={"content-type": "text/html"})
     assert wrong.status_code == 415 and "allowed: image/*, multipart/form-data" in wrong.json()["detail"]
     host, _, port = address.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=10) as slow:
+    with socket.create_connection((host, int(port)), timeout=60) as slow:
         slow.sendall(
             b"PUT /small/a HTTP/1.1\r\nhost: x\r\ncontent-type: image/png\r\ncontent-length: 10\r\n\r\nabc"
         )
@@ -148,7 +148,7 @@ def test_bodies_are_bounded_in_size_type_and_time(client: httpx.Client, address:
 
 def test_a_client_that_leaves_ends_the_upload(client: httpx.Client, address: str) -> None:
     host, _, port = address.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=10) as leaving:
+    with socket.create_connection((host, int(port)), timeout=60) as leaving:
         head = b"PUT /uploads/gone HTTP/1.1\r\nhost: x\r\ncontent-length: 100000000\r\n\r\n"
         leaving.sendall(head + b"x" * 100_000)
     assert eventually(lambda: "left" in client.get("/files/seen").text)

@@ -22,7 +22,7 @@ class Connection:
     def __init__(self, line: Bench) -> None:
         host, port = line.status()["urls"]["https"].removeprefix("https://").rstrip("/").rsplit(":", 1)
         trust = ssl.create_default_context(cafile=line.state / "authority" / "ca.pem")
-        plain = socket.create_connection((host, int(port)), timeout=10)
+        plain = socket.create_connection((host, int(port)), timeout=60)
         self.socket = trust.wrap_socket(plain, server_hostname="cinema.test")
         self.file = self.socket.makefile("rb")
 

@@ -20,7 +20,7 @@ EVENTS = {"accept": "text/event-stream"}
 def device(line: Bench) -> httpx.Client:
     trust = ssl.create_default_context(cafile=str(line.state / "authority" / "ca.pem"))
     urls = line.status()["urls"]
-    return httpx.Client(base_url=urls["https"], headers={"host": "cinema.test"}, verify=trust, timeout=10)
+    return httpx.Client(base_url=urls["https"], headers={"host": "cinema.test"}, verify=trust, timeout=60)
 
 
 def stopped(client: httpx.Client) -> Any:

@@ -63,6 +63,6 @@ def test_a_slow_service_is_slow_until_it_is_healed(cinema: Bench) -> None:
 
 
 def test_who_isnt_there_is_told_before_any_load(cinema: Bench) -> None:
-    done = run("kill", "catlog", "--watch", cwd=cinema.folder, timeout=10)
+    done = run("kill", "catlog", "--watch", cwd=cinema.folder, timeout=60)
     assert done.returncode == 2
     assert "did you mean 'catalog'?" in done.stderr

@@ -209,7 +209,7 @@ def test_who_leads_outlives_the_line(line: Bench) -> None:
 
 def test_a_second_database_of_the_server_goes_on_with_it(line: Bench) -> None:
     async def asked() -> bool:
-        connection = await asyncpg.connect(url(line, "OTHER_DATABASE_URL"), timeout=5)
+        connection = await asyncpg.connect(url(line, "OTHER_DATABASE_URL"), timeout=30)
         try:
             return bool(await connection.fetchval("select pg_is_in_recovery()"))
         finally:
@@ -236,7 +236,7 @@ def test_who_followed_takes_writes_when_it_is_the_only_one_left(line: Bench) -> 
     line.up()
 
     async def write_one() -> None:
-        connection = await asyncpg.connect(url(line), timeout=5)
+        connection = await asyncpg.connect(url(line), timeout=30)
         try:
             await connection.execute("insert into entry values (-1)")
         finally:

@@ -24,7 +24,7 @@ class Pools:
     def __init__(self, url):
         self.url = url
         self.database = None
-        self.client = httpx.AsyncClient(limits=httpx.Limits(max_connections=4), timeout=10)
+        self.client = httpx.AsyncClient(limits=httpx.Limits(max_connections=4), timeout=60)
         self.making = asyncio.Lock()
 
     async def row(self):

@@ -64,7 +64,7 @@ def url(line: Bench, variable: str) -> str:
 async def _connected(address: str) -> asyncpg.Connection:
     async def connected() -> asyncpg.Connection | None:
         with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
-            return await asyncpg.connect(address, timeout=10)
+            return await asyncpg.connect(address, timeout=60)
         return None
 
     connection: asyncpg.Connection = await becomes(connected)

@@ -8,12 +8,14 @@ import socket
 import ssl
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import dns.edns
+import dns.exception
 import dns.flags
 import dns.message
 import dns.query
@@ -30,7 +32,22 @@ from tierline.run.probe import answers
 from tierline.run.state import write
 from tierline.stack import Stack
 from tierline.tiers.dns.common import places
-from waiting import eventually
+from waiting import PATIENCE, eventually
+
+
+def asked(
+    query: dns.message.Message, host: str, port: int, *, tcp: bool = False, source: str | None = None
+) -> dns.message.Message:
+    """The answer. A datagram that gets lost, on a busy machine for example, is sent again, as every resolver does."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            if tcp:
+                return dns.query.tcp(query, host, port=port, timeout=PATIENCE, source=source)
+            return dns.query.udp(query, host, port=port, timeout=5, source=source)
+        except dns.exception.Timeout:
+            if time.monotonic() > until:
+                raise
 
 
 class DNSLine(Line):
@@ -79,8 +96,7 @@ class DNSLine(Line):
         """As a client in the region, which is told both by the subnet and by the address that asks."""
         query = self.query(name, kind, region=region, **more)
         source = behind_loopback(places.client(region)) if region else None
-        way = dns.query.tcp if tcp else dns.query.udp
-        answer = way(query, self.host, port=self.port, timeout=30, source=source)
+        answer = asked(query, self.host, self.port, tcp=tcp, source=source)
         assert query.is_response(answer)
         return answer
 

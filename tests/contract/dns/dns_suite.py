@@ -35,7 +35,7 @@ from tierline.tiers.dns.tier import (
     Simple,
     Weighted,
 )
-from waiting import eventually
+from waiting import PATIENCE, eventually
 
 EU, US, AP = "eu-west-1", "us-east-1", "ap-southeast-2"
 LARGE = tuple(f"{n:03d} " + "x" * 196 for n in range(20))
@@ -273,7 +273,7 @@ class NameServiceContract:
 
     def test_several_questions_over_one_connection(self) -> None:
         line = self.line()
-        with socket.create_connection((line.host, line.port), timeout=3) as link:
+        with socket.create_connection((line.host, line.port), timeout=PATIENCE) as link:
             for kind in ("A", "AAAA", "TXT"):
                 dns.query.send_tcp(link, line.query("mail.cinema.test", kind))
             kinds = {dns.query.receive_tcp(link)[0].question[0].rdtype for _ in range(3)}
@@ -282,7 +282,7 @@ class NameServiceContract:
     def test_a_transfer_is_refused(self) -> None:
         line = self.line()
         query = dns.message.make_query("cinema.test", "AXFR")
-        answer = dns.query.tcp(query, line.host, port=line.port, timeout=3)
+        answer = dns.query.tcp(query, line.host, port=line.port, timeout=PATIENCE)
         assert answer.rcode() in (dns.rcode.REFUSED, dns.rcode.NOTAUTH) and not answer.answer
 
     @needs("transfers")
@@ -301,7 +301,7 @@ class NameServiceContract:
             ("_sip._tcp", "SRV"),
         }
         query = dns.message.make_query("cinema.test", "AXFR")
-        answer = dns.query.tcp(query, line.host, port=line.port, timeout=3)
+        answer = dns.query.tcp(query, line.host, port=line.port, timeout=PATIENCE)
         assert answer.rcode() in (dns.rcode.REFUSED, dns.rcode.NOTAUTH) and not answer.answer
 
     @needs("raw")
@@ -346,7 +346,7 @@ class NameServiceContract:
                 (line.host, line.port),
             )
         for data in (b"", b"\x00", b"\xff\xff" + b"\x00" * 40, b"\x00\x03abc"):
-            with socket.create_connection((line.host, line.port), timeout=3) as link:
+            with socket.create_connection((line.host, line.port), timeout=PATIENCE) as link:
                 link.sendall(data)
         assert texts(self.ask("mail.cinema.test", "A"), "A") and self.alive(line)
         assert texts(self.ask("mail.cinema.test", "A", tcp=True), "A")

@@ -6,9 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import dns.query
 import pytest
-from dns_line import DNSLine
+from dns_line import DNSLine, asked
 from dns_suite import stack
 
 PAGE = Path(__file__).parents[3] / "docs" / "tiers" / "dns.md"
@@ -40,8 +39,7 @@ def test_what_dig_prints(running: dict[str, DNSLine], words: str, expected: str)
     line = running["bind9" if source else "powerdns"]
     name, _, kind = re.sub(r"(-b \S+|\+\S+) ", "", words).partition(" ")
     query = line.query(name, kind or "A", subnet=subnet[1] if subnet else "")
-    way = dns.query.tcp if "+tcp" in words else dns.query.udp
-    answer = way(query, line.host, port=line.port, timeout=3, source=source[1] if source else None)
+    answer = asked(query, line.host, line.port, tcp="+tcp" in words, source=source[1] if source else None)
     found = [item.to_text() for rrset in answer.answer for item in rrset]
     port = str(line.addresses[(line.plan.entry[0], "https")][1])
     wanted = [each.strip().replace("8443", port) for each in expected.splitlines()]
