@@ -65,6 +65,10 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         await mine.set(wanted=mine.wanted + 1)
     elif what == "end":
         await mine.set(ended=True)
+    elif what == "wanted":
+        await mine.until(lambda: mine.wanted >= int(query["times"]))
+    elif what == "leave":
+        await mine.set(left=True)
     elif what == "came":
         await mine.until(lambda: mine.came >= int(query.get("times", "1")))
     elif what == "left":

@@ -17,10 +17,46 @@ from workbench import Bench
 
 STACK = """
 import sys
-from tierline import CDN, DNS, Gateway, HTTPCache, LoadBalancer, Service, Stack
+from collections.abc import AsyncIterator
+from tierline import CDN, DNS, Gateway, HTTPCache, Journey, LoadBalancer, Mobile, Service, Stack, Web
+from tierline.journeys import HTML, Event, Slot
+
+film = Journey("film", "/film/{id}", deadline="60s")
+ticks = Journey("ticks", "/ticks/{id}", deadline="60s")
+
+@film.part
+async def title(id: str) -> str:
+    return "piece 0 of " + id
+
+@film.part(defer=True)
+async def late(id: str, web) -> str:
+    await web.get("/wanted", id=id, times=2)
+    return "piece 1 of " + id
+
+@film.view("web")
+def page(title, late: Slot) -> HTML:
+    return HTML("<!doctype html><body><h1>{title}</h1>{late}</body>", title=title, late=late("..."))
+
+@film.view("web", of="late")
+def late_piece(late: str) -> HTML:
+    return HTML("<p>{late}</p>", late=late)
+
+@film.view("mobile", stream=True)
+def screen(title, late) -> dict[str, str]:
+    return {"title": title, "late": late}
+
+@ticks.live(heartbeat="15s")
+async def tick(id: str, web) -> AsyncIterator[Event[str]]:
+    try:
+        for number in range(1000):
+            await web.get("/wanted", id=id, times=number + 1)
+            yield Event(f"piece {number} of {id}", id=str(number))
+    finally:
+        await web.post("/leave", id=id)
 
 stack = Stack(
     "streams", dns=DNS("streams.test"), cdn=CDN(), lb=LoadBalancer(http3=QUIC), cache=HTTPCache(), gateway=Gateway(),
+    clients=[Web(), Mobile()], journeys=[film, ticks],
     services=[
         Service("web", "streaming_app:app", expose=["/"]),
         Service("wsgi", "streaming_wsgi:app", interface="wsgi", expose=["/wsgi/"]),
