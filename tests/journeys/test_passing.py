@@ -65,6 +65,7 @@ def test_an_upload_arrives_whole_and_its_answer_comes_back(client: httpx.Client)
         assert not {"set-cookie", "x-secret"} & reply.headers.keys()
         assert reply.headers["cache-control"] == "private, no-cache", "it was answered to a token"
         assert reply.headers["x-content-type-options"] == "nosniff"
+        assert reply.headers["content-security-policy"] == "script-src 'none'", "an SVG has scripts too"
     form = client.post("/uploads/f", files={"file": ("a.txt", b"hello", "text/plain")})
     assert "content-type: multipart/form-data; boundary=" in form.text
 
@@ -144,6 +145,18 @@ def test_bodies_are_bounded_in_size_type_and_time(client: httpx.Client, address:
             b"PUT /small/a HTTP/1.1\r\nhost: x\r\ncontent-type: image/png\r\ncontent-length: 10\r\n\r\nabc"
         )
         assert slow.recv(100).startswith(b"HTTP/1.1 408")
+
+
+@pytest.mark.parametrize("kind", ["image/png", "text/html"])
+def test_who_sends_on_is_still_told_of_the_refusal(address: str, kind: str) -> None:
+    """A server that closes amid a body resets the connection, and what it said is lost on the way."""
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as sending:
+        sending.sendall(
+            f"PUT /small/a HTTP/1.1\r\nhost: x\r\ncontent-type: {kind}\r\ncontent-length: 20000000\r\n\r\n".encode()
+        )
+        sending.sendall(b"x" * 20_000_000)
+        assert sending.recv(100).startswith(b"HTTP/1.1 41")
 
 
 def test_a_client_that_leaves_ends_the_upload(client: httpx.Client, address: str) -> None:

@@ -146,6 +146,49 @@ def test_a_page_comes_in_pieces_without_a_script() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize(
+    ("head", "screen"),
+    [
+        ("<!doctype html><title>{t}</title>", "<h1>{t}</h1>"),
+        (
+            "<!DOCTYPE html>\n<html lang=en><head><meta charset=utf-8><title>{t}</title></head>\n",
+            "<h1>{t}</h1>",
+        ),
+        ("", "<style>p{{}}</style><h1>{t}</h1>"),
+        ("", "{t}"),
+    ],
+)
+def test_a_page_may_leave_its_body_tag_out(head: str, screen: str) -> None:
+    """HTML allows it: what comes before the body, its title above all, isn't part of the first screen."""
+    page = Journey("page", "/page")
+
+    @page.part
+    def title() -> str:
+        return "<title>x</title>"
+
+    @page.part(defer=True)
+    async def late() -> str:
+        return "late"
+
+    @page.view("web")
+    def web(title: str, late: Slot) -> HTML:
+        return HTML(head + screen + "{l}", t=title, l=late(""))
+
+    @page.view("web", of="late")
+    def piece(late: str) -> HTML:
+        return HTML("{l}", l=late)
+
+    async def main() -> None:
+        client = Client("/page", accept="text/html")
+        await client.ask(build([page]))
+        title = "&lt;title&gt;x&lt;/title&gt;"
+        shown = screen.replace("{t}", title).replace("{{}}", "{}")
+        expected = head.replace("{t}", title) + f'<div><template shadowrootmode="open">{shown}'
+        assert client.text.startswith(expected)
+
+    asyncio.run(main())
+
+
 def test_a_first_screen_that_fails_is_a_problem_and_a_piece_that_fails_is_an_empty_slot() -> None:
     async def asked(*failing: str) -> Client:
         slow = asyncio.Event()

@@ -130,6 +130,57 @@ def test_a_session_store_that_is_gone_degrades_and_never_fails() -> None:
     asyncio.run(main())
 
 
+class Full(MemoryStore):
+    """A store that takes nothing more."""
+
+    full = False
+
+    async def put(self, key: str, value: bytes, ttl: float) -> None:
+        if self.full:
+            raise ConnectionError("OOM command not allowed")
+        await super().put(key, value, ttl)
+
+
+def test_what_a_client_was_told_to_have_written_is_kept() -> None:
+    """A step may be lost, and what a GET notes; a write that was not saved is told."""
+    cart = Journey("cart", "/cart/{item}", methods=["GET", "PUT"])
+
+    @cart.part
+    def items(item: int, session) -> list[int]:
+        if item:
+            session.setdefault("items", []).append(item)
+        return session.get("items", [])
+
+    cart.step("buy")
+    store = Full()
+
+    async def main() -> None:
+        application = build([cart], session=SessionStore(store))
+
+        async def asks(item: int, method: str, **headers: str) -> Outcome:
+            return await ask(application, method, f"/cart/{item}", headers, None, Outcome())
+
+        known = (await asks(1, "PUT")).headers["set-cookie"].partition(";")[0]
+        store.full = True
+        assert (await asks(0, "PUT")).status == 200, "only its step is lost"
+        for headers, why in (({}, "session-not-saved"), ({"cookie": known}, "session-away")):
+            lost = await asks(2, "PUT", **headers)
+            assert lost.status == 503 and lost.headers["retry-after"] == "1" and lost.problem
+            assert lost.problem["type"].endswith(why) and "set-cookie" not in lost.headers
+            assert "OOM" not in str(lost.body)
+        assert (await asks(3, "GET")).status == 200
+        seen = await asks(0, "GET", cookie=known)
+        assert seen.body == {"items": [1]} and "set-cookie" not in seen.headers
+        store.full = False
+        assert (await asks(4, "PUT", cookie=known)).body == {"items": [1, 4]}
+        store.get = Broken().get  # type: ignore[method-assign]
+        assert (await asks(5, "PUT", cookie=known)).status == 503, "nobody is taken for a new visitor"
+        del store.get  # type: ignore[attr-defined]
+        assert (await asks(6, "PUT", cookie=known)).body == {"items": [1, 4, 6]}
+
+    asyncio.run(main())
+
+
 def test_an_event_that_cannot_be_handed_on_harms_nothing() -> None:
     async def broken(event: dict[str, Any]) -> None:
         raise OSError("queue down")

@@ -148,7 +148,7 @@ def test_what_was_done_before_a_failure_is_undone(shop: Any) -> None:
         visitor = Visitor(shop)
         await visitor.collected()
         declined = await visitor.ask("POST", "/checkout/order", {"card": "declined"})
-        assert declined.status == 502 and visitor.stock.left[1] == 3
+        assert declined.status == 402 and visitor.stock.left[1] == 3
         await visitor.ask("PUT", "/checkout/address", {**HOME, "country": "XX"})
         assert (await visitor.ask("POST", "/checkout/order", {"card": "4111"})).status == 403
         assert visitor.orders.payments == {}

@@ -22,12 +22,20 @@ from tierline.journeys.attendance import Attendance, Visit
 from tierline.journeys.blocking import Watch, codes
 from tierline.journeys.degraded import Degraded, lacks
 from tierline.journeys.engine import Engine, log
-from tierline.journeys.fault import CrossOrigin, JourneyError, released
+from tierline.journeys.fault import CrossOrigin, JourneyError, refusal, released
 from tierline.journeys.frame import Frame, frame
 from tierline.journeys.metrics import counts
 from tierline.journeys.pieces import PageStream
 from tierline.journeys.problem import fields_of, of_error
-from tierline.journeys.request import Reading, Request, decode_body, is_own, parse_query, read_body
+from tierline.journeys.request import (
+    Reading,
+    Request,
+    decode_body,
+    is_own,
+    parse_query,
+    read_body,
+    rest,
+)
 from tierline.journeys.routes import CLIENT, Route, Table
 from tierline.journeys.run import Run
 from tierline.journeys.service import DEADLINE, SAFE
@@ -106,7 +114,7 @@ class Experience:
             if raw:
                 query = parse_query(raw)
                 streams = "stream" in query
-                fields = query["fields"][-1] if "fields" in query else None
+                fields = ",".join(query["fields"]) if "fields" in query else None
             else:
                 query = _NO_QUERY
             choice = route.choose(headers, streams)
@@ -120,7 +128,7 @@ class Experience:
                 )
             form = None
             if streams and (form := form_of(headers.get(b"accept", b"").decode("latin-1"))) is None:
-                raise JourneyError("a stream is text/event-stream or application/x-ndjson", status=406)
+                raise refusal("a stream is text/event-stream or application/x-ndjson", 406)
             if choice.staged:
                 kind = headers.get(CLIENT, b"web").decode("latin-1")
                 request = Request(scope, headers, kind, self._reading)
@@ -227,6 +235,8 @@ class Experience:
                 # Its head is on the way already; all that is left is to end.
                 return
             status = await self._problem(route, error, run, scope, span, send, stages, request)
+            if status == 413 and body_read is None:
+                await rest(receive)
             released(error)
         finally:
             if request is not None and request.kept:

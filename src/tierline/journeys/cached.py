@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tierline.journeys.encoding import plain
+from tierline.journeys.encoding import packed, plain
 from tierline.journeys.fault import JourneyError
 from tierline.journeys.frame import Frame, frame
 from tierline.journeys.guard import limited
@@ -137,7 +137,7 @@ class Cached:
         headers = run.frame.shared.get("headers", {})
         for header in node.forwards:
             about.append((header, headers.get(header.encode(), b"")))
-        digest = hashlib.blake2b(_encode(about), digest_size=16).hexdigest()
+        digest = hashlib.blake2b(packed(about), digest_size=16).hexdigest()
         return f"part:{self.version}:{node.identity}:{digest}"
 
     def _decode(self, node: Node, raw: msgspec.Raw) -> Any:
@@ -211,7 +211,7 @@ class Cached:
             if self._decode(node, msgspec.Raw(raw)) == value:
                 return _encode((stored, msgspec.Raw(raw)))
             why = "it would come back as another type"
-        except (TypeError, ValueError, RecursionError, msgspec.DecodeError) as error:
+        except (TypeError, ValueError, OverflowError, RecursionError, msgspec.DecodeError) as error:
             why = str(error)
         if node.name not in self._told:
             self._told.add(node.name)

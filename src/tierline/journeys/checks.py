@@ -17,6 +17,7 @@ import msgspec
 from tierline.journeys.encoding import plain
 from tierline.journeys.fault import WrongType
 from tierline.journeys.markup import HTML
+from tierline.journeys.reply import Reply
 
 if TYPE_CHECKING:
     from tierline.journeys.plan import Plan
@@ -29,6 +30,7 @@ SHARE = 256
 _SAY = 60.0
 """Seconds between two lines about the same part."""
 
+_REPLY = "a Reply, which is for effects and views alone"
 _NATIVE = (bytes, bytearray, date, datetime, time, timedelta, Decimal, UUID)
 """Types that are not the same as the text that they become."""
 
@@ -107,9 +109,13 @@ class Checks:
         """Every part's value. strict: raises WrongType for the first that differs, instead of writing a log line."""
         for node in run.plan.every:
             part = node.part
-            if part.batch or node.returns is Any or node.name in (run.degraded or ()):
+            if part.batch or node.name in (run.degraded or ()):
                 continue
             value = run.values[node.slot]
+            if isinstance(value, Reply):
+                self._tell(run.plan, node.name, f"part {node.name!r}", _REPLY, strict)
+            if node.returns is Any:
+                continue
             if value is None and (part.policy.fallback is None or run.plan.shape.conditions):
                 continue  # None stands for what fell back, or wasn't run
             self._compare(run.plan, f"part {node.name!r}", node.name, value, node.returns, strict)
@@ -121,9 +127,10 @@ class Checks:
             self._compare(plan, f"view {plan.view.name!r}", "", body, function.returns, strict)
 
     def _compare(self, plan: Plan, what: str, part: str, value: Any, kind: Any, strict: bool) -> None:
-        why = mismatch(value, kind)
-        if not why:
-            return
+        if why := mismatch(value, kind):
+            self._tell(plan, part, what, why, strict)
+
+    def _tell(self, plan: Plan, part: str, what: str, why: str, strict: bool) -> None:
         text = f"{what} returned something else than it says: {why}"
         if strict:
             raise WrongType(text, part=part)

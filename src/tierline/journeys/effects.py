@@ -16,7 +16,7 @@ import msgspec
 
 from tierline.journeys.attempt import Attempt, attempt
 from tierline.journeys.binding import called
-from tierline.journeys.fault import BadInput, Conflict
+from tierline.journeys.fault import BadInput, Conflict, JourneyError, ServiceError, Unreachable
 from tierline.journeys.frame import Frame, frame
 from tierline.journeys.guard import limited
 from tierline.journeys.reply import Reply
@@ -47,6 +47,8 @@ class Record(msgspec.Struct, array_like=True):
     """Status and fields that the latest effect with a Reply asked for."""
     undone: dict[str, int] = {}
     """How often an effect has been undone: done again, it is another one for its service."""
+    undoing: list[str] = []
+    """Effects whose compensation has begun and not ended with a clear answer: nobody knows whether they still hold."""
 
 
 _encode = msgspec.msgpack.Encoder(enc_hook=str).encode
@@ -101,9 +103,21 @@ class Write:
         self.record.values[name] = msgspec.Raw(_encode(value))
         await self._store.put(self._id, _encode(self.record), KEPT)
 
+    async def undoes(self, name: str) -> None:
+        """Notes that an effect may not hold any more from now on, whatever becomes of this process."""
+        if name not in self.record.undoing:
+            self.record.undoing.append(name)
+            await self._store.put(self._id, _encode(self.record), KEPT)
+
     async def undone(self, name: str) -> None:
         del self.record.values[name]
         self.record.undone[name] = self.record.undone.get(name, 0) + 1
+        await self.holds(name)
+
+    async def holds(self, name: str) -> None:
+        """Notes that it is clear again whether an effect holds."""
+        if name in self.record.undoing:
+            self.record.undoing.remove(name)
         await self._store.put(self._id, _encode(self.record), KEPT)
 
     def value(self, name: str, kind: Any) -> Any:
@@ -174,16 +188,45 @@ async def dropped(engine: Engine, plan: Plan, name: str, values: list[Any]) -> N
         await engine.drop(filled(drops, {p.name: values[plan.slots[p.name]] for p in given}))
 
 
-async def compensate(
+def _unclear(error: Exception) -> bool:
+    """Whether a compensation that failed so may have been carried out all the same."""
+    if isinstance(error, Unreachable):
+        return False
+    if isinstance(error, ServiceError) and 400 <= error.reply_status < 500:
+        return False
+    return not isinstance(error, JourneyError) or error.status >= 500
+
+
+async def resume(
     plan: Plan, values: list[Any], write: Write, shared: dict[Any, Any], engine: Engine
+) -> list[str]:
+    """Ends what an earlier request with this key began to undo. The names of effects that stay done."""
+    for name in plan.shape.effects:
+        if name in write.record.values and name in plan.slots:
+            values[plan.slots[name]] = write.value(name, plan.shape.functions[name].returns)
+    return await compensate(plan, values, write, shared, engine, only=frozenset(write.record.undoing))
+
+
+async def compensate(
+    plan: Plan,
+    values: list[Any],
+    write: Write,
+    shared: dict[Any, Any],
+    engine: Engine,
+    only: frozenset[str] | None = None,
 ) -> list[str]:
     """Undoes what has been done, last first. The names of effects that stay done.
 
     shared: what their calls need to know. Each has as long as the journey has: what failed may have had no time left.
+    only: these effects; default: all that have been done.
     """
     within = plan.journey.deadline
+    done = [name for name in plan.shape.effects if name in write.record.values]
     stays: list[str] = []
-    for name in reversed([name for name in plan.shape.effects if name in write.record.values]):
+    for name in reversed(done):
+        if only is not None and name not in only:
+            stays.append(name)
+            continue
         function = plan.shape.compensations.get(name)
         if function is None:
             stays.append(name)
@@ -193,15 +236,18 @@ async def compensate(
         attempt.set(Attempt(key=f"{write.key}.{name}.undo{again or ''}"))
         frame.set(Frame(asyncio.get_running_loop().time() + within, dict(shared)))
         try:
+            await write.undoes(name)
             async with asyncio.timeout(within):
                 result = called(function.parameters, plan.slots, undo)(values)
                 if asyncio.iscoroutine(result):
                     await result
             await write.undone(name)
             await dropped(engine, plan, name, values)
-        except Exception:
+        except Exception as error:
             log.exception("journey %s: effect %s could not be undone", plan.journey.name, name)
             stays.append(name)
+            if not _unclear(error):
+                await write.holds(name)
     return stays[::-1]
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tierline.journeys.cached import Cached
 from tierline.journeys.checks import Checks
 from tierline.journeys.eager import Eager
-from tierline.journeys.fault import JourneyError, ServiceError, released
+from tierline.journeys.fault import JourneyError, ServiceError, SessionAway, released
 from tierline.journeys.kept import Kept
 from tierline.journeys.policy import Policy
 from tierline.journeys.request import Request
@@ -80,7 +80,13 @@ class Engine:
         async with request.kept.setdefault("loading", asyncio.Lock()):
             session = request.kept.get("session")
             if session is None:
-                session = request.kept["session"] = await self._loaded(request)
+                try:
+                    session = request.kept["session"] = await self._loaded(request)
+                except Exception as error:
+                    if isinstance(error, JourneyError):
+                        raise
+                    log.warning("the sessions' store: %s: %s", type(error).__name__, error)
+                    raise SessionAway("its store is full or can't be reached", retry_after=1) from None
         return session
 
     async def _loaded(self, request: Request) -> Session:

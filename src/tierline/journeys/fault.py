@@ -36,6 +36,17 @@ class JourneyError(Exception):
         self.extra = extra
 
 
+_TITLES = {406: "Not acceptable", 408: "Request timeout", 413: "Content too large"}
+
+
+def refusal(detail: str, status: int) -> JourneyError:
+    """What the application itself refuses: no part has failed, so the problem is named after the status."""
+    error = JourneyError(detail, status=status)
+    error.title = _TITLES[status]
+    error.slug = error.title.lower().replace(" ", "-")
+    return error
+
+
 class NotFound(JourneyError):
     """Raise it in a part when what was asked for does not exist."""
 
@@ -96,6 +107,37 @@ class SessionBusy(JourneyError):
     status = 503
     slug = "session-busy"
     title = "The session is in use"
+
+
+class NotUndone(JourneyError):
+    """An effect was to be undone, and nobody knows whether it has been: nothing is done on top of it."""
+
+    status = 503
+    slug = "not-undone"
+    title = "An earlier effect could not be undone yet"
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(
+            f"{', '.join(names)}: an earlier request with this key has begun to undo it, and no answer says whether it was; "
+            "send the same request again later",
+            retry_after=5,
+        )
+
+
+class SessionAway(JourneyError):
+    """The session could not be loaded, or not be held for a change."""
+
+    status = 503
+    slug = "session-away"
+    title = "The session is not available"
+
+
+class SessionNotSaved(JourneyError):
+    """What this request has written into its session is lost: its store is full or away."""
+
+    status = 503
+    slug = "session-not-saved"
+    title = "The session could not be saved"
 
 
 class DeadlineExceeded(JourneyError):
@@ -179,7 +221,11 @@ class ServiceError(JourneyError):
         )
 
     def forward(self) -> None:
-        """Shows the client what the service's problem document (RFC 9457) says of the request."""
+        """Shows the client the status, and what the service's problem document (RFC 9457) says of the request."""
+        if 400 <= self.reply_status < 500:
+            self.status = self.reply_status
+            self.slug = "service-refused"
+            self.title = "A service refused the request"
         with contextlib.suppress(msgspec.DecodeError):
             said = msgspec.json.decode(self.body, type=dict[str, Any])
             if isinstance(detail := said.get("detail") or said.get("title"), str):

@@ -177,14 +177,25 @@ def converter(kind: Any) -> Callable[[Any], Any]:
         def whole(text: str) -> Any:
             if len(text) < 19 and text.isascii() and text.isdigit():
                 return int(text)
-            return convert(text, int, strict=False)
+            return _storable(convert(text, int, strict=False))
 
         return whole
 
     def change(text: Any) -> Any:
-        return convert(text, kind, strict=False, dec_hook=_hook)
+        value = convert(text, kind, strict=False, dec_hook=_hook)
+        if type(value) in (int, list, tuple, set, frozenset):
+            for each in (value,) if type(value) is int else value:
+                _storable(each)
+        return value
 
     return change
+
+
+def _storable(value: Any) -> Any:
+    """A whole number that stores and other services can take: none beyond 64 bits."""
+    if type(value) is int and not -(2**63) <= value < 2**64:
+        raise msgspec.ValidationError("Expected `int` of at most 64 bits")
+    return value
 
 
 def _is_cursor(kind: Any) -> bool:

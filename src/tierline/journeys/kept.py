@@ -16,7 +16,7 @@ import msgspec
 
 from tierline.journeys.attempt import attempt
 from tierline.journeys.batch import ABSENT, Batch, in_order
-from tierline.journeys.encoding import plain
+from tierline.journeys.encoding import packed, plain
 from tierline.journeys.entity import Entities
 from tierline.journeys.fault import DeadlineExceeded
 from tierline.journeys.frame import Frame, frame
@@ -97,7 +97,7 @@ class Kept:
             scope = frame.get()
             headers = scope.shared.get("headers", {}) if scope is not None else {}
             apart = [*about(values), *((name, headers.get(name.encode(), b"")) for name in forwards)]
-            digest = hashlib.blake2b(_encode(apart), digest_size=16).hexdigest()
+            digest = hashlib.blake2b(packed(apart), digest_size=16).hexdigest()
             prefix = f"entity:{self._version}:{kind.identity}:{digest}:"
             return Held(self, kind, prefix, lambda keys: kind.function(keys, **words), services)
 
@@ -115,7 +115,7 @@ class Kept:
         scope = frame.get()
         wrote = scope.shared.get("wrote", {}) if scope is not None else {}
         since = max((wrote.get(name, 0.0) for name in services), default=0.0)
-        places = {key: prefix + hashlib.blake2b(_encode(key), digest_size=16).hexdigest() for key in keys}
+        places = {key: prefix + hashlib.blake2b(packed(key), digest_size=16).hexdigest() for key in keys}
         entries, old = await self._stored(kind, places)
         now = time.time()
         found: dict[Any, Any] = {}
@@ -251,7 +251,7 @@ class Kept:
         try:
             raw = msgspec.msgpack.encode(value, enc_hook=plain)
             return raw if msgspec.msgpack.decode(raw, type=kind.kind) == value else None
-        except (TypeError, ValueError, RecursionError, msgspec.DecodeError):
+        except (TypeError, ValueError, OverflowError, RecursionError, msgspec.DecodeError):
             return None
 
     async def drop(self, tags: Iterable[str]) -> None:

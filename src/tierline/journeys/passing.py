@@ -15,6 +15,7 @@ from tierline.journeys.fault import (
     CrossOrigin,
     Forbidden,
     JourneyError,
+    NotFound,
     Unauthorized,
     UnsupportedMedia,
 )
@@ -22,7 +23,7 @@ from tierline.journeys.http import HTTP
 from tierline.journeys.inprocess import InProcess
 from tierline.journeys.passage import Passage
 from tierline.journeys.problem import fields_of, of_error
-from tierline.journeys.request import Request, is_own
+from tierline.journeys.request import Request, is_own, rest
 from tierline.journeys.service import SAFE, ServiceClient
 from tierline.journeys.target import target_of
 from tierline.journeys.ways import Body, Gone, Inside, Over, Receive, Reply, Send, Way, too_large
@@ -102,7 +103,7 @@ class Passing(Experience):
                 target = target_of(passage.at, {name: unquote(value) for name, value in values.items()
                                                 if f"{{{name}}}" in passage.at})  # fmt: skip
             except ValueError:
-                raise JourneyError("there is no such file", status=404) from None
+                raise NotFound("there is no such file") from None
             if scope["query_string"]:
                 target += "?" + scope["query_string"].decode("latin-1")
             sent = [(name, value) for name, value in scope["headers"] if name in _SENT or name in way.forward]
@@ -124,6 +125,8 @@ class Passing(Experience):
                 # Part of it is on its way; all that is left is to end it short of its length.
                 raise
             status = await self._refused(passage, error, scope, send)
+            if scope["method"] not in SAFE and status < 500:
+                await rest(receive)
         finally:
             here.status = status
 

@@ -27,6 +27,11 @@ from tierline.journeys.run import Failure, Run
 from tierline.journeys.stream import Stream
 
 _BODY = re.compile(r"<body\b[^>]*>", re.IGNORECASE)
+_HEAD = re.compile(
+    r"(?:\s++|<!doctype\b[^>]*>|</?html\b[^>]*>|</?head\b[^>]*>|<title\b[^>]*>[^<]*</title\s*>|<(?:meta|base)\b[^>]*>)*+",
+    re.IGNORECASE,
+)
+"""What comes before the body where its tag is left out, as HTML allows."""
 _END = re.compile(r"</body\s*>", re.IGNORECASE)
 
 
@@ -96,7 +101,7 @@ class PageStream(Stream):
         if isinstance(body, Reply):
             run.reply, body = body, body.body
         text = str(body if hasattr(body, "__html__") else HTML(body))
-        begins = _BODY.search(text)
+        begins = _BODY.search(text) or _HEAD.match(text)
         start = begins.end() if begins else 0
         stop = max((found.start() for found in _END.finditer(text, start)), default=len(text))
         head, screen, self._after = text[:start], text[start:stop], f"</div>{text[stop:]}"

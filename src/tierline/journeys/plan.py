@@ -294,7 +294,7 @@ def _loader(
     shape: Shape, name: str, index: int, slots: dict[str, int], loaders: Loaders, members: set[str]
 ) -> Node:
     function, found = loaders[name]
-    if name == "session" and "GET" not in shape.journey.methods:
+    if name == "session" and shape.journey.methods != ("GET",):
         # What changes something must not take a store that is away for a visitor who has nothing.
         found = replace(found, fallback=MISSING, deadline=_PATIENT)
     source = slots["session" if name == "steps" else "request"]

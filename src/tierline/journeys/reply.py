@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import typing
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -75,10 +76,13 @@ class Reply(msgspec.Struct, Generic[T], frozen=True):
         return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in found]
 
 
+def is_reply(kind: Any) -> bool:
+    """Whether an annotation is `Reply` or `Reply[…]`."""
+    return kind is Reply or typing.get_origin(kind) is Reply
+
+
 def unwrapped(kind: Any) -> Any:
     """The type of the body: `Order` of `Reply[Order]`."""
-    import typing
-
     if kind is Reply:
         return Any
     return typing.get_args(kind)[0] if typing.get_origin(kind) is Reply else kind

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
+import contextlib
 import hashlib
 import re
 from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
@@ -13,7 +15,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from tierline.journeys.fault import BadInput, JourneyError, UnsupportedMedia
+from tierline.journeys.fault import BadInput, UnsupportedMedia, refusal
 from tierline.journeys.inputs import NOTHING, converter, is_list, spoken
 from tierline.journeys.negotiate import best_language
 from tierline.journeys.plan import Plan
@@ -245,6 +247,21 @@ def parse_query(raw: bytes) -> dict[str, list[str]]:
     return found
 
 
+_LINGERS = 1.0
+"""Seconds for which the rest of a refused body is still taken."""
+
+
+async def rest(receive: Callable[[], Awaitable[Mapping[str, Any]]]) -> None:
+    """Takes what a client still sends of a body that has been refused, for a moment: a server that closes amid it resets the
+    connection, and the client may never see the answer (RFC 9112, 9.6)."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LINGERS):
+            while True:
+                message = await receive()
+                if message["type"] != "http.request" or not message.get("more_body"):
+                    return
+
+
 async def read_body(receive: Callable[[], Awaitable[Mapping[str, Any]]], most: int) -> bytes | None:
     """The request's body; None when the client went away."""
     pieces: list[bytes] = []
@@ -256,12 +273,13 @@ async def read_body(receive: Callable[[], Awaitable[Mapping[str, Any]]], most: i
         piece = message.get("body", b"")
         size += len(piece)
         if size > most:
-            raise JourneyError(f"the request's body is larger than {most} bytes", status=413)
+            raise refusal(f"the request's body is larger than {most} bytes", 413)
         pieces.append(piece)
         if not message.get("more_body"):
             return b"".join(pieces)
 
 
+_LONG = re.compile(rb"[0-9]{19}")
 _JSON = re.compile(rb"application/(?:[a-z0-9.!#$&^_-]+\+)?json\s*(?:;.*)?", re.IGNORECASE)
 
 
@@ -299,7 +317,15 @@ def decode_body(raw: bytes, kind: Any, media: bytes = b"application/json") -> An
         except msgspec.ValidationError:
             raise BadInput([{"in": "body", "field": "", "why": f"is required; a {spoken(kind)}"}]) from None
     try:
-        return msgspec.json.decode(raw, type=kind)
+        value = msgspec.json.decode(raw, type=kind)
+        if _LONG.search(raw):
+            # Nothing that keeps it, a session or an effect's answer, could hold a larger number.
+            msgspec.msgpack.encode(value, enc_hook=str)
+        return value
+    except OverflowError:
+        raise BadInput(
+            [{"in": "body", "field": "", "why": "holds a whole number of more than 64 bits"}]
+        ) from None
     except msgspec.ValidationError as error:
         why, _, where = str(error).partition(" - at `$")
         raise BadInput([{"in": "body", "field": where.strip(".`"), "why": why}]) from None

@@ -30,7 +30,7 @@ from tierline.journeys.journey import BUILTINS, LAST, RESERVED, Journey, Place, 
 from tierline.journeys.live import yielded
 from tierline.journeys.markup import Slot
 from tierline.journeys.policy import MISSING, Cache, Requires
-from tierline.journeys.reply import unwrapped
+from tierline.journeys.reply import is_reply, unwrapped
 from tierline.journeys.typed import typed_as
 
 Source = Literal["part", "path", "query", "builtin", "service", "dimension"]
@@ -159,6 +159,12 @@ def resolve(journey: Journey, services: set[str] | None) -> Shape:
     functions: dict[str, Function] = {}
     for name, part in journey.parts.items():
         functions[name] = _read(journey, f"part {name!r}", name, part.function, part.place)
+        if part.kind != "effect" and is_reply(type_hints(part.function).get("return")):
+            raise journey.wrong(
+                part.place,
+                f"part {name!r} returns a Reply; allowed for effects and views alone: return its body, and let "
+                "@journey.effect or @journey.view choose status and header fields",
+            )
         if part.batch and not functions[name].parameters:
             raise journey.wrong(part.place, f"batch {name!r} needs a first parameter: the list of keys")
     views = [

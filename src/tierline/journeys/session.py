@@ -48,6 +48,11 @@ def _merged(base: Any, mine: Any, theirs: Any) -> Any:
     return merged
 
 
+def _parts(values: dict[str, Any]) -> dict[str, Any]:
+    """What parts have put in."""
+    return {key: value for key, value in values.items() if key not in (_STEPS, _KEYS)}
+
+
 class Session(MutableMapping[str, Any]):
     """What is remembered of one visitor: a dict that is saved when it has changed.
 
@@ -76,6 +81,13 @@ class Session(MutableMapping[str, Any]):
         self._touched = changed
         if not changed:
             self._base = _encode(self._values)
+
+    @property
+    def written(self) -> bool:
+        """Whether a part has changed something: more than steps and keys."""
+        return _parts(msgspec.msgpack.decode(self._base)) != _parts(
+            msgspec.msgpack.decode(_encode(self._values))
+        )
 
     def merge(self, stored: Mapping[str, Any] | None) -> None:
         """Takes over what another request has stored meanwhile, and keeps what this one has changed."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from tierline.journeys.degraded import Degradations
-from tierline.journeys.effects import Write, compensate, digest_of, ended, given_key
+from tierline.journeys.effects import Write, compensate, digest_of, ended, given_key, resume
 from tierline.journeys.engine import Engine
-from tierline.journeys.fault import DeadlineExceeded, StepOutOfOrder
+from tierline.journeys.fault import DeadlineExceeded, NotUndone, StepOutOfOrder
 from tierline.journeys.frame import Frame, frame
 from tierline.journeys.plan import Plan
 from tierline.journeys.request import claimed
@@ -52,6 +52,8 @@ class Stages:
         self.write: Write | None = None
         self.failed = ""
         """The guard, read or effect that failed."""
+        self.undoing = False
+        """An effect has failed, and those before it are being undone."""
         for name in choice.plan.denied:
             values[choice.plan.slots[name]] = route.journey.parts[name].policy.stand_in()
 
@@ -72,7 +74,8 @@ class Stages:
             self.route.known(self.choice, fields)
         write = self.write = await self._key(body)
         left = max(0.0, self.around.deadline - asyncio.get_running_loop().time())
-        undoing = self.route.journey.deadline * len(before[-1].shape.compensations)
+        # Twice: what an earlier request has begun to undo, and what this one may have to.
+        undoing = 2 * self.route.journey.deadline * len(before[-1].shape.compensations)
         await write.begin(left, left + self._lasts() + undoing)
         task: asyncio.Task[None] | None = None
         try:
@@ -141,6 +144,11 @@ class Stages:
         if task.done():
             return task.result()
         task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        if self.undoing:
+            raise DeadlineExceeded(
+                f"effect {self.failed!r} failed, and those before it are still being undone; "
+                "the same request with the same Idempotency-Key goes on from there"
+            )
         self.failed = next((name for name in names if name not in write.record.values), "")
         raise DeadlineExceeded(
             f"effect {self.failed!r} goes on; the same request with the same Idempotency-Key finds out how it ended"
@@ -173,6 +181,11 @@ class Stages:
             effects = plan.shape.effects
             around = Frame(loop.time() + self._lasts(), {**self._kept(), "write": write})
             frame.set(around)
+            if write.record.undoing:
+                self.done = await resume(plan, self.values, write, self._kept(), self.engine)
+                if write.record.undoing:
+                    raise NotUndone(write.record.undoing)
+                frame.set(around)
             run = Run(plan, self.values, loop, around, self.engine, span)
             run.degraded = self.degraded
             run.begin()
@@ -181,6 +194,7 @@ class Stages:
             self.degraded = run.degraded
             if run.failure is not None:
                 self.failed = run.failure.node.name
+                self.undoing = True
                 self.done = await compensate(plan, self.values, write, self._kept(), self.engine)
                 raise run.failure.error
             self.done = [name for name in effects if name in write.record.values]

@@ -9,8 +9,10 @@ from typing import Any
 
 from tierline.journeys.answer import Headers
 from tierline.journeys.engine import Engine, log
+from tierline.journeys.fault import SessionNotSaved
 from tierline.journeys.journey import Journey
 from tierline.journeys.request import Request
+from tierline.journeys.service import SAFE
 from tierline.journeys.session import Session
 from tierline.trips import record
 
@@ -114,6 +116,9 @@ class Visits:
                 cookie = await self._engine.save_session(request) or request.kept.pop("cookie", "")
         except Exception as error:
             self._unsaved(error)
+            if request.method not in SAFE and session.written:
+                # A step may be lost; what a client was told to have written may not.
+                raise SessionNotSaved("what this request changed is not kept", retry_after=1) from None
             return
         self._tell(session, cookie, request, reply)
 
@@ -136,7 +141,8 @@ class Visits:
         if request.header("x-forwarded-proto") == "https":
             cookie += "; Secure"
         reply.append((b"set-cookie", cookie.encode()))
-        if not session.left:
+        # A browser has the cookie, which no script of the page can read; other clients may keep no cookies.
+        if not session.left and b"sec-fetch-site" not in request.headers:
             reply.append((b"x-session", (session.device or session.id).encode()))
         if reply[CONTROL][1] != b"no-store":
             reply[CONTROL] = (b"cache-control", b"private, no-cache")
