@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from tierline.engines.python import wsgi
 from tierline.engines.python.config import App, Config, Services
 from tierline.engines.python.traced import Entered, Traced
 from tierline.engines.telemetry.events import pseudonym
@@ -82,25 +83,10 @@ def load(told: App, config: Config, before: Sequence[Loaded]) -> Loaded:
         return Loaded(told, worker, worker)
     inner = attribute(told.target)
     if told.kind == "wsgi":
-        inner = _wsgi(inner)
+        inner = wsgi.asgi(inner)
     else:
         _asgi(inner, told)
     return Loaded(told, inner, Traced(inner, told.name, "process", proof=config.proof, checked=told.health))
-
-
-def _wsgi(app: Any) -> Any:
-    """A WSGI application as ASGI. Its threads wait for bodies as coroutines, and Granian's `receive` only makes a future."""
-    from a2wsgi import WSGIMiddleware
-
-    inner = WSGIMiddleware(app)
-
-    async def called(scope: Any, receive: Any, send: Any) -> None:
-        async def received() -> Any:
-            return await receive()
-
-        await inner(scope, received, send)
-
-    return called
 
 
 def attribute(target: str) -> Any:

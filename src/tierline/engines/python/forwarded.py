@@ -25,15 +25,16 @@ def identified(scope: Any, proof: bytes) -> None:
         scope["headers"] = [pair for pair in scope["headers"] if not pair[0].startswith(_OURS)]
 
 
-def described(scope: Any, proof: bytes) -> None:
-    """Set `scheme`, `server` and `client` of an HTTP or WebSocket scope. proof: the line's secret."""
+def described(scope: Any, proof: bytes) -> bool:
+    """Set `scheme`, `server` and `client` of an HTTP or WebSocket scope. proof: the line's secret. False for what came
+    here past the line and doesn't name one Host (RFC 9112, 3.2)."""
     found = {name: value for name, value in scope["headers"] if name in _KNOWN}
     if not found:
-        return
+        return _named(scope)
     shown = found.get(_LINE)
     if shown is None or not proof or not hmac.compare_digest(shown, proof):
         scope["headers"] = [pair for pair in scope["headers"] if pair[0] not in _KNOWN]
-        return
+        return _named(scope)
     scope["headers"] = [pair for pair in scope["headers"] if pair[0] != _LINE]
     if found.get(_PROTO) == b"https":
         scope["scheme"] = _SECURE.get(scope["scheme"], scope["scheme"])
@@ -45,3 +46,10 @@ def described(scope: Any, proof: bytes) -> None:
     if _FOR in found:
         # Its port is nobody's business here; 0 as in other servers that know proxies.
         scope["client"] = (found[_FOR].decode("latin-1").rpartition(",")[2].strip(), 0)
+    return True
+
+
+def _named(scope: Any) -> bool:
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    # Granian makes one, an empty one, for a request that has none.
+    return len(hosts) <= 1 and (hosts not in ([], [b""]) or scope.get("http_version") != "1.1")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from tierline.engines.python import flying
 from tierline.engines.python.forwarded import described, identified
+from tierline.engines.python.framing import UNKNOWN, declared, held
 from tierline.engines.python.lasting import Lasting
 from tierline.engines.python.meter import Meter
 from tierline.journeys.frame import Frame, frame
@@ -63,15 +64,19 @@ class Traced:
             else:
                 await self._app(scope, receive, send)
             return
+        if not scope["path"]:
+            # A CONNECT names a host, no path; a 2xx would say that there is a tunnel (RFC 9110, 9.3.6).
+            await _say(send, 501, b"no tunnels\n")
+            return
         if scope["path"] == self._health:
-            head = [(b"content-type", b"text/plain"), (b"cache-control", b"no-store")]
-            await send({"type": "http.response.start", "status": 200, "headers": head})
-            await send({"type": "http.response.body", "body": b"ok\n"})
+            await _say(send, 200, b"ok\n")
             return
         if self._system is None and self._proof:
             # Journeys take what the line's gateway says for the caller's identity.
             identified(scope, self._proof)
-        described(scope, self._proof)
+        if not described(scope, self._proof):
+            await _say(send, 400, b"a request names one Host\n")
+            return
         if Traced.closing:
             send = _closing(send)
         if neighbours.used:
@@ -119,9 +124,17 @@ class Traced:
             )  # fmt: skip
 
     def _seen(self, scope: Any, send: Any) -> Any:
+        length, method = UNKNOWN, scope["method"]
+
         async def watched(message: Any) -> None:
-            if message["type"] == "http.response.start" and message["status"] >= 500:
-                self._erred(scope, message["status"])
+            nonlocal length
+            if message["type"] == "http.response.start":
+                length = declared(message, method)
+                if message["status"] >= 500:
+                    self._erred(scope, message["status"])
+            elif length != UNKNOWN:
+                held(message, length)
+                length = UNKNOWN
             await send(message)
 
         return watched
@@ -138,13 +151,17 @@ class Traced:
         self.last = f"{scope['method']} {scope['path'][:100]}: {said}"
 
     async def _counted(self, scope: Any, receive: Any, send: Any) -> None:
-        status = 500
+        status, length, method = 500, UNKNOWN, scope["method"]
 
         async def watched(message: Any) -> None:
-            nonlocal status
+            nonlocal status, length
             if message["type"] == "http.response.start":
+                length = declared(message, method)
                 status = message["status"]
                 self.lasting.streams(message, send)
+            elif length != UNKNOWN:
+                held(message, length)
+                length = UNKNOWN
             await send(message)
 
         try:
@@ -161,16 +178,20 @@ class Traced:
             record.recorder.count("feature", self.name, self._zone, status)
 
     async def _hop(self, parent: record.Span, scope: Any, receive: Any, send: Any) -> None:
-        status = 500
+        status, length, method = 500, UNKNOWN, scope["method"]
         began = _now()
         mine = record.Span(parent.trace, record.span_id(), True)
         token = record.current.set(mine)
 
         async def watched(message: Any) -> None:
-            nonlocal status
+            nonlocal status, length
             if message["type"] == "http.response.start":
+                length = declared(message, method)
                 status = message["status"]
                 self.lasting.streams(message, send)
+            elif length != UNKNOWN:
+                held(message, length)
+                length = UNKNOWN
             await send(message)
 
         try:
@@ -200,6 +221,12 @@ class Traced:
                     name=f"{scope['method']} {scope['path']}",
                 )
             )
+
+
+async def _say(send: Any, status: int, body: bytes) -> None:
+    head = [(b"content-type", b"text/plain"), (b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": status, "headers": head})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _carried(headers: Any) -> None:
