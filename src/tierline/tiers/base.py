@@ -55,6 +55,10 @@ class System:
     measures: ClassVar[bool] = False
     """Its hops say who answered, and in what time: so that commands, whose requests nobody else counts, can scale."""
 
+    counts_bodies: ClassVar[bool] = False
+    """Whether it bounds a body that doesn't say how long it is while it passes on, in the words of the limit's owner: an
+    engine behind it that can't count needn't refuse such a body."""
+
     around: ClassVar[bool] = False
     """Whether its role shares a process with a role of its engine beyond another engine's: it starts before what it
     sends requests to, and uses that as soon as it listens."""

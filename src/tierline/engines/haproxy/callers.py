@@ -95,8 +95,10 @@ def refusal(budget: Budget, folder: Path) -> dict[str, str]:
     return {str(folder / "too_large.lua"): text}
 
 
-UNBOUNDED = refuse(411, "no length", "{ req.hdr(transfer-encoding) -m found }")
-"""HAProxy passes on what it reads, so a body that doesn't say how long it is couldn't be bounded."""
+def unbounded(condition: str = "") -> str:
+    """Refuse a body that doesn't say how long it is: HAProxy passes on what it reads, and counts nothing."""
+    asked = f"{{ req.hdr(transfer-encoding) -m found }} {condition}".rstrip()
+    return refuse(411, "no length", asked, detail="a body must say its length here (Content-Length)")
 
 
 def cors(origins: list[str]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from tierline.engines.haproxy import budget
-from tierline.engines.haproxy.callers import errors, refuse
+from tierline.engines.haproxy.callers import errors, unbounded
 from tierline.engines.lua import library
 from tierline.engines.lua.templates import shape
 from tierline.plan.model import Budget
@@ -65,8 +65,11 @@ ASKED = "    http-request set-var(txn.asked) pathq\n"
 """The address as the client wrote it, which templates speak of. Before any rule changes it."""
 
 
-def rules(routes: Sequence[Detour]) -> str:
-    """Rules that hand requests over, once it is known which route is theirs. The last of a frontend."""
+def rules(routes: Sequence[Detour], uncounted: str | None) -> str:
+    """Rules that hand requests over, once it is known which route is theirs. The last of a frontend.
+
+    uncounted: which of the others' bodies must say how long they are, as a condition; None: none.
+    """
     lines = ""
     for route in routes:
         mine = f"{{ var(txn.route) -m str {route.name} }} !{{ req.hdr(upgrade) -m found }}"
@@ -90,7 +93,8 @@ def rules(routes: Sequence[Detour]) -> str:
             )
     lines += "    http-response del-header content-length if { var(txn.headed) -m bool }\n"
     # What is read whole is bounded while it is read.
-    lines += refuse(411, "no length", "{ req.hdr(transfer-encoding) -m found } !{ var(txn.shape) -m found }")
+    if uncounted is not None:
+        lines += unbounded(f"!{{ var(txn.shape) -m found }} {uncounted}".rstrip())
     if any(route.mirror for route in routes):
         lines += "    http-request lua.mirror if { var(txn.mirror) -m found } !{ var(txn.shape) -m found }\n"
     for route in routes:

@@ -27,6 +27,7 @@ _MEMORY = 8 << 20
 class NginxCDN(System):
     title = "nginx"
     engine = "nginx"
+    counts_bodies = True
     levels = frozenset({"runs"})
     supports = frozenset(FEATURES) - {"request_trailers"}
     lacks = {

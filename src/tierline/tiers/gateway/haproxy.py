@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tierline.engines.context import Context
@@ -15,9 +15,9 @@ from tierline.engines.haproxy.parts import door, servers
 from tierline.engines.haproxy.serving import document
 from tierline.engines.unkeyed import OVERRIDES
 from tierline.plan.budgets import beyond, held, shown
-from tierline.plan.model import Budget, Role
+from tierline.plan.model import Budget, Plan, Role
 from tierline.plan.scaling import measuring
-from tierline.tiers.base import System
+from tierline.tiers.base import System, system
 from tierline.tiers.gateway.common import haproxy_login as logins
 from tierline.tiers.gateway.common.haproxy_routes import breaker, changes, deadline, detours_of, rules_of
 from tierline.tiers.gateway.common.routes import api_keys, limit_name, routes, token_paths, under
@@ -36,7 +36,7 @@ class HAProxyGateway(System):
         "wire-date-refused": "HAProxy doesn't date its answers to what it can't parse",
         "wire-two-equal-hosts": "HAProxy takes the same Host twice for one",
         "request_trailers": "a body that has them doesn't say how long it is: 411; use gateway=envoy",
-        "unsized-uploads": "HAProxy counts no body, so one that doesn't say how long it is gets 411",
+        "unsized-uploads": "HAProxy counts no body: one that doesn't say how long it is gets 411, unless nginx in front counts",
     }
     endpoints = {"http": "http", "mtls": "https"}
 
@@ -67,6 +67,8 @@ class HAProxyGateway(System):
             folder = context.folder(context.unit_of(role.id))
             served, more = document(name, settings["openapi"], settings["document"], folder)
             files |= more
+        uncounted = _uncounted(role, context.plan, [route.budget for route in table], own)
+        unbounded = "" if uncounted is None else callers.unbounded(uncounted)
         if detours:
             files |= onward.program(
                 detours,
@@ -96,7 +98,7 @@ frontend {name}
 {changes(settings["request"], settings["response"], "")}\
 {"".join(breaker(name, up, settings["concurrency"]) for up in role.upstreams)}\
 {"    " + settings["raw"] + chr(10) if settings["raw"] else ""}\
-{onward.rules(detours) if detours else callers.UNBOUNDED}\
+{onward.rules(detours, uncounted) if detours else unbounded}\
     use_backend {name}-%[var(txn.up)]
 
 {onward.behind(name, own, texts) if detours else ""}"""
@@ -119,6 +121,21 @@ frontend {name}
             counters=counters,
             peer=role.id if counters else "",
         )
+
+
+def _uncounted(role: Role, plan: Plan, routed: Sequence[Budget], own: Budget) -> str | None:
+    """Which requests' bodies nobody counts that don't say how long they are, as a condition; None: no request's.
+
+    A tier in front may have counted them. Callers with a certificate come by themselves, and nobody in front knows the
+    limits of single routes.
+    """
+    roles = [each for each in plan.roles.values() if each.part != "origin"]
+    first = [each for each in roles if each.tier == "lb"] or [each for each in roles if each.tier == "cdn"]
+    counted = bool(first) and all(system(each.slot, each.system).counts_bodies for each in first)
+    if not counted or role.settings["mtls"]:
+        return ""
+    narrow = " ".join(f"r{number}" for number, budget in enumerate(routed) if budget.body != own.body)
+    return f"{{ var(txn.route) -m str {narrow} }}" if narrow else None
 
 
 def _others(role: Role, context: Context) -> dict[str, str]:

@@ -41,6 +41,7 @@ class NginxLB(System):
     title = "nginx"
     engine = "nginx"
     measures = True
+    counts_bodies = True
     levels = frozenset({"runs"})
     supports = frozenset(FEATURES) - frozenset(_LACKS)
     lacks = _LACKS
