@@ -46,6 +46,10 @@ LINES = [
 ]
 
 
+def empty(url: str) -> int:
+    return httpx.post(f"{url}orders", verify=ssl._create_unverified_context(), timeout=PATIENCE).status_code
+
+
 @pytest.mark.parametrize("uses", LINES, ids=lambda uses: "-".join(use.partition("=")[2] for use in uses))
 def test_only_what_was_under_way_to_what_died_fails(uses: tuple[str, ...], tmp_path: Path) -> None:
     bench, over = Bench(tmp_path, STACK, {"orders": ORDERS}), threading.Event()
@@ -89,10 +93,13 @@ def test_only_what_was_under_way_to_what_died_fails(uses: tuple[str, ...], tmp_p
         over.set()
         for thread in threads:
             thread.join()
-        # Squid, told of what to leave out, closes the connections that it has, whatever is under way on them.
-        bears = 2 * 2 * len(threads) if "cache=squid" in uses else 0
+        if "cache=varnish" in uses:  # it can't tell an empty one that was refused from one that was sent
+            assert run("kill", "gateway.a", str(tmp_path)).returncode == 0
+            assert eventually(lambda: [empty(url) for _ in range(12)] == [201] * 12)
+        # Who is told by a reload closes connections that are idle, when a POST may be on its way on one; Squid others, too.
         failed = [each for each in asked[killed:] if each[0] != 201]
-        assert len(failed) <= bears, f"failed by a restart: {failed}"
+        assert len(failed) <= 2 * 2 * len(threads), f"failed by a restart: {failed}"
+        assert "cache=squid" in uses or not any(status for status, _ in failed), failed
         executed = Counter((tmp_path / "executed").read_text().split())
         assert not [number for number, times in executed.items() if times > 1], "executed twice"
         assert len(asked) > 80

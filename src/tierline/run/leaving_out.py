@@ -8,6 +8,7 @@ and takes them as unhealthy. The last one of a list is never left out.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 from typing import TYPE_CHECKING
 
@@ -84,6 +85,14 @@ async def regroup(line: Line) -> frozenset[str]:
     return frozenset().union(*(_gone(role, line.state.left_out) for role in fronts))
 
 
+def tell_down(line: Line) -> None:
+    """Tell of what doesn't run whoever can't find it out: Varnish can't send an empty POST again that was refused."""
+    for child in list(line.children.values()):
+        if child.ready.is_set() and not child.silent:
+            with contextlib.suppress(TierlineError, OSError, KeyError):
+                _told(line, child.process)
+
+
 def _told(line: Line, process: Process) -> None:
     """An engine that can't reload is told on its administration port, where it has one."""
     try:
@@ -92,4 +101,4 @@ def _told(line: Line, process: Process) -> None:
         return
     if hasattr(module, "left_out"):
         for role in process.roles:
-            module.left_out(line.plan.roles[role], line.context, line.state.left_out)
+            module.left_out(line.plan.roles[role], line.context, line.state.left_out | line.state.down)

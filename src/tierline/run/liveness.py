@@ -21,7 +21,7 @@ from tierline.engines.base import Process
 from tierline.errors import TierlineError
 from tierline.run import probe
 from tierline.run.guardian import suspended
-from tierline.run.leaving_out import regroup
+from tierline.run.leaving_out import regroup, tell_down
 
 if TYPE_CHECKING:
     from tierline.run.child import Child
@@ -53,6 +53,7 @@ class Liveness:
         """Processes that were ended and aren't ready again, by the pid that each had: whatever is still found out about that one
         is over."""
         self._regrouping: asyncio.Task[None] | None = None
+        self._telling: asyncio.Task[None] | None = None
         self._left_out: frozenset[str] = frozenset()
         self._late = 0.0
         """When the supervisor itself was late last."""
@@ -165,6 +166,7 @@ class Liveness:
 
     def _regroup(self) -> None:
         """Tell the tiers in front when what is to be left out has changed."""
+        self._look_for_down()
         roles = frozenset(
             role
             for child in self._line.children.values()
@@ -175,6 +177,13 @@ class Liveness:
             return
         self._left_out = roles
         self._regrouping = asyncio.create_task(self._told(roles))
+
+    def _look_for_down(self) -> None:
+        children = self._line.children.values()
+        down = frozenset(role for each in children if not each.ready.is_set() for role in each.process.roles)
+        if down != self._line.state.down and (self._telling is None or self._telling.done()):
+            self._line.state.down = down
+            self._telling = asyncio.create_task(asyncio.to_thread(tell_down, self._line))
 
     def _away(self, child: Child) -> bool:
         if child.silent or (child.hung and child.ready.is_set()):

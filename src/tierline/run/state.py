@@ -60,6 +60,8 @@ class State:
         self._lock: int | None = None
         self.left_out: frozenset[str] = frozenset()
         """Roles that run and answer nothing, which those in front don't ask (run/liveness.py)."""
+        self.down: frozenset[str] = frozenset()
+        """Roles of processes that don't run, or aren't ready."""
         self._secrets: dict[str, str] | None = None
 
     def open(self) -> None:
