@@ -173,10 +173,15 @@ class TestEmbedded(Hanging):
         assert self.bench.process("cache.a")["pid"] == pid and self.ask() == 200
 
     def test_what_is_delayed_is_not_restarted_for_what_was_seen_before(self) -> None:
-        hung = self.events("hung", "valkey")
-        pid = self.stopped("valkey")["pid"]
-        assert eventually(lambda: self.events("hung", "valkey") > hung)
-        assert run("delay", "valkey", "50ms", str(self.bench.folder)).returncode == 0
+        for _ in range(5):
+            hung = self.events("hung", "valkey")
+            pid = self.stopped("valkey")["pid"]
+            assert eventually(lambda hung=hung: self.events("hung", "valkey") > hung)
+            assert run("delay", "valkey", "50ms", str(self.bench.folder)).returncode == 0
+            if self.bench.process("valkey")["pid"] == pid:
+                break
+            # The order came after hang_after: it was restarted already, as it should be.
+            assert run("heal", "valkey", str(self.bench.folder)).returncode == 0
         try:
             os.kill(pid, signal.SIGCONT)
             # hang_after is 3 s, and nobody asks what is slow on purpose whether it hangs.
