@@ -7,7 +7,19 @@ from typing import Any
 
 import pytest
 
-from tierline import CDN, DNS, Cache, Gateway, HTTPCache, Journey, LoadBalancer, Relational, Service, Stack
+from tierline import (
+    CDN,
+    DNS,
+    Cache,
+    Gateway,
+    HTTPCache,
+    Journey,
+    LoadBalancer,
+    Relational,
+    Service,
+    Sessions,
+    Stack,
+)
 from tierline.errors import PlanError, StackError
 from tierline.lineups import choose
 from tierline.plan.model import Plan
@@ -163,3 +175,32 @@ def test_a_journey_that_cannot_be_answered_is_refused_before_anything_starts() -
         StackError, match=r"part 'goods_of' needs 'god'.* did you mean 'goods'\?.*test_closing_up.py:\d+"
     ):
         resolve(stack, choose("embedded"))
+
+
+def test_journeys_that_remember_something_without_sessions_are_told() -> None:
+    """An effect would be done twice by two processes that know nothing of each other."""
+    pay, cart, read, steps = (Journey(n, f"/{n}", methods=["POST"]) for n in ("pay", "cart", "read", "steps"))
+
+    @pay.effect
+    async def payment(orders) -> int:
+        return 1
+
+    @cart.part
+    def added(session) -> int:
+        return 1
+
+    @read.part
+    def seen(body: int) -> int:
+        return body
+
+    @steps.part
+    def step() -> int:
+        return 1
+
+    steps.step("buy")
+    for uses, named in (((), True), ((Sessions("session"),), False)):
+        services = [Service("orders", "orders:app", uses=list(uses), expose=["/orders"])]
+        stack = Stack("shop", journeys=[pay, cart, read, steps], services=services)
+        told = [note for note in resolve(stack, choose("embedded")).notes if "Sessions" in note]
+        assert len(told) == named
+        assert not named or "(pay, cart, steps:" in told[0]

@@ -12,6 +12,7 @@ report     what the lineup's systems can't do          parity.py
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -154,7 +155,29 @@ def _notes(stack: Stack, line: Line, roles: list[Role]) -> tuple[str, ...]:
                 "rps= and latency= of its scale; cpu= and queue= are followed"
                 for found in blind
             ]
-    return (*notes, *messages.notes(stack))
+    return (*notes, *_in_memory(stack), *messages.notes(stack))
+
+
+def _in_memory(stack: Stack) -> list[str]:
+    """Journeys that remember something, where no store is there that outlives a process and that all of them share."""
+    if any(resource.slot == "core.sessions" for resource in stack.resources):
+        return []
+    named = [
+        journey.name
+        for journey in stack.journeys
+        if journey.steps
+        or any(
+            part.kind == "effect" or "session" in inspect.signature(part.function).parameters
+            for part in journey.parts.values()
+        )
+    ]
+    if not named:
+        return []
+    return [
+        f"no service uses Sessions, so what journeys remember ({', '.join(named)}: sessions, steps, effects that have been done) "
+        "is in each process's own memory, is lost when it restarts, and isn't shared by zones; "
+        'give a service uses=[Sessions("session")]'
+    ]
 
 
 def _used(stack: Stack, name: str) -> bool:
