@@ -566,6 +566,38 @@ def test_a_reply_can_hold_nothing_that_splits_an_answer(words: dict[str, Any]) -
         Reply(None, **words)
 
 
+@pytest.mark.parametrize(
+    "where",
+    ["//evil.example", "https://evil.example/", "javascript:alert(1)", "/\\evil.example", "\\\\evil.example", "/\t/evil.example",
+     " //evil.example", "/a\x00", "data:,x", "HTTPS:evil.example"],
+)  # fmt: skip
+def test_a_reply_leads_to_no_other_site_unless_it_says_so(where: str) -> None:
+    with pytest.raises(ValueError, match="external=True"):
+        Reply(None, status=303, location=where)
+    assert all(value.isascii() for _, value in Reply(None, location="/é?a=ü#x").fields(secure=True))
+    with pytest.raises(ValueError, match="can't be set"):
+        Reply(None, headers={"Location": where})
+
+
+def test_a_reply_may_lead_to_another_site_that_is_meant() -> None:
+    pay = Reply(None, status=303, location="https://pay.example/a?b=c%20d", external=True)
+    assert pay.fields(secure=True) == [(b"location", b"https://pay.example/a?b=c%20d")]
+    for where in ("javascript:alert(1)", "/here", "//pay.example", "https:///x"):
+        with pytest.raises(ValueError, match="http://"):
+            Reply(None, location=where, external=True)
+
+
+def test_only_effects_and_views_choose_status_and_fields() -> None:
+    page = Journey("page", "/page")
+
+    @page.part
+    async def where() -> Reply[str]:
+        return Reply("x", location="/")
+
+    with pytest.raises(StackError, match="part 'where' returns a Reply; allowed for effects and views"):
+        build([page])
+
+
 def test_a_key_of_another_body_keeps_nobody_waiting() -> None:
     buy = Journey("buy", "/buy", methods=["POST"], deadline="300ms")
 
@@ -744,6 +776,30 @@ def test_keys_of_tokens_without_a_subject_are_each_callers_own() -> None:
         ):
             found = await post(app, idempotency_key="k", x_tierline_claims=claims)
             assert found.body == {"order": whose}
+
+    run(main)
+
+
+def test_to_a_service_equal_keys_of_two_callers_are_two() -> None:
+    async def main() -> None:
+        orders = Orders()
+        buy, other = checkout(), Journey("other", "/other", methods=["POST"])
+
+        @other.effect
+        async def order(orders) -> dict[str, int]:
+            return (await orders.post("/orders")).json()
+
+        app = build([buy, other], services={"orders": orders})
+        for sub, number in (("ann", 1), ("eve", 2), ("ann", 1)):
+            found = await post(app, idempotency_key="k", x_tierline_claims=f'{{"sub":"{sub}"}}')
+            assert found.body["order"]["id"] == number
+        also = await post(app, "/other", idempotency_key="k", x_tierline_claims='{"sub":"ann"}')
+        assert also.body == {"order": {"id": 3}}, "another journey's effect is another one"
+        assert len(set(orders.keys)) == 3 and "k" not in orders.keys
+        orders.keys.clear()
+        for _ in range(2):
+            assert (await post(app, idempotency_key="n")).body["order"]["id"] == 4
+        assert set(orders.keys) == {"n"}, "whose first answer was lost is known by the key alone"
 
     run(main)
 

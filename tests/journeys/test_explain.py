@@ -191,7 +191,8 @@ def test_the_levels_are_the_order_of_the_calls(shop: Counted) -> None:
         "POST /order": 1,
         "POST /refund": 1,
     }
-    assert shop.keys() == ["k", "k.order", "k.payment.undo"]
+    first = shop.keys()[0]
+    assert shop.keys() == [first, f"{first}.order", f"{first}.payment.undo"]
 
 
 def test_an_operator_reads_it_from_the_application(shop: Counted) -> None:

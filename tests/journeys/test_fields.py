@@ -12,8 +12,9 @@ from counted import Counted, counted
 from serving import granian
 
 from tierline.errors import StackError
-from tierline.journeys import HTML, Journey, Reply
+from tierline.journeys import HTML, Journey, Reply, build
 from tierline.journeys.selection import source_of
+from tierline.journeys.testing import Outcome, ask
 
 LIMIT = 2
 
@@ -284,3 +285,24 @@ def _calling(path: str) -> Any:
         return (await shop.get(path)).json()["path"]
 
     return part
+
+
+def test_a_field_that_does_not_exist_is_told_with_those_beside_it() -> None:
+    page = Journey("page", "/page")
+
+    @page.part
+    async def films() -> list[dict[str, Any]]:
+        return [{"id": 1, "by": {"name": "x"}}]
+
+    async def main() -> None:
+        app = build([page])
+        for fields, said in (
+            ("films.titel", "'titel' is no field of 'films'; available: by, id"),
+            ("films.by.nam", "'nam' is no field of 'films.by'; available: name"),
+            ("flims", "'flims' is no field; available: films"),
+        ):
+            outcome = await ask(app, "GET", f"/page?fields={fields}", {}, None, Outcome())
+            assert outcome.status == 422 and outcome.problem is not None
+            assert outcome.problem["errors"][0]["why"] == said
+
+    asyncio.run(main())

@@ -454,6 +454,41 @@ def test_forward_errors_shows_what_the_service_says(shop: Counted) -> None:
     assert shown.problem["errors"] == said["errors"]
 
 
+def test_forward_errors_shows_the_status_too(shop: Counted) -> None:
+    shop.set({"/details": [{"status": 402, "body": {"title": "declined"}}]})
+    assert shop.ask(film(), "/film/1").status == 502
+    shown = shop.ask(film(forward_errors=402), "/film/1")
+    assert shown.problem and shown.problem["status"] == 402 and "declined" in shown.problem["detail"]
+    assert shown.problem["type"].endswith(":service-refused")
+
+
+def test_what_is_kept_per_user_is_dropped_by_that_users_effects(shop: Counted) -> None:
+    screen, change = Journey("screen", "/screen"), Journey("change", "/change", methods=["POST"])
+
+    @screen.part(cache=Cache("60s", per="user", keys=["mine:{identity[sub]}"]))
+    async def mine(identity, shop) -> dict[str, str]:
+        return (await shop.get("/mine", of=identity["sub"])).json()
+
+    @change.effect(drops=["mine:{identity[sub]}"])
+    async def changed(identity) -> str:
+        return identity["sub"]
+
+    app = shop.build(screen, change)
+
+    async def main() -> None:
+        ada, eve = ({CLAIMS: f'{{"sub":"{sub}"}}'} for sub in ("ada", "eve"))
+        for who in (ada, eve, ada, eve):
+            outcome = await shop.asks(app, "/screen", headers=who)
+            assert "ada" not in outcome.headers["surrogate-key"], "nobody's name is in a header field"
+        assert shop.asked() == {"GET /mine": 2}
+        await shop.asks(app, "/change", method="POST", headers=ada)
+        for who in (ada, eve):
+            await shop.asks(app, "/screen", headers=who)
+        assert shop.asked() == {"GET /mine": 3}
+
+    session(app, main)
+
+
 def test_when_calls_nothing_where_it_does_not_hold(shop: Counted) -> None:
     journey = film(when=lambda film_id: film_id > 1)
     assert shop.ask(journey, "/film/1").body == {"details": None} and shop.asked() == {}

@@ -13,13 +13,13 @@ from tierline.journeys.encoding import plain
 from tierline.journeys.fault import BadInput, TooLarge, WrongType, released
 from tierline.journeys.journey import View
 from tierline.journeys.markup import HTML
-from tierline.journeys.negotiate import pick, wanted_of
+from tierline.journeys.negotiate import among, pick, unknown_field, wanted_of
 from tierline.journeys.plan import Plan
 from tierline.journeys.policy import CREDENTIALS, MISSING, Cache
 from tierline.journeys.reply import Reply
 from tierline.journeys.request import Filler
 from tierline.journeys.run import Failure, Run
-from tierline.journeys.tags import token
+from tierline.journeys.tags import OWN, names_in, token
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -136,7 +136,7 @@ def control(plan: Plan) -> bytes:
 
 
 def surrogate_keys(plan: Plan) -> tuple[str, ...]:
-    """The journey's name, and what its parts add."""
+    """The journey's name, and what its parts add; not what is of one user, which no cache in front has."""
     keys = [plan.journey.name]
     for name in plan.covered:
         cache = plan.shape.cache(name)
@@ -144,7 +144,7 @@ def surrogate_keys(plan: Plan) -> tuple[str, ...]:
             keys.extend(cache.keys)
     if plan.journey.cache is not None:
         keys.extend(plan.journey.cache.keys)
-    return tuple(dict.fromkeys(keys))
+    return tuple(dict.fromkeys(key for key in keys if not set(names_in(key)) & set(OWN)))
 
 
 def tag(body: bytes) -> bytes:
@@ -221,11 +221,7 @@ def _picked(body: Any, fields: str) -> Any:
     wanted = wanted_of(fields)
     picked, missing = pick(whole, wanted)
     if missing or not wanted:
-        there = ", ".join(sorted(whole)) if isinstance(whole, dict) else "none"
-        why = f"does not exist; there are: {there}"
-        raise BadInput(
-            [{"in": "query", "field": "fields", "given": name, "why": why} for name in missing or [""]]
-        )
+        raise BadInput([unknown_field(name, among(whole, name)) for name in missing or [""]])
     return picked
 
 

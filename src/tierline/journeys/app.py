@@ -235,7 +235,7 @@ class Experience:
                 # Its head is on the way already; all that is left is to end.
                 return
             status = await self._problem(route, error, run, scope, span, send, stages, request)
-            if status == 413 and body_read is None:
+            if body_read is None and method not in SAFE and status < 500:
                 await rest(receive)
             released(error)
         finally:

@@ -61,13 +61,24 @@ class Write:
     __slots__ = ("_id", "_store", "_token", "digest", "key", "made", "record")
 
     def __init__(
-        self, store: Store, journey: Journey, key: str, digest: bytes, owner: str, made: str
+        self,
+        store: Store,
+        journey: Journey,
+        key: str,
+        digest: bytes,
+        owner: str,
+        made: str,
+        known: bool = False,
     ) -> None:
         whose = hashlib.blake2b(f"{owner}\0{key}".encode(), digest_size=16).hexdigest()
         self._id = f"effect:{journey.name}:{whose}"
         self._store = store
         self._token = b""
-        self.key = key
+        # To a service all callers are one: the key that a client chose must not meet another's there. Where nobody knows the
+        # caller, as when the answer with the cookie was lost, the key alone tells that it is the same request.
+        apart = f"{journey.name}\0{owner}\0{key}".encode()
+        self.key = hashlib.blake2b(apart, digest_size=16).hexdigest() if known else key
+        """What the services' calls carry."""
         self.digest = digest
         self.made = made
         """What the session keeps the key under; "" for a client's own key."""
@@ -128,8 +139,7 @@ class Write:
             return msgspec.msgpack.decode(self.record.values[name])
 
     def key_of(self, name: str, first: str) -> str:
-        """What the calls of an effect carry. The first effect's first call has the client's own key, so that services
-        may know it."""
+        """What the calls of an effect carry."""
         key = self.key if name == first else f"{self.key}.{name}"
         again = self.record.undone.get(name, 0)
         return f"{key}~{again}" if again else key
@@ -174,7 +184,9 @@ async def _perform(node: Node, run: Run) -> Any:
         # Also where it failed: nobody knows then what its service has done.
         await dropped(run.engine, run.plan, node.name, run.values)
     if isinstance(value, Reply):
-        write.record.reply = Reply(None, value.status, value.headers, value.cookies, value.location)
+        write.record.reply = Reply(
+            None, value.status, value.headers, value.cookies, value.location, value.external
+        )
         value = value.body
     if node.check is None or isinstance(value, node.check):
         await write.keep(node.name, value)

@@ -210,9 +210,12 @@ class ServiceError(JourneyError):
         self.reply_status = reply_status
         self.body = body
         if reply_status in (400, 401, 403, 404, 409, 410, 422, 429):
-            self.status = reply_status
-            self.slug = "service-refused"
-            self.title = "A service refused the request"
+            self._refused()
+
+    def _refused(self) -> None:
+        self.status = self.reply_status
+        self.slug = "service-refused"
+        self.title = "A service refused the request"
 
     @property
     def retryable(self) -> bool:
@@ -223,9 +226,7 @@ class ServiceError(JourneyError):
     def forward(self) -> None:
         """Shows the client the status, and what the service's problem document (RFC 9457) says of the request."""
         if 400 <= self.reply_status < 500:
-            self.status = self.reply_status
-            self.slug = "service-refused"
-            self.title = "A service refused the request"
+            self._refused()
         with contextlib.suppress(msgspec.DecodeError):
             said = msgspec.json.decode(self.body, type=dict[str, Any])
             if isinstance(detail := said.get("detail") or said.get("title"), str):

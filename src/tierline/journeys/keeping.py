@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import string
 from typing import TYPE_CHECKING
 
 from tierline.errors import choices
 from tierline.journeys.inputs import PERSONAL
 from tierline.journeys.journey import Journey, Part
 from tierline.journeys.policy import Cache
-from tierline.journeys.tags import names_in
+from tierline.journeys.tags import OWN, names_in
 
 if TYPE_CHECKING:
     from tierline.journeys.schedule import Shape
@@ -44,10 +43,11 @@ def check_caches(shape: Shape) -> None:
         if "body" in needed and "GET" in journey.methods:
             raise journey.wrong(part.place, f"part {name!r} is cached, but depends on the request's body")
         known = {n for n in needed if n in shape.inputs and shape.inputs[n].source in ("path", "query")}
+        known |= {"locale", "client", "affiliate", *journey.dimensions} & needed
+        if cache.per == "user":
+            known |= set(OWN) & needed
         for key in cache.keys:
-            _key_names(
-                journey, part, key, known | ({"locale", "client", "affiliate", *journey.dimensions} & needed)
-            )
+            _key_names(journey, part, key, known)
 
 
 def _check_request(shape: Shape, name: str, part: Part, cache: Cache) -> None:
@@ -74,12 +74,17 @@ def _check_request(shape: Shape, name: str, part: Part, cache: Cache) -> None:
 
 
 def _key_names(journey: Journey, part: Part, key: str, known: set[str]) -> None:
-    for _, name, _, _ in string.Formatter().parse(key):
-        if name is not None and name not in known:
-            raise journey.wrong(
-                part.place,
-                f"part {part.name!r}, surrogate key {key!r} names {name!r}; there are: {choices(known)}",
-            )
+    try:
+        unknown = set(names_in(key)) - known
+    except ValueError as error:
+        raise journey.wrong(part.place, f"part {part.name!r}, key {key!r}: {error}") from None
+    for name in sorted(unknown):
+        raise journey.wrong(
+            part.place,
+            f"part {part.name!r}, key {key!r} names {name!r}, which the part isn't kept by; it may name the path and query "
+            'values, dimensions, locale, client and affiliate that the part needs, and with per="user" its identity '
+            f'and session, "…:{{identity[sub]}}"; here: {choices(known)}',
+        )
 
 
 def check_tags(shape: Shape) -> None:

@@ -100,6 +100,25 @@ def tree_of(wanted: Iterable[str]) -> Tree:
     return tree
 
 
+def unknown_field(name: str, known: Iterable[str]) -> dict[str, Any]:
+    """What is said of a path of `?fields=` that leads to nothing. known: the names that there are in its place."""
+    above, _, last = name.rpartition(".")
+    where = f" of {above[:100]!r}" if above else ""
+    why = f"{last[:100]!r} is no field{where}; available: {', '.join(sorted(known)) or 'none'}"
+    return {"in": "query", "field": "fields", "given": name[:200], "why": why}
+
+
+def among(body: Any, path: str) -> Iterable[str]:
+    """The names that there are where the last of a path's is looked for."""
+    for piece in path.split(".")[:-1]:
+        while isinstance(body, Sequence) and not isinstance(body, str):
+            body = body[0] if body else None
+        body = body.get(piece) if isinstance(body, dict) else None
+    while isinstance(body, Sequence) and not isinstance(body, str):
+        body = body[0] if body else None
+    return [str(name) for name in body] if isinstance(body, dict) else []
+
+
 def pick(body: Any, wanted: Iterable[str]) -> tuple[Any, list[str]]:
     """The body with only these fields (`a`, `b.c`; through lists too), and those that do not exist."""
     tree = tree_of(wanted)

@@ -46,7 +46,8 @@ class Cache:
     stale: after that, still answered for this long while one call refreshes it in the background.
     stale_if_error: how long an old answer stands in for a failing part.
     per: "public" is shared by all; "user" is kept per signed-in user, or per session without one.
-    keys: surrogate keys of the answer, with the part's own inputs in braces: `"film:{film_id}"`.
+    keys: surrogate keys of the answer, with the part's own inputs in braces: `"film:{film_id}"`. With per="user"
+        also `"record:{identity[sub]}"`, which is for `drops=` alone.
     vary: names of the request header fields that the part reads from `request`. They are part of the key and of
     the answer's `Vary`; a cached part can read no others.
     store: False only sets the header fields for the caches in front, and keeps nothing here.

@@ -9,7 +9,7 @@ from tierline.errors import StackError
 from tierline.journeys.answer import Choice
 from tierline.journeys.fault import BadInput, Forbidden, Unauthorized
 from tierline.journeys.journey import Journey
-from tierline.journeys.negotiate import best_media, tree_of, version_of, wanted_of
+from tierline.journeys.negotiate import best_media, tree_of, unknown_field, version_of, wanted_of
 from tierline.journeys.plan import Loaders, plan
 from tierline.journeys.policy import MISSING
 from tierline.journeys.request import Reading
@@ -199,13 +199,7 @@ class Route:
             shown = choice.plan.shown if choice.only is None else tuple(self.shape.default_parts())
         unknown = {name.strip().split(".")[0] for name in fields.split(",")} - {"", *shown}
         if unknown or not fields.strip(", "):
-            why = f"does not exist; there are: {', '.join(sorted(shown))}"
-            raise BadInput(
-                [
-                    {"in": "query", "field": "fields", "given": name[:100], "why": why}
-                    for name in sorted(unknown) or [""]
-                ]
-            )
+            raise BadInput([unknown_field(name, shown) for name in sorted(unknown) or [""]])
 
     @property
     def media(self) -> list[str]:

@@ -158,11 +158,12 @@ class Stages:
         """The client's key, else one that the session keeps until the client has its answer."""
         request, journey, engine = self.request, self.route.journey, self.engine
         digest = digest_of(request, body)
-        key, made, owner = given_key(request), "", ""
+        key, made, owner, known = given_key(request), "", "", False
         identity = request.identity
         member = bool(identity and identity.get("sub"))
         if engine.sessions is not None and (not key or not member):
             session = await engine.load_session(request)
+            known = bool(key) and not session.new
             if not key:
                 made = f"{journey.name}:{digest.hex()}"
                 key = session.idempotency_key(made)
@@ -171,7 +172,8 @@ class Stages:
             owner = session.id
         if identity:
             owner = f"user:{identity['sub']}" if member else f"{owner}:{claimed(identity).hex()}"
-        return Write(engine.writes, journey, key or secrets.token_urlsafe(18), digest, owner, made)
+            known = not made
+        return Write(engine.writes, journey, key or secrets.token_urlsafe(18), digest, owner, made, known)
 
     async def _written(self, plan: Plan, write: Write, span: record.Span | None) -> None:
         """All effects, whoever waits for them."""

@@ -12,6 +12,9 @@ from tierline.journeys.store import Store, get_many
 KEPT = 30 * 86400.0
 """Seconds for which a drop is known: longer than any value is kept."""
 
+OWN = ("identity", "session")
+"""Whose values a key may name where they are kept per user."""
+
 
 class Tags:
     """The tags of one store. Whoever shares the store shares its drops."""
