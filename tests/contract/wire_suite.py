@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import quote
 
 import pytest
 
@@ -252,6 +253,27 @@ class HTTP2WireContract(WireContract):
             reply = client.read()
         assert not [each for each in self.seen(path) if each.body != b"ab"], self.seen(path)
         assert length == "2" or reply.status != 200, reply
+
+    @pytest.mark.parametrize("name", [name for name, case in TOLD.items() if not case.status])
+    def test_no_broken_answer_is_whole_over_http2(self, name: str) -> None:
+        """RFC 9113, 8.1.1: an error, or a stream that doesn't end as if it were whole."""
+        case = TOLD[name]
+        told = [
+            ("x-test-raw", quote(case.sent, safe="")),
+            *([("x-test-raw-close", "1")] if case.close else []),
+        ]
+        reply = self.ask2(f"/told2/{name}", told)
+        fine = reply.status >= 500 or reply.ended != "end"
+        self.declared(f"h2-answer-{name}", fine, f"RFC {case.section}: {case.says}: {reply}")
+
+    def test_cookies_in_pieces_are_one_field(self) -> None:
+        """RFC 9113, 8.2.3: before they go on over HTTP/1.1."""
+        assert (
+            self.ask2("/cookies/http2", [("cookie", "a=1"), ("x-a", "b"), ("cookie", "b=2; c=3")]).status
+            == 200
+        )
+        (seen,) = self.seen("/cookies/http2")
+        assert [value for name, value in seen.headers if name.lower() == "cookie"] == ["a=1; b=2; c=3"]
 
     def test_extended_connect_to_a_plain_service_is_no_tunnel(self) -> None:
         """RFC 8441, 4, and 9220: a 2xx says that there is one."""

@@ -19,6 +19,7 @@ from tierline.plan.scaling import measuring
 from tierline.tiers.base import Protocol, System
 from tierline.tiers.lb.tier import FEATURES, MAIL, STARTTLS
 
+_OLD = "nginx takes an answer that isn't HTTP for HTTP/0.9, and passes it on; use lb=haproxy or lb=envoy"
 _LACKS = {
     "http3": "this build of nginx has no QUIC; use lb=envoy",
     "active_health": "nginx without its commercial part leaves out who failed a request, it doesn't ask",
@@ -32,6 +33,9 @@ _LACKS = {
     "request_trailers": "nginx ends an HTTP/2 connection on which a request has trailers; use lb=haproxy",
     "mail_health": "nginx without its commercial part doesn't ask; a mail program is told when the inbox is down",
     "wire-max-forwards": "nginx passes Max-Forwards on as it came",
+    **{
+        f"wire-h2-answer-{name}": _OLD for name in ("not-http", "status-words", "status-short", "status-long")
+    },
     "wire-request-named": "nginx can't take out of a request the fields that its Connection names; use lb=haproxy or lb=envoy",
     "wire-answer-named": "nginx can't take out of an answer the fields that its Connection names; use lb=haproxy or lb=envoy",
 }
