@@ -260,3 +260,15 @@ def test_bounds_are_checked(tmp_path: Path) -> None:
         bench = Bench(tmp_path, f'from tierline import *\nstack = Stack("one", hang_after="{wrong}")\n')
         said = bench.run("plan")
         assert said.returncode and "hang_after" in said.stderr, said.stderr
+
+
+def test_a_start_that_takes_longer_than_the_service_says(tmp_path: Path) -> None:
+    stack = f"""
+    from tierline import *
+    late = Service("late", command=[{sys.executable!r}, "late.py"], start_timeout="1s", expose=["/"])
+    stack = Stack("late", zones=["a"], gateway=Gateway(), services=[late])
+    """
+    bench = Bench(tmp_path, stack, {"late": "import threading\n\nthreading.Event().wait()\n"})
+    refused = bench.run("up", "--detach")
+    bench.close()
+    assert refused.returncode and "within 1 s" in refused.stderr and "start_timeout=" in refused.stderr

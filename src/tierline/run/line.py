@@ -57,10 +57,21 @@ def processes(plan: Plan, context: LocalContext) -> list[Process]:
         said = [role.settings for role in unit.roles if role.settings.get("raw") and role.part != "origin"]
         raw = {each["raw_at"]: each["raw"] for each in said}
         found += [
-            msgspec.structs.replace(default(process), raw=raw, hang_after=_hang_after(unit, plan))
+            msgspec.structs.replace(
+                default(process),
+                raw=raw,
+                hang_after=_hang_after(unit, plan),
+                ready_timeout=_start_timeout(unit, process),
+            )
             for process in engine(unit.engine).processes(unit, context)
         ]
     return found
+
+
+def _start_timeout(unit: Unit, process: Process) -> float:
+    """The most of what its services say, else what its engine says."""
+    said = [role.settings["start_timeout"] for role in unit.roles if role.slot == "feature.service"]
+    return max(said, default=process.ready_timeout)
 
 
 def _hang_after(unit: Unit, plan: Plan) -> float:

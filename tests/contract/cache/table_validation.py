@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
-from cache_lab import Answer, Trial, cc, date, may, must
+from cache_lab import Answer, Request, Trial, cc, date, may, must
 
 from waiting import becomes
 
@@ -308,6 +308,22 @@ may("range-tail", "4", "The last bytes, too.")(partial(_range, asked="bytes=-5",
 may("range-rest", "4", "From somewhere to the end, too.")(
     partial(_range, asked="bytes=150-", begin=150, end=200)
 )
+
+
+@may(
+    "range-unkept", "9110 14.2", "Of what isn't kept, a part stays a part: a download goes on where it ended."
+)
+async def _(t: Trial) -> None:
+    def film(request: Request) -> Answer:
+        if request.header("range") is None:
+            return cc("private", body=bytes(range(200)), etag='"film"', accept_ranges="bytes")
+        return cc("private", 206, bytes(range(10, 20)), etag='"film"', content_range="bytes 10-19/200")
+
+    t.script(film)
+    who = {"Authorization": "Basic YTpi"}
+    await t.get(headers=who)
+    answer = await t.get(headers={**who, "Range": "bytes=10-19"})
+    assert (answer.status, answer.body) == (206, bytes(range(10, 20))), answer.status
 
 
 @may("range-outside", "9110 15.5.17", "A range outside what is stored: 416.")

@@ -110,7 +110,7 @@ class Python:
                 kind="http",
                 target=f"http://{app.host}:{app.port}{app.health}",
                 advice=f"its command has to listen on $HOST:$PORT, here {app.host}:{app.port}, and answer GET {app.health} "
-                "(the service's health=) with less than 500",
+                "(the service's health=) with less than 500; what takes longer to start needs start_timeout=",
             ),
             ready_timeout=30.0,
             stop_timeout=2.0,

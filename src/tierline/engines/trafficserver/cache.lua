@@ -93,7 +93,7 @@ local function lookup()
     ts.ctx['verdict'] = status == TS_LUA_CACHE_LOOKUP_HIT_FRESH and 'hit'
         or status == TS_LUA_CACHE_LOOKUP_HIT_STALE and 'expired' or 'miss'
     -- Of a part nothing would be kept: the first one fetches the whole, and gets it; later ones are cut from it.
-    if ts.ctx['verdict'] == 'miss' and ts.client_request.get_method() == 'GET' then
+    if ts.ctx['verdict'] == 'miss' and not ts.ctx['passes'] and ts.client_request.get_method() == 'GET' then
         ts.client_request.header['Range'], ts.client_request.header['If-Range'] = nil, nil
     end
     return 0
@@ -219,6 +219,7 @@ function do_remap()
     local body = asked['Transfer-Encoding'] or (tonumber(asked['Content-Length'] or '0') or 0) > 0
     if asked['Authorization'] or asked['If-Match'] or asked['If-Unmodified-Since'] or (body and method == 'GET') then
         ts.http.config_int_set(TS_LUA_CONFIG_HTTP_CACHE_HTTP, 0)
+        ts.ctx['passes'] = true
     end
     if string.lower(asked['Upgrade'] or '') == 'websocket' then
         -- With several next hops it would end the connection without a word.

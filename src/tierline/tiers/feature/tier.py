@@ -107,6 +107,9 @@ class Service(Intent):
         above=2,
         below=3600,
     )
+    start_timeout: Duration = setting(
+        "How long it may take at its start until it answers.", default="30s", above=1, below=3600
+    )
     private: bool = setting(
         "Its answers are each caller's own: requests for it bypass the HTTP cache.", default=False
     )
