@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from waiting import eventually
 from workbench import Bench, run
 
 STACK = """
@@ -119,13 +120,22 @@ async def paid(payment: dict, ledger) -> int:
     return len((await ledger.get("/paid")).json())
 
 
+prices = Journey("prices", "/prices")
+
+
+@prices.part(cache=Cache("1s", stale="1h"))
+async def price(ledger) -> dict:
+    return (await ledger.get("/rates")).json()
+
+
 add.step("buy"), pay.step("buy", after=add, required=True)
-journeys = [me, add, cart, pay, rates]
+journeys = [me, add, cart, pay, rates, prices]
 """
 
 
 class Bank:
     def __init__(self, bench: Bench) -> None:
+        self.bench = bench
         self.url = bench.status()["urls"]["https"]
         self.tokens = {
             name: run(
@@ -278,3 +288,34 @@ def test_a_page_of_another_site_writes_nothing(bank: Bank, origin: str) -> None:
     assert device.put("/cart/666", headers={"origin": origin}).status_code == 403
     assert device.put("/cart/666", headers={"sec-fetch-site": "cross-site"}).status_code == 403
     assert device.get("/cart").json() == before
+
+
+def test_a_large_body_that_is_refused_is_told_why(bank: Bank) -> None:
+    """Not 503, as when the journeys close amid it."""
+    foreign = {"origin": "https://evil.test", "cookie": "a=b"}
+    with bank.client("ada.l", **foreign) as client:
+        for _ in range(10):
+            reply = client.put("/cart/7", content=b"x" * 3_000_000)
+            assert reply.status_code == 403 and reply.json()["type"].endswith(":cross-origin")
+
+
+def test_a_copy_that_is_used_while_a_new_one_is_made_is_told_to_clients_and_in_the_lines_metrics(
+    bank: Bank,
+) -> None:
+    seen: list[httpx.Response] = []
+    with bank.client() as client:
+
+        def old() -> bool:
+            # Another URL each time: the journeys have a copy of the part, the caches in front none of the answer.
+            seen.append(client.get(f"/prices?n={len(seen)}"))
+            assert seen[-1].status_code == 200
+            return "x-tierline-degraded" in seen[-1].headers
+
+        assert eventually(old)
+    reply = seen[-1]
+    (told,) = reply.json()["degraded"]
+    assert (told["part"], told["why"], told["stale"]) == ("price", "stale-while-revalidate", True)
+    assert int(reply.headers["age"]) >= told["age"] >= 1
+    assert "max-age=1" in reply.headers["cache-control"]
+    counter = 'tierline_journeys_part_revalidated_total{journey="prices",part="price"} '
+    assert eventually(lambda: counter in bank.bench.run("metrics").stdout)
