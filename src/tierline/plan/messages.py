@@ -39,22 +39,15 @@ def check(stack: Stack) -> None:
 
 
 def notes(stack: Stack) -> Iterator[str]:
-    """What nobody reads."""
+    """Topics that may lose what is published. A queue keeps it, and a service may read its own queue."""
     handled = {function.on.name for function in stack.functions}
     for source in _sources(stack):
         users = [each.name for each in stack.services if source in each.uses]
         users += [each.name for each in stack.functions if source in each.uses]
-        if source.name in handled or len(users) > 1 or isinstance(source, Stream):
-            continue
-        if isinstance(source, Topic):
+        if isinstance(source, Topic) and source.name not in handled and len(users) < 2:
             yield (
                 f"Topic({source.name!r}) has no function: what is published before an application has made a durable consumer "
                 "is dropped"
-            )
-        elif users:
-            yield (
-                f"Queue({source.name!r}) has no function, and only {users[0]} uses it: nothing is handled unless {users[0]} "
-                "itself reads it"
             )
 
 
