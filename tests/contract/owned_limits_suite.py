@@ -151,6 +151,14 @@ class LimitedLine:
         return cls.ask("/field-count", *(f"X-{n}: x" for n in range(700)))
 
     @classmethod
+    def do_some_more_fields(cls) -> tuple[list[Reply], bytes]:
+        return cls.ask("/some-more-fields", *(f"X-{n}: {'x' * 4800}" for n in range(2)))
+
+    @classmethod
+    def do_crowded(cls) -> tuple[list[Reply], bytes]:
+        return cls.ask("/crowded", *(f"X-{n}: x" for n in range(120)))
+
+    @classmethod
     def do_answer_fields(cls) -> tuple[list[Reply], bytes]:
         return cls.ask("/answer-fields", "X-Test-Wide: 80000")
 
@@ -318,6 +326,13 @@ class OwnedLimits(LimitedLine):
     def test_too_many_fields(self) -> None:
         if self.system != "traefik":
             self.beyond_fields("field_count", "100")
+
+    def test_what_is_a_little_beyond_is_refused_in_words(self) -> None:
+        """nginx has no limit of all fields together, only of each."""
+        if self.owns:
+            self.refused("crowded", (431,), "or more than 100")
+        if self.owns and self.system != "nginx":
+            self.refused("some_more_fields", (431,), "Gateway.max_headers = 8 KiB")
 
     def test_an_answer_whose_fields_are_too_large(self) -> None:
         if self.owns:

@@ -48,7 +48,7 @@ FIELD_COUNT = 100
 ANSWERS: Mapping[str, str] = {
     "body": "413",
     "request_line": "414; 431 on Envoy, which counts it among the fields",
-    "request_fields": "431; 400 on HAProxy",
+    "request_fields": "431; 400 on HAProxy, far beyond it",
     "field_count": "431, or 400",
     "answer_fields": "502",
     "connect": "another instance is tried, then 502 or 503",

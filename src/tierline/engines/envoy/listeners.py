@@ -51,6 +51,8 @@ class Fragment(msgspec.Struct, kw_only=True):
     virtual_hosts: list[dict[str, Any]]
     clusters: list[dict[str, Any]]
     local_reply: dict[str, Any] = {}
+    owns: bool = False
+    """Whether it has limits of its own: a balancer that plays its gateway says those in its own words, else the gateway's."""
     routing: dict[str, Any] = {}
     """Fields of the route configuration that differ from ours."""
     manager: dict[str, Any] = {}

@@ -65,7 +65,7 @@ def _short(front: Fragment, by_role: dict[str, Fragment]) -> Fragment:
         borrowed=[(gateway.role.id, each) for each in gateway.filters] + [(front.role.id, _mark())],
         plays=gateway.role,
         stripped=tuple(dict.fromkeys((*front.stripped, *gateway.stripped))),
-        local_reply=front.local_reply or _replies(gateway.local_reply),
+        local_reply=front.local_reply if front.owns else _replies(gateway.local_reply, front.local_reply),
     )
 
 
@@ -126,11 +126,12 @@ def _mark() -> dict[str, Any]:
     }
 
 
-def _replies(told: dict[str, Any]) -> dict[str, Any]:
+def _replies(told: dict[str, Any], front: dict[str, Any]) -> dict[str, Any]:
+    """The gateway's where a request is at its filters; else what the balancer says."""
     if not told:
-        return {}
+        return front
     mappers = [
         {**each, "filter": {"and_filter": {"filters": [marked(), each["filter"]]}}}
         for each in told["mappers"]
     ]
-    return {**told, "mappers": mappers}
+    return {**told, "mappers": [*mappers, *front.get("mappers", ())]}

@@ -11,8 +11,9 @@ from tierline.plan.model import Budget
 TITLES = {
     400: "Bad request", 401: "Valid credentials are needed", 403: "Forbidden", 404: "No such route",
     405: "Method not allowed", 408: "Request timeout", 413: "The request is too large", 415: "JSON is needed",
+    421: "Misdirected",
     426: "Upgrade required", 429: "Too many requests", 431: "Headers are too large", 500: "Internal error",
-    502: "The service broke off", 503: "Nobody behind answers", 504: "The service took too long",
+    501: "Not implemented", 502: "The service broke off", 503: "Nobody behind answers", 504: "The service took too long",
 }  # fmt: skip
 
 
@@ -64,10 +65,12 @@ def _told(details: str, status: int, title: str, detail: str = "%LOCAL_REPLY_BOD
     }
 
 
-def problems(budget: Budget) -> dict[str, Any]:
-    """The local replies of a manager whose role has this budget. A limit's text is its route's."""
+def problems(budget: Budget, told: Budget | None = None) -> dict[str, Any]:
+    """The local replies of a manager whose role has this budget. A limit's text is its route's. told: the budget that
+    names the owner of the limits, where this role is none."""
     of = {field: f"%METADATA(ROUTE:{METADATA}:{field})%" for field in ("body", "first_byte", "idle", "total")}
-    fields = f"{beyond(budget, 'request_fields')}, or more than {budget.field_count}"
+    told = told or budget
+    fields = f"{beyond(told, 'request_fields')}, or more than {told.field_count}"
     mappers = [
         # A rule of access control says 403; a token that isn't good enough is no valid credential.
         _told("[token-algorithm]", 401, TITLES[401]),

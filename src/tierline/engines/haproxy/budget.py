@@ -14,6 +14,9 @@ from tierline.plan.model import Budget
 
 EVENTS = "{ req.hdr(accept) -m sub -i text/event-stream }"
 """A request for an event stream."""
+_SLACK, _MORE = 4096, 100
+"""Bytes, and a number, of fields that are taken beyond all budgets, so that a rule can refuse them in words: what doesn't
+fit gets a page of HAProxy's own."""
 _REWRITES = 1024
 """Bytes that rules may add to the fields of a message (HAProxy's own default)."""
 
@@ -75,8 +78,8 @@ def sizes(budgets: Iterable[Budget], headroom: int) -> str:
     headroom: bytes that rules may add to an answer's fields, beside what every role has.
     """
     all_ = list(budgets)
-    most = max(max(each.request_line + each.request_fields, each.answer_fields) for each in all_)
-    count = max(each.field_count for each in all_)
+    most = max(max(each.request_line + each.request_fields + _SLACK, each.answer_fields) for each in all_)
+    count = max(each.field_count for each in all_) + _MORE
     rewrites = _REWRITES + headroom
     # Fields are kept with an index of their own, of 8 bytes each, beside them.
     size = -(-(most + 16 * count + rewrites) // 4096) * 4096

@@ -34,9 +34,13 @@ TITLES = {
     400: "Bad request", 401: "Valid credentials are needed", 403: "Forbidden", 404: "No such route",
     405: "Method not allowed", 408: "Request timeout", 411: "A length is needed", 413: "The request is too large",
     414: "The address is too long",
-    421: "Misdirected", 429: "Too many requests", 500: "Internal error", 502: "The service broke off",
+    421: "Misdirected", 429: "Too many requests", 431: "The headers are too large", 500: "Internal error",
+    501: "Not implemented", 502: "The service broke off",
     503: "Nobody behind answers", 504: "The service took too long",
 }  # fmt: skip
+
+
+PAGES = "HAProxy answers what it can't parse, what fits no buffer and what comes too slowly with a page of its own (HTML)"
 
 
 def problem(status: int, detail: str = "") -> str:
@@ -51,7 +55,7 @@ def errors(told: Mapping[int, str] = {}) -> str:
     return "".join(
         "    http-error status "
         f"{status} content-type application/problem+json lf-string {problem(status, told.get(status, ''))}\n"
-        for status in (400, 408, 500, 502, 503, 504)
+        for status in (400, 408, 500, 501, 502, 503, 504)
     )
 
 
@@ -99,6 +103,13 @@ def unbounded(condition: str = "") -> str:
     """Refuse a body that doesn't say how long it is: HAProxy passes on what it reads, and counts nothing."""
     asked = f"{{ req.hdr(transfer-encoding) -m found }} {condition}".rstrip()
     return refuse(411, "no length", asked, detail="a body must say its length here (Content-Length)")
+
+
+def too_many(budget: Budget) -> str:
+    """Refuse fields that are larger or more than the budget says: HAProxy's buffers hold a little more than that."""
+    detail = f"{beyond(budget, 'request_fields')}, or more than {budget.field_count}"
+    more = f"{{ req.hdrs -m len gt {budget.request_fields} }} || {{ req.fhdr_cnt gt {budget.field_count} }}"
+    return refuse(431, "fields too large", more, policy="max_headers", detail=detail)
 
 
 def cors(origins: list[str]) -> str:

@@ -347,7 +347,8 @@ def _behind(role: Role, front: Front, context: Context, name: str, at: tuple[str
 frontend {name}-behind
     bind {at[0]}:{at[1]}
     no log
-{budget.frontend(own)}\
+{budget.frontend(own)}{errors(budget.told(own))}\
+    http-request set-var(txn.trace) req.hdr(traceparent),field(2,-)
     http-request del-header x-tl-place
 {use}\
     default_backend {name}-next

@@ -12,8 +12,9 @@ _HTTP = """\
     # Where the client asked: an absolute request target counts, else Host (RFC 9112, 3.2.2).
     map $http_host $tl_given { "" $host; default $http_host; }
     map $request $tl_authority { "~^[A-Z]+ [A-Za-z]+://(?<tl_a>[^/?# ]*)" $tl_a; default $tl_given; }
-    # What is no request has none, and is refused for that.
-    map $tl_authority $tl_no_host { "~^HOST$" ""; "" ""; default 1; }
+    # What is no request has none, and is refused for that; what says so is an address of its own (limits.py).
+    map $uri $tl_saying { "~^/-/limit/[0-9]+$" said; default ""; }
+    map $tl_saying|$tl_authority $tl_no_host { "~^[|]HOST$" ""; "|" ""; "~^said" ""; default 1; }
     map $tl_authority $tl_name { "~^(?<tl_n>.*?):[0-9]*$" $tl_n; default $tl_authority; }
     map $remote_addr $tl_for { "~:" "\\"[$remote_addr]\\""; default $remote_addr; }
     map $scheme|$tl_authority $tl_port { "~:(?<tl_at>[0-9]+)$" $tl_at; "~^https" 443; default 80; }

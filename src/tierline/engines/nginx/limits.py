@@ -17,6 +17,14 @@ _REFUSED = {
 """What nginx refuses by itself, as problem documents."""
 
 
+_OWN = {
+    400: "Bad request", 404: "No such page", 405: "Method not allowed", 408: "Request timeout", 421: "Misdirected",
+    497: "HTTPS is needed", 500: "Internal error", 501: "Not implemented", 502: "Nobody behind answers",
+    503: "Nobody behind answers", 504: "Nobody behind answers in time", 505: "HTTP version not supported",
+}  # fmt: skip
+"""What else nginx says by itself, and of whom it asks."""
+
+
 def server(budget: Budget) -> str:
     """Lines of a server block. Its locations inherit the time-outs of the proxy module.
 
@@ -50,29 +58,39 @@ def problems(plan: Plan, own: Budget) -> str:
     500 when such a one is to go to a named location.
     """
     found, budget = pages(own, " " * 8), find(plan, "default")
+    for status, title in _others(own).items():
+        found += _page(status, title, "")
     for field, (status, title) in _refused(own).items():
         detail = beyond(budget, field)
         if field == "request_fields":
             detail += f", or more than {budget.field_count}"
-        answer = _TOO_LARGE.get(status, status)
-        found += f"""\
+        found += _page(status, title, f'"detail":"{detail}",')
+    return found
+
+
+def _page(status: int, title: str, detail: str) -> str:
+    answer = _TOO_LARGE.get(status, status)
+    return f"""\
         location = /-/limit/{status} {{
             internal;
             types {{ }}
             default_type application/problem+json;
-            return {answer} '{{"type":"about:blank","status":{answer},"title":"{title}","detail":"{detail}",\
-"trace_id":"$tl_trace"}}';
+            return {answer} '{{"type":"about:blank","status":{answer},"title":"{title}",{detail}"trace_id":"$tl_trace"}}';
         }}
 """
-    return found
 
 
 def pages(own: Budget, indent: str) -> str:
     """The lines alone that send refusals there: a location with an `error_page` of its own inherits none."""
     return "".join(
         f"{indent}error_page {status} {f'={_TOO_LARGE[status]} ' if status in _TOO_LARGE else ''}/-/limit/{status};\n"
-        for status, _ in _refused(own).values()
+        for status in (*(status for status, _ in _refused(own).values()), *_others(own))
     )
+
+
+def _others(own: Budget) -> dict[int, str]:
+    mine = {status for status, _ in _refused(own).values()}
+    return {status: title for status, title in _OWN.items() if status not in mine}
 
 
 def _refused(own: Budget) -> dict[str, tuple[int, str]]:
@@ -81,8 +99,9 @@ def _refused(own: Budget) -> dict[str, tuple[int, str]]:
     } | {"request_fields": (494, "The headers are too large")}
 
 
-_TOO_LARGE = {494: 431}
-"""What nginx calls fields that are too large or too many, and what HTTP does (RFC 6585, 5)."""
+_TOO_LARGE = {494: 431, 497: 400}
+"""What nginx calls fields that are too large or too many, and plain HTTP where TLS is spoken; and what HTTP does (RFC
+6585, 5)."""
 
 
 def texts(budget: Budget, routes: Iterable[tuple[str, Budget]]) -> str:

@@ -25,8 +25,8 @@ TITLES = {
     400: "Bad request", 401: "Valid credentials are needed", 403: "Forbidden", 404: "No such route",
     405: "Method not allowed", 408: "Request timeout", 413: "The request is too large",
     414: "The address is too long", 415: "JSON is needed", 429: "Too many requests", 431: "The headers are too large",
-    500: "Internal error", 502: "The service broke off", 503: "Nobody behind answers",
-    504: "The service took too long",
+    500: "Internal error", 501: "Not implemented", 502: "The service broke off", 503: "Nobody behind answers",
+    504: "The service took too long", 505: "HTTP version not supported",
 }  # fmt: skip
 
 CLIENTS = "32m"
@@ -128,7 +128,7 @@ def own(budget: Budget, jwks: str, skew: int) -> str:
         error_page 418 = @$gw_next;
         error_page 401 403 404 405 413 415 429 500 502 503 504 @gw_problem;
         # These have no address yet that a named location could be entered with.
-        error_page 400 408 414 /-/malformed;
+        error_page 400 408 414 501 505 /-/malformed;
         error_page 494 =431 /-/malformed;
         location / {{
             set $gw_next $gw_early;

@@ -70,7 +70,7 @@ def parameters(budget: Budget) -> tuple[str, ...]:
         "http_resp_size": answer,
         "http_resp_hdr_len": answer,
         # The request line counts as some, too.
-        "http_max_hdr": max(128, budget.field_count + 8),
+        "http_max_hdr": budget.field_count + 72,
         # Fields are read into it, and written anew by the VCL.
         "workspace_client": 131072 + 2 * request + answer,
         "workspace_backend": 131072 + request + 2 * answer,
@@ -335,10 +335,9 @@ sub vcl_backend_error {{
         || std.integer(bereq.http.Content-Length, 0) > 0) && bereq.retries < {min(1, len(targets) - 1)}) {{ return (retry); }}
     set beresp.ttl = 0s;
     set beresp.grace = 0s;
-    set beresp.http.Content-Type = "text/plain";
-    synthetic("502: nobody behind answers" + {{"
-"}});
     set beresp.status = 502;
+    set beresp.http.Content-Type = "application/problem+json";
+    synthetic({_problem("bereq", "502", "Nobody behind answers")});
     return (deliver);
 }}
 
@@ -411,14 +410,24 @@ sub vcl_synth {{
     # Where a malformed request ends, nobody knows.
     if (resp.status == 400) {{ set resp.http.Connection = "close"; }}
     if (resp.status == 405) {{ set resp.http.Allow = "{ALLOWED}"; }}
-    set resp.http.Content-Type = "text/plain";
+    set resp.http.Content-Type = "application/problem+json";
     set resp.http.X-Varnish = "";
     unset resp.http.X-Varnish;
-    synthetic(resp.status + {{"
-"}});
+    synthetic({_problem("req", '" + resp.status + "', '" + resp.reason + "')});
     return (deliver);
 }}
 """
+
+
+def _problem(of: str, status: str, title: str) -> str:
+    """A problem document (RFC 9457), as an expression. of: `req` or `bereq`; the others: text between quotes."""
+    trace = f'regsub({of}.http.traceparent, "^00-([0-9a-f]+)-.*$", "\\1")'
+    quote = '{"""}'
+    start = '{"{"type":"about:blank","status":"}'
+    return (
+        f'{start} + "{status}" + {{","title":"}} + {quote} + "{title}" + {quote} + {{","trace_id":"}} + {quote} '
+        f'+ {trace} + {quote} + "}}"'
+    )
 
 
 _OBEY = """\

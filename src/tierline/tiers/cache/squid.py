@@ -61,6 +61,17 @@ class SquidCache(System):
         {"freshness", "validation", "vary", "collapsing", "ranges", "invalidation"}
     )
     lacks = {
+        **dict.fromkeys(
+            (
+                "refusal-host",
+                "refusal-malformed",
+                "refusal-method",
+                "refusal-large",
+                "refusal-huge",
+                "refusal-behind",
+            ),
+            "Squid's own answers are HTML; use cache=nginx",
+        ),
         "wire-empty-line": "Squid refuses an empty line before a request",
         "wire-answer-not-http": "Squid takes what isn't HTTP for the body of a 200",
         "wire-fragment": "Squid passes a fragment on with the path",

@@ -36,6 +36,16 @@ class TrafficServerCache(System):
         "wire-answer-interim-many": _INTERIM,
         "wire-answer-coding-unknown": _CODING,
         "wire-answer-coding-after": _CODING,
+        **dict.fromkeys(
+            (
+                "refusal-host",
+                "refusal-malformed",
+                "refusal-method",
+                "refusal-huge",
+                "refusal-behind",
+            ),
+            "Traffic Server's own answers are HTML; use cache=nginx",
+        ),
         "wire-empty-line": "Traffic Server refuses an empty line before a request",
         **_STREAMS,
         "stale_while_revalidate": "Traffic Server doesn't know it; use varnish or nginx",

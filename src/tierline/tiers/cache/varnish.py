@@ -30,6 +30,10 @@ class VarnishCache(System):
         "wire-answer-continue-unasked": INTERIM,
         "wire-answer-interim-unknown": INTERIM,
         "wire-answer-interim-many": INTERIM,
+        **dict.fromkeys(
+            ("refusal-host", "refusal-malformed", "refusal-huge"),
+            "Varnish answers what it can't parse, or what doesn't fit, with 400 and no body",
+        ),
         "wire-chunk-extension": "Varnish refuses chunks with extensions; the tier in front takes them out",
         "wire-chunk-size-words": _CHUNKS,
         "wire-chunk-size-0x": _CHUNKS,

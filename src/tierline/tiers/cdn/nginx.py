@@ -92,8 +92,9 @@ class NginxCDN(System):
     # Names that aren't ours: misdirected.
     server {{
 {listen.replace("%s", " default_server")}{hop_log(role, context, f"${name}_verdict")}\
+{store.limits}{limits.problems(plan, held(plan, role))}\
         set $tl_why "not our name";
-        return 421;
+        location / {{ return 421; }}
     }}
     server {{
 {listen.replace("%s", "")}        server_name {plan.domain} *.{plan.domain} localhost {host};

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from tierline.engines.context import Context
 from tierline.engines.haproxy.budget import unheld as limits_unheld
+from tierline.engines.haproxy.callers import PAGES
 from tierline.engines.haproxy.front import ENDPOINTS
 from tierline.engines.varnish import admin
 from tierline.engines.varnish.config import INTERIM, Cache, no_streams, vcl
@@ -28,6 +29,7 @@ class VarnishCDN(System):
     levels = frozenset({"runs"})
     supports = frozenset(FEATURES) - frozenset(_STREAMS)
     lacks = {
+        **dict.fromkeys(("refusal-host", "refusal-malformed", "refusal-huge", "refusal-slow"), PAGES),
         **_STREAMS,
         "unsized-uploads": "the beginning of a body is judged before Varnish gets it, as it takes what breaks off for whole",
         "purge-on-its-way": "a ban doesn't reach what its origin hasn't answered yet; nginx's purge does",

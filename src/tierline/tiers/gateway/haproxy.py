@@ -31,6 +31,7 @@ class HAProxyGateway(System):
     levels = frozenset({"runs"})
     supports = frozenset(FEATURES) - {"retry_budget", "request_trailers"}
     lacks = {
+        **dict.fromkeys(("refusal-host", "refusal-malformed", "refusal-huge", "refusal-slow"), callers.PAGES),
         "wire-http10-chunks": "HAProxy hands chunks of a service on to a client of HTTP/1.0",
         "retry_budget": "retries are bounded per request only; use gateway=envoy",
         "wire-date-refused": "HAProxy doesn't date its answers to what it can't parse",
@@ -82,7 +83,7 @@ frontend {name}
 {_door(role, context)}\
 {budget.frontend(own)}{callers.errors(texts)}\
 {trace(role, measured=measuring(role, context.plan))}\
-{described(role, context)}\
+{callers.too_many(own)}{described(role, context)}\
     http-request set-var(txn.verdict) str(allowed)
 {wait}\
     # With one of these a service would see another request than the rules here.

@@ -15,7 +15,7 @@ from tierline.engines.envoy.mail import mail
 from tierline.engines.envoy.replies import problems
 from tierline.engines.envoy.routing import matching, retry
 from tierline.engines.unkeyed import UNKEYED
-from tierline.plan.budgets import held
+from tierline.plan.budgets import find, held
 from tierline.plan.bypass import rules
 from tierline.plan.model import Budget, Role, Upstream
 from tierline.tiers.base import Protocol, System
@@ -62,7 +62,8 @@ class EnvoyLB(System):
             clusters=[_cluster(name, role.upstreams[name], role, context), *_bypass(role, context), *inboxes],
             manager=_manager(settings),
             binds=_binds(role, context),
-            local_reply=problems(own) if own.settings else {},
+            local_reply=problems(own, find(context.plan, "default")),
+            owns=bool(own.settings),
             sections=mails,
             certificates={str(secret): tls.secret(cert.pem)} if secret else {},
             # What would end at the cache ends here, whichever way a request goes.

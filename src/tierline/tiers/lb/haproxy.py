@@ -8,7 +8,7 @@ from typing import Any
 from tierline.engines.context import Context
 from tierline.engines.haproxy import budget
 from tierline.engines.haproxy.budget import unheld as limits_unheld
-from tierline.engines.haproxy.callers import errors, refusal, too_large
+from tierline.engines.haproxy.callers import PAGES, errors, refusal, refuse, too_large
 from tierline.engines.haproxy.engine import Fragment, trace
 from tierline.engines.haproxy.forwarded import described
 from tierline.engines.haproxy.parts import bundle, challenge, hosts, mails, servers, strip
@@ -33,6 +33,7 @@ class HAProxyLB(System):
     levels = frozenset({"runs"})
     supports = frozenset(FEATURES) - {"http3", "mail_starttls"}
     lacks = {
+        **dict.fromkeys(("refusal-host", "refusal-malformed", "refusal-huge", "refusal-slow"), PAGES),
         "wire-http10-chunks": "HAProxy hands chunks of a service on to a client of HTTP/1.0",
         "http3": "this build of HAProxy has no QUIC; use lb=envoy",
         "mail_starttls": NO_STARTTLS,
@@ -60,7 +61,7 @@ frontend {name}
     bind {host}:{tls_port} ssl crt {crt} alpn h2,http/1.1{proxied}
     maxconn {settings["max_connections"]}
     timeout http-request {int(settings["header_timeout"] * 1000)}ms
-{budget.frontend(own)}{errors(budget.told(own)) if own.settings else ""}\
+{budget.frontend(own)}{errors(budget.told(own))}\
 {trace(role, measured=measuring(role, context.plan))}{strip(role, context)}\
 {described(role, context)}{challenge(thumbprint)}\
     http-request set-var-fmt(txn.verdict) "tls %[ssl_fc_protocol,regsub(TLSv,,)] %[ssl_fc_alpn]" if {{ ssl_fc }}
@@ -70,8 +71,7 @@ frontend {name}
             files = {**files, **refusal(own, context.folder(context.unit_of(role.id)))}
         if settings["hosts"]:
             frontend += f"    acl known {hosts(settings['hosts'])}\n"
-            frontend += '    http-request set-var(txn.verdict) str("refused: unknown host") unless known\n'
-            frontend += "    http-request deny deny_status 421 unless known\n"
+            frontend += refuse(421, "unknown host", "!known")
         if settings["redirect_http"]:
             at = "" if tls_port == 443 else f":{tls_port}"
             frontend += (

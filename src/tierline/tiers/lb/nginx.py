@@ -108,7 +108,8 @@ class NginxLB(System):
             servers += f"""\
     server {{
 {listening.replace(f":{port}", f":{port} default_server").replace(" ssl", " ssl default_server", 1)}\
-        return 421;
+{limits.server(held(context.plan, role))}{limits.problems(context.plan, held(context.plan, role))}\
+        location / {{ return 421; }}
     }}
 """
         mail = (role, cert) if settings["mail"] else None

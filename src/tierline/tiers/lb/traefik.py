@@ -24,6 +24,18 @@ _LACKS = {
     "wire-max-forwards": "Traefik passes Max-Forwards on as it came",
     "wire-date-refused": "Traefik doesn't date its answers to what it can't parse",
     "wire-query-semicolon": "Traefik writes %3B for each ; of a query",
+    **dict.fromkeys(
+        (
+            "refusal-host",
+            "refusal-path",
+            "refusal-malformed",
+            "refusal-method",
+            "refusal-huge",
+            "refusal-plain",
+            "refusal-behind",
+        ),
+        "Traefik's own answers are plain text: it changes those of services only; use lb=nginx or envoy",
+    ),
     "wire-empty-line": "Traefik refuses an empty line before a request",
     "refusals_counted": "Traefik says nothing of what is no request at all",
     "slow_clients": "Traefik has one time for a request and its whole answer, which streams don't have; use lb=haproxy or "
