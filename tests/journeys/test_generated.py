@@ -9,12 +9,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 from catalogue import JOURNEYS, film
 from serving import granian
 
+from tierline.journeys import Journey
 from tierline.journeys.openapi import openapi
 from tierline.journeys.pyclient import python
 from tierline.journeys.schemas import json_schema
@@ -67,6 +68,29 @@ def test_the_openapi_document_tells_inputs_answers_and_problems() -> None:
         for step in reference.removeprefix("#/").split("/"):
             found = found[step]
     assert json.loads(json.dumps(document)) == document
+
+
+class Problem(TypedDict):
+    """A diagnosis."""
+
+    organ: str
+
+
+def test_a_users_type_named_problem_keeps_its_schema() -> None:
+    visit = Journey("visit", "/visit")
+
+    @visit.part
+    async def found() -> Problem:
+        return {"organ": "ear"}
+
+    document = openapi([visit])
+    schemas = document["components"]["schemas"]
+    assert schemas["Problem"]["properties"] == {"organ": {"type": "string"}}
+    told = document["components"]["responses"]["Problem"]["content"]["application/problem+json"]["schema"]
+    own = schemas[told["$ref"].rpartition("/")[2]]["properties"]
+    assert own["degraded"]["items"] == {"$ref": "#/components/schemas/Degraded"} and "go_to" in own
+    names = {f"#/components/schemas/{name}" for name in schemas}
+    assert {each for each in references(document) if "/schemas/" in each} <= names
 
 
 def test_a_json_schema_per_client_stands_alone() -> None:

@@ -79,6 +79,8 @@ def openapi(
         for method in passage.methods:
             entry.setdefault(method.lower(), _passed(passage, method))
     older = {name: schema for one in described for name, schema in one.older.items()}
+    # A type of the user may have that name.
+    problem = next(n for n in ("Problem", "tierline.Problem") if n not in {**components, **older})
     secured = any("security" in operation for entry in paths.values() for operation in entry.values())
     return {
         "openapi": "3.1.0",
@@ -86,14 +88,12 @@ def openapi(
         **({"servers": [{"url": url} for url in servers]} if servers else {}),
         "paths": paths,
         "components": {
-            "schemas": {**components, **older, "Problem": _problem(components)},
+            "schemas": {**components, **older, problem: _problem(components)},
             **({"securitySchemes": {"bearer": BEARER}} if secured else {}),
             "responses": {
                 "Problem": {
                     "description": "What went wrong",
-                    "content": {
-                        "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
-                    },
+                    "content": {"application/problem+json": {"schema": {"$ref": _SCHEMAS + problem}}},
                 }
             },
         },
