@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Literal, TypedDict
+from uuid import UUID
 
 import pytest
 from counted import Counted, counted, within
 from serving import granian
 
 from tierline.errors import StackError
-from tierline.journeys import Journey, Reply
+from tierline.journeys import HTTP, Journey, Passage, Reply
 from tierline.journeys.app import Experience
 from tierline.journeys.testing import Outcome
 
@@ -325,3 +328,78 @@ def test_a_browsers_scripts_are_not_given_the_session(shop: Counted) -> None:
         assert "HttpOnly" in browser.headers["set-cookie"] and "x-session" not in browser.headers
 
     run(app, main)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ({"requires": []}, r"requires: \[\] names nothing, so that any token would do"),
+        ({"requires": {}}, r"requires: \{\} names nothing"),
+        ({"requires": set()}, r"names nothing"),
+        ({"requires": {"role": None}}, r"the claim 'role' can't be None"),
+        ({"deadline": 0}, r"deadline: 0 leaves no time"),
+        ({"deadline": "0ms"}, r"deadline: '0ms' leaves no time"),
+        ({"deadline": float("inf")}, r"deadline: inf is not a duration"),
+        ({"deadline": float("nan")}, r"deadline: nan is not a duration"),
+    ],
+)
+def test_what_would_let_anybody_in_or_nobody_is_told_when_written(words: dict[str, Any], says: str) -> None:
+    with pytest.raises(StackError, match=says):
+        Journey("one", "/one", **words)
+    with pytest.raises(StackError, match=says):
+        Journey("one", "/one").part(**words)(lambda: 1)
+    if "requires" in words:
+        with pytest.raises(StackError, match=says):
+            Passage("file", "/file", to="files", **words)
+    else:
+        with pytest.raises(StackError, match=says):
+            Journey("one", "/one").guard(**words)(lambda: 1)
+        with pytest.raises(StackError, match=says.replace("deadline", "timeout")):
+            HTTP("127.0.0.1:1", name="shop", timeout=words["deadline"])
+
+
+@pytest.mark.parametrize("path", ["/-/health", "/-/metrics/{name}", "/-"])
+def test_the_applications_own_paths_are_no_journeys(path: str) -> None:
+    with pytest.raises(StackError, match="is among the application's own"):
+        Journey("one", path)
+
+
+class Named(TypedDict):
+    a: int
+
+
+@dataclass
+class Held:
+    a: int
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [dict, dict[str, int], Mapping[str, int], list[dict[str, int]], Named, Held, list[Held], Held | None],
+)
+def test_a_type_that_no_text_becomes_is_said_to_be_a_body(shop: Counted, kind: Any) -> None:
+    screen = Journey("screen", "/screen")
+
+    def found(filter: Any) -> int:
+        return 1
+
+    found.__annotations__["filter"] = kind
+    screen.part(found)
+    with pytest.raises(StackError, match=r"no text can be turned into .*is the body"):
+        shop.build(screen)
+
+
+@pytest.mark.parametrize(
+    ("kind", "query"),
+    [(list[int], "filter=1&filter=2"), (tuple[int, str], "filter=1&filter=x"), (set[str] | None, "filter=a"),
+     (Literal["a", "b"], "filter=a"), (UUID, f"filter={UUID(int=7)}"), (date, "filter=2026-12-01")],
+)  # fmt: skip
+def test_what_a_text_becomes_is_a_query_value(shop: Counted, kind: Any, query: str) -> None:
+    screen = Journey("screen", "/screen")
+
+    def found(filter: Any) -> str:
+        return str(filter)
+
+    found.__annotations__["filter"] = kind
+    screen.part(found)
+    assert shop.ask(screen, f"/screen?{query}").status == 200

@@ -11,7 +11,7 @@ from typing import Any
 from tierline.errors import StackError
 from tierline.journeys.inputs import type_hints
 from tierline.journeys.journey import Journey, Part, place_of
-from tierline.journeys.policy import Cache, Policy, seconds
+from tierline.journeys.policy import Cache, Policy, bound, seconds
 
 
 class Entities:
@@ -29,7 +29,7 @@ class Entities:
         self.place = place_of(function)
         where = f"entities {self.name!r} ({self.place})"
         self.ttl = seconds(ttl, f"{where}, ttl")
-        self.deadline = None if deadline is None else seconds(deadline, f"{where}, deadline")
+        self.deadline = None if deadline is None else bound(deadline, f"{where}, deadline")
         self.most = most
         if isinstance(most, bool) or not isinstance(most, int) or most < 1:
             raise StackError(f"{where}, most: {most!r} is not allowed; allowed: 1 and more")

@@ -15,7 +15,7 @@ from typing import Any
 from tierline.errors import StackError
 from tierline.journeys.address import Address, trusting
 from tierline.journeys.fault import DeadlineExceeded, ServiceError, Unreachable
-from tierline.journeys.policy import seconds
+from tierline.journeys.policy import bound
 from tierline.journeys.service import IDEMPOTENT, Call, ServiceReply, Transport
 from tierline.journeys.wire import Connection
 
@@ -55,7 +55,7 @@ class HTTP(Transport):
                 f"HTTP of {name!r}, forward: {forward!r} is one text; give a list: [{forward!r}]"
             )
         self.forward = tuple(forward)
-        self._longest = None if timeout is None else seconds(timeout, f"HTTP of {name!r}, timeout")
+        self._longest = None if timeout is None else bound(timeout, f"HTTP of {name!r}, timeout")
         self._ca_file = ca_file
         self._tls: ssl.SSLContext | None = None
         self._most = most_connections

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
@@ -148,7 +149,12 @@ def convertible(kind: Any) -> bool:
         return convertible(typing.get_args(kind)[0])
     if origin in (typing.Union, types.UnionType):
         return all(convertible(member) or member is type(None) for member in typing.get_args(kind))
-    return not (isinstance(kind, type) and issubclass(kind, (dict, msgspec.Struct)))
+    if origin in (list, tuple, set, frozenset):
+        return all(convertible(member) for member in typing.get_args(kind) if member is not ...)
+    base = origin or kind
+    if typing.is_typeddict(base) or dataclasses.is_dataclass(base):
+        return False
+    return not (isinstance(base, type) and issubclass(base, (Mapping, msgspec.Struct)))
 
 
 def schema_hook(kind: type) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from tierline.journeys.declared import (
     place_of,
 )
 from tierline.journeys.markup import HTML
-from tierline.journeys.policy import MISSING, Bulkhead, Cache, Policy, Requires, policy, seconds
+from tierline.journeys.policy import MISSING, Bulkhead, Cache, Policy, Requires, bound, policy
 
 if TYPE_CHECKING:
     from tierline.journeys.dimensions import Dimension
@@ -91,12 +91,17 @@ class Journey:
             raise StackError(
                 f"Journey {name!r}, path: {path!r} is not a path such as /film/{{film_id}} ({self.place})"
             )
+        if path == "/-" or path.startswith("/-/"):
+            raise StackError(
+                f"Journey {name!r}, path: {path!r} is among the application's own, such as /-/health; allowed: paths that don't "
+                f"begin with /-/ ({self.place})"
+            )
         self.name = name
         self.path = path
         self.path_names: tuple[str, ...] = tuple(re.findall(r"\{(\w+)\}", path))
         if len(set(self.path_names)) != len(self.path_names):
             raise StackError(f"Journey {name!r}, path: {path!r} names a value twice ({self.place})")
-        self.deadline = seconds(deadline, f"Journey {name!r}, deadline")
+        self.deadline = bound(deadline, f"Journey {name!r}, deadline")
         self.methods = (methods.upper(),) if isinstance(methods, str) else tuple(m.upper() for m in methods)
         for method in self.methods:
             if method not in METHODS:
@@ -231,7 +236,7 @@ class Journey:
                 raise self.wrong(
                     place_of(function), "a live part is an async generator: async def with yield"
                 )
-            beat = seconds(heartbeat, "heartbeat")
+            beat = bound(heartbeat, f"live part {name or function.__name__!r}, heartbeat")
             return self._add(function, name, words, 0, live=beat)
 
         return add

@@ -9,7 +9,7 @@ from typing import Any
 
 from tierline.errors import StackError
 from tierline.journeys.journey import METHODS, Place
-from tierline.journeys.policy import Requires, seconds
+from tierline.journeys.policy import Requires, bound
 
 _PATH = re.compile(r"(/([A-Za-z0-9._~!$&'()*+,;=:@%-]+|\{[A-Za-z_]\w*\}))+")
 _MEDIA = re.compile(r"[a-z0-9!#$&^_.+*-]+/[a-z0-9!#$&^_.+*-]+")
@@ -62,6 +62,10 @@ class Passage:
         if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
             raise StackError(f"{what}: allowed: lower case letters, digits, '-' and '_' ({self.place})")
         self.name, self.path, self.to, self.at = name, path, to, at or path
+        if path.startswith("/-/"):
+            raise StackError(
+                f"{what}, path: {path!r} is among the application's own, such as /-/health ({self.place})"
+            )
         named = set(re.findall(r"\{(\w+)\}", path))
         if unknown := sorted(set(re.findall(r"\{(\w+)\}", self.at)) - named):
             raise StackError(f"{what}, at: {unknown[0]!r} is no value of the path {path} ({self.place})")
@@ -82,7 +86,7 @@ class Passage:
         except StackError as error:
             raise StackError(f"{what}, {error} ({self.place})") from None
         self.most = size(most, f"{what}, most")
-        self.timeout = seconds(timeout, f"{what}, timeout")
+        self.timeout = bound(timeout, f"{what}, timeout")
         # As a journey's: the answer is of one caller's, and the cache in front is passed by.
         self.private = True
         self.deadline = self.timeout

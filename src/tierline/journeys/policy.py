@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ CREDENTIALS: Final = frozenset({"authorization", "cookie", "x-tierline-claims", 
 def seconds(duration: str | float, field_name: str = "duration") -> float:
     """`"100ms"`, `"1.5s"`, `"5m"`, or a number of seconds."""
     if isinstance(duration, (int, float)) and not isinstance(duration, bool):
-        if duration >= 0:
+        if 0 <= duration < math.inf:
             return float(duration)
     elif isinstance(duration, str) and (match := _DURATION.fullmatch(duration.strip())):
         return float(match[1]) * _UNITS[match[2]]
@@ -27,6 +28,16 @@ def seconds(duration: str | float, field_name: str = "duration") -> float:
         f"{field_name}: {duration!r} is not a duration; "
         'allowed: a number of seconds or text such as "100ms", "2s", "5m"'
     )
+
+
+def bound(duration: str | float, field_name: str) -> float:
+    """A duration within which something has to be done: more than none."""
+    found = seconds(duration, field_name)
+    if not found:
+        raise StackError(
+            f'{field_name}: {duration!r} leaves no time; allowed: more than 0, such as "100ms", "2s", "5m"'
+        )
+    return found
 
 
 class _Missing:
@@ -122,6 +133,17 @@ class Requires:
                 f"requires: {what!r} is not allowed; allowed: True (any verified token), a scope, a list of scopes, "
                 'or claims such as {"role": "admin"}'
             )
+        if what is not True and not scopes and not claims:
+            raise StackError(
+                f"requires: {what!r} names nothing, so that any token would do; allowed: True (any verified token), a scope, "
+                'a list of scopes, or claims such as {"role": "admin"}'
+            )
+        for name, value in claims.items():
+            if value is None:
+                # A token that says nothing of it would hold it.
+                raise StackError(
+                    f"requires: the claim {name!r} can't be None; allowed: the value that a token must carry"
+                )
         for scope in scopes:
             if not isinstance(scope, str) or not scope or set(scope) & set(' "\\'):
                 raise StackError(f"requires: {scope!r} is not a scope (RFC 6749, section 3.3)")
@@ -230,7 +252,7 @@ def policy(
     if isinstance(retries, bool) or not isinstance(retries, int) or not 0 <= retries <= 10:
         raise StackError(f"retries: {retries!r} is not allowed; allowed: 0 to 10")
     return Policy(
-        deadline=None if deadline is None else seconds(deadline, "deadline"),
+        deadline=None if deadline is None else bound(deadline, "deadline"),
         retries=retries,
         hedge=None if hedge is None else seconds(hedge, "hedge"),
         fallback=fallback,

@@ -296,7 +296,7 @@ def resolve(journey: Journey, services: set[str] | None) -> Shape:
             raise journey.wrong(
                 place,
                 f"{what} needs {name!r}, which is no part, path value or service{nearest(name, known)} "
-                f"there are: {choices(known)}; for a query value give it a type or a default",
+                f"there are: {choices(known)}; {_no_query(parameter)}",
             )
     for name, asks in conditions.items():
         for parameter in asks.parameters:
@@ -314,6 +314,15 @@ def resolve(journey: Journey, services: set[str] | None) -> Shape:
     )
     check(shape)
     return shape
+
+
+def _no_query(parameter: Parameter) -> str:
+    if parameter.type is Any:
+        return "for a query value give it a type or a default"
+    return (
+        f"it is no query value either: no text can be turned into {spoken(parameter.type)}; what comes as JSON is the body, "
+        f"body: {spoken(parameter.type)}"
+    )
 
 
 def _read(journey: Journey, what: str, name: str, function: Callable[..., Any], place: Place) -> Function:

@@ -13,7 +13,7 @@ import msgspec
 
 from tierline.journeys.fault import SessionBusy
 from tierline.journeys.journey import Journey
-from tierline.journeys.policy import seconds
+from tierline.journeys.policy import bound
 from tierline.journeys.store import Store, store
 
 _ID = re.compile(r"[A-Za-z0-9_-]{22,64}")
@@ -221,7 +221,7 @@ class SessionStore:
         self, where: Store | str | None = None, *, ttl: str | float = "30d", cookie: str = COOKIE
     ) -> None:
         self._store = store(where, strict=True)
-        self._ttl = seconds(ttl, "SessionStore.ttl")
+        self._ttl = bound(ttl, "SessionStore.ttl")
         self.cookie = cookie
 
     async def load(self, headers: Mapping[bytes, bytes], identity: Mapping[str, Any] | None) -> Session:
