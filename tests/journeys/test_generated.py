@@ -335,3 +335,19 @@ def test_the_python_client_is_strictly_typed(tmp_path: Path) -> None:
     errors = [line for line in done.stdout.splitlines() if ": error:" in line]
     assert len(errors) == 1 and 'no key "nothing"' in errors[0], done.stdout
     assert "TypedDict(client.Film, {" in done.stdout.replace("'", "")
+
+
+def test_long_names_and_paths_have_columns_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "stack.py").write_text(
+        "from tierline import Stack\n"
+        "from tierline.journeys import Journey\n"
+        'long = Journey("a-name-that-is-rather-long", "/doctors/{doctor_id}/reviews/{n}", methods=["POST", "DELETE"])\n'
+        'short = Journey("short", "/short")\n'
+        "for each in (long, short):\n"
+        '    each.part(name="one")(lambda: 1)\n'
+        'stack = Stack("s", journeys=[long, short])\n'
+    )
+    first, second = tierline(tmp_path, "journeys").stdout.splitlines()
+    path = "/doctors/{doctor_id}/reviews/{n}"
+    assert first.split() == ["a-name-that-is-rather-long", "POST,", "DELETE", path, "one"]
+    assert second.index("one") == first.index("one")

@@ -56,10 +56,10 @@ def command(
             raise StackError(f"no journey {schema!r}{nearest(schema, found)} there are: {choices(found)}")
         click.echo(msgspec.json.format(msgspec.json.encode(json_schema(found[schema], client))).decode())
     else:
-        for journey in loaded.journeys:
-            parts = ", ".join(journey.parts)
-            click.echo(f"{journey.name:<14}{', '.join(journey.methods):<13}{journey.path:<24}{parts}")
-        for passage in loaded.passages:
-            click.echo(f"{passage.name:<14}{', '.join(passage.methods):<13}{passage.path:<24}→ {passage.to}")
+        rows = [(j.name, ", ".join(j.methods), j.path, ", ".join(j.parts)) for j in loaded.journeys]
+        rows += [(p.name, ", ".join(p.methods), p.path, f"→ {p.to}") for p in loaded.passages]
+        widths = [max(len(row[column]) for row in rows) + 2 for column in range(3)] if rows else []
+        for *cells, last in rows:
+            click.echo("".join(f"{cell:<{wide}}" for cell, wide in zip(cells, widths, strict=True)) + last)
         if not loaded.journeys:
             click.echo("this stack has no journeys: Stack(journeys=[Journey(…)]) adds them", err=True)
