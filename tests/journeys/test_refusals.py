@@ -403,3 +403,17 @@ def test_what_a_text_becomes_is_a_query_value(shop: Counted, kind: Any, query: s
     found.__annotations__["filter"] = kind
     screen.part(found)
     assert shop.ask(screen, f"/screen?{query}").status == 200
+
+
+@pytest.mark.parametrize("given", ["", ".", ".."])
+def test_a_value_that_is_no_path_segment_names_nothing(shop: Counted, given: str) -> None:
+    """It never reaches another path of the service, and is the client's mistake, not the part's."""
+    screen = Journey("screen", "/screen")
+
+    @screen.part
+    async def film(name: str, shop) -> dict[str, str]:
+        return (await shop.get("/films/{name}", name=name)).json()
+
+    outcome = shop.ask(screen, f"/screen?name={given}")
+    assert outcome.status == 404 and outcome.problem and "/films" not in str(outcome.body)
+    assert shop.asked() == {}

@@ -6,6 +6,17 @@ import re
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from tierline.journeys.fault import NotFound
+
+
+class NoSegment(NotFound, ValueError):
+    """A value that can't stand in a path, "" or "..": whoever asked for it has asked for what can't exist."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.detail = "there is nothing of that name"
+
+
 _templates: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
 
 
@@ -39,7 +50,7 @@ def target_of(path: str, values: dict[str, Any]) -> str:
         value = values.pop(name)
         piece = str(value) if type(value) is int else quote(str(value), safe="")
         if piece in ("", ".", ".."):
-            raise ValueError(f"{path}: {name}={value!r} is not a path segment")
+            raise NoSegment(f"{path}: {name}={value!r} is not a path segment")
         target += piece + texts[number]
     if values:
         query = [(k, v) for k, v in values.items() if v is not None]
