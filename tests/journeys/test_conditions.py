@@ -244,3 +244,59 @@ def test_a_cache_of_everybody_with_a_condition_on_one_is_refused() -> None:
     page.part(when="identity", cache=Cache("60s"), name="price")(lambda: 1)
     with pytest.raises(StackError, match="its cache is public"):
         build([page])
+
+
+@pytest.mark.parametrize(
+    ("kind", "words", "why"),
+    [
+        ("effect", {"when": "express"}, "write the condition in its body"),
+        ("effect", {"fallback": None}, "compensate"),
+        ("effect", {"cache": "5s"}, "idempotency key"),
+        ("effect", {"hedge": "1s"}, "change things twice"),
+        ("effect", {"bulkhead": 3}, "one after the other"),
+        ("effect", {"defer": True}, "before anything is answered"),
+        ("guard", {"when": "express"}, "runs for every request; write the condition in its body"),
+        ("guard", {"fallback": None}, "nothing may stand in"),
+        ("guard", {"requires": "buy"}, r"Journey\(requires="),
+        ("guard", {"cache": "5s"}, "give the cache to a part"),
+        ("guard", {"retries": 2}, "name that part"),
+    ],
+)
+def test_words_of_parts_that_effects_and_guards_have_not_say_what_to_write(
+    kind: str, words: dict[str, Any], why: str
+) -> None:
+    page = Journey("order", "/order", methods=["POST"], uses=[express])
+    with pytest.raises(StackError, match=rf"{kind}\({next(iter(words))}=….*{why}.*test_conditions\.py:\d+"):
+        getattr(page, kind)(**words)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'wen'"):
+        getattr(page, kind)(wen="express")
+
+
+def test_a_condition_in_the_body_of_an_effect_or_guard_changes_nothing_where_it_does_not_hold() -> None:
+    done: list[str] = []
+    page = Journey("order", "/order", methods=["POST"], uses=[express])
+
+    @page.guard
+    def checked(express: bool) -> None:
+        if express:
+            done.append("checked")
+
+    @page.effect
+    async def courier(express: bool) -> str | None:
+        if not express:
+            return None
+        done.append("courier")
+        return "bike"
+
+    async def main() -> None:
+        application = build([page])
+        for target, was in (("/order", []), ("/order?express=true", ["checked", "courier"])):
+            outcome = await ask(
+                application, "POST", target, {"idempotency-key": target, "content-type": "application/json"},
+                b"{}", Outcome(),
+            )  # fmt: skip
+            assert outcome.status == 200, outcome.body
+            assert done == was
+            assert outcome.body.get("courier") == ("bike" if was else None)
+
+    asyncio.run(main())

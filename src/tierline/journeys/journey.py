@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 import sys
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any
 
-from tierline.errors import StackError, choices, nearest
-from tierline.journeys.annotations import annotations_of, signature_of, waits
+from tierline.errors import StackError
+from tierline.journeys.adding import Adding, F
+from tierline.journeys.annotations import annotations_of, waits
 from tierline.journeys.declared import (
     BUILTINS,
     LAST,
@@ -23,7 +23,7 @@ from tierline.journeys.declared import (
     place_of,
 )
 from tierline.journeys.markup import HTML
-from tierline.journeys.policy import MISSING, Bulkhead, Cache, Policy, Requires, bound, policy
+from tierline.journeys.policy import Cache, Requires, bound
 
 if TYPE_CHECKING:
     from tierline.journeys.dimensions import Dimension
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from tierline.journeys.schedule import Shape
     from tierline.journeys.testing import Outcome
 
-F = TypeVar("F", bound=Callable[..., Any])
 
 _PATH = re.compile(r"(/([A-Za-z0-9._~!$&'()*+,;=:@%-]+|\{[A-Za-z_]\w*\}))+|/")
 __all__ = [
@@ -49,7 +48,7 @@ __all__ = [
 ]
 
 
-class Journey:
+class Journey(Adding):
     """A business journey of a user, answered as one request.
 
     name: what trips, metrics and generated clients call it.
@@ -139,249 +138,6 @@ class Journey:
 
     def __repr__(self) -> str:
         return f"Journey({self.name!r}, {self.path!r}, parts={list(self.parts)})"
-
-    def wrong(self, place: Place, text: str) -> StackError:
-        """A mistake in this journey, with where it is."""
-        return StackError(f"journey {self.name!r}: {text} ({place})")
-
-    @overload
-    def part(self, function: F, /) -> F: ...
-    @overload
-    def part(
-        self,
-        /,
-        *,
-        deadline: str | float | None = None,
-        retries: int = 0,
-        hedge: str | float | None = None,
-        fallback: Any = MISSING,
-        cache: Cache | str | float | None = None,
-        bulkhead: Bulkhead | int | None = None,
-        hidden: bool = False,
-        requires: bool | str | Iterable[str] | Mapping[str, Any] | None = None,
-        forward_errors: int | Iterable[int] = (),
-        when: Callable[..., Any] | str | None = None,
-        defer: bool = False,
-        name: str = "",
-    ) -> Callable[[F], F]: ...
-    def part(
-        self,
-        function: Any = None,
-        /,
-        *,
-        deadline: str | float | None = None,
-        retries: int = 0,
-        hedge: str | float | None = None,
-        fallback: Any = MISSING,
-        cache: Cache | str | float | None = None,
-        bulkhead: Bulkhead | int | None = None,
-        hidden: bool = False,
-        requires: bool | str | Iterable[str] | Mapping[str, Any] | None = None,
-        forward_errors: int | Iterable[int] = (),
-        when: Callable[..., Any] | str | None = None,
-        defer: bool = False,
-        name: str = "",
-    ) -> Any:
-        """Add a part. It names what it needs by its parameters, and is returned unchanged.
-
-        deadline: what it may take. retries: how often it is tried again, with jitter.
-        hedge: start a second call when the first has not answered for this long.
-        fallback: the value (or a function without parameters) that stands in when it fails.
-        cache: a Cache, or a duration for a public one. bulkhead: a Bulkhead, or how many may run at once.
-        hidden: other parts and views see it, the default answer does not.
-        requires: what the caller's token must say, as for a Journey. For another caller the part isn't run: its fallback
-        stands in; without one the whole request is refused.
-        forward_errors: statuses (400 to 499) of services whose problem documents may be shown to the client.
-        when: the name of an input, dimension or part, or a function of such: the part runs only if that is true. Else it,
-        and what nobody else needs, is not run, and its value is None: its field is missing where its type has no None.
-        defer: where the answer is sent in pieces, a stream or a page, it comes after the first screen.
-        """
-        words = {
-            "deadline": deadline,
-            "retries": retries,
-            "hedge": hedge,
-            "fallback": fallback,
-            "cache": cache,
-            "bulkhead": bulkhead,
-            "hidden": hidden,
-            "requires": requires,
-            "forward_errors": forward_errors,
-            "when": when,
-            "defer": defer,
-        }
-        if function is None:
-            return lambda given: self._add(given, name, words, 0)
-        return self._add(function, name, words, 0)
-
-    def live(
-        self,
-        *,
-        deadline: str | float | None = None,
-        fallback: Any = MISSING,
-        heartbeat: str | float = "15s",
-        requires: bool | str | Iterable[str] | Mapping[str, Any] | None = None,
-        name: str = "",
-    ) -> Callable[[F], F]:
-        """Add a live part: an async generator. A stream sends each of its values, until the client leaves or it ends; any
-        other answer has the first one.
-
-        It yields values, or `Event(value, id="42")`; with a parameter `last_event_id` it is told the id of the last event
-        that a client which connects again has had, "" the first time. deadline, fallback: of the first value.
-        heartbeat: a comment is sent after so much silence, so that no tier in between ends the stream.
-        """
-        words = {"deadline": deadline, "fallback": fallback, "requires": requires}
-
-        def add(function: F) -> F:
-            if not inspect.isasyncgenfunction(function):
-                raise self.wrong(
-                    place_of(function), "a live part is an async generator: async def with yield"
-                )
-            beat = bound(heartbeat, f"live part {name or function.__name__!r}, heartbeat")
-            return self._add(function, name, words, 0, live=beat)
-
-        return add
-
-    @overload
-    def guard(self, function: F, /) -> F: ...
-    @overload
-    def guard(self, /, *, deadline: str | float | None = None, name: str = "") -> Callable[[F], F]: ...
-    def guard(self, function: Any = None, /, *, deadline: str | float | None = None, name: str = "") -> Any:
-        """Add a guard: it runs before every part, for every view, and refuses by raising (Unauthorized, Forbidden, …).
-
-        It names what it needs as a part does, and what it needs is all that runs before it. What it returns can be
-        named by parts. One that fails or takes longer than `deadline` refuses.
-        """
-        words = {"deadline": deadline, "hidden": True}
-        if function is None:
-            return lambda given: self._add(given, name, words, 0, "guard")
-        return self._add(function, name, words, 0, "guard")
-
-    @overload
-    def effect(self, function: F, /) -> F: ...
-    @overload
-    def effect(
-        self,
-        /,
-        *,
-        deadline: str | float | None = None,
-        retries: int = 0,
-        hidden: bool = False,
-        requires: bool | str | Iterable[str] | Mapping[str, Any] | None = None,
-        forward_errors: int | Iterable[int] = (),
-        drops: Iterable[Any] = (),
-        name: str = "",
-    ) -> Callable[[F], F]: ...
-    def effect(
-        self,
-        function: Any = None,
-        /,
-        *,
-        deadline: str | float | None = None,
-        retries: int = 0,
-        hidden: bool = False,
-        requires: bool | str | Iterable[str] | Mapping[str, Any] | None = None,
-        forward_errors: int | Iterable[int] = (),
-        drops: Iterable[Any] = (),
-        name: str = "",
-    ) -> Any:
-        """Add an effect: a part that changes something. Effects run one after the other, in the order written, once all
-        that they need has succeeded, and before the parts that only the answer needs.
-
-        One that has begun is not cancelled: neither by a client that leaves nor by another part's failure. Each
-        has an idempotency key (the request's `Idempotency-Key`, else one that is kept in the session), which goes with
-        its calls; a request with the same key gets the same value without running it again. `retries` use that key.
-        drops: what it makes old in this application's caches: Entities, or tags, `"products:{product_id}"`, with the names of
-        the effect's parameters; a Cache's `keys` are tags too.
-        """
-        words = {
-            "deadline": deadline,
-            "retries": retries,
-            "hidden": hidden,
-            "requires": requires,
-            "forward_errors": forward_errors,
-            "drops": drops,
-        }
-        if function is None:
-            return lambda given: self._add(given, name, words, 0, "effect")
-        return self._add(function, name, words, 0, "effect")
-
-    def compensate(self, effect: str) -> Callable[[F], F]:
-        """Add what undoes an effect when a later one fails: `@checkout.compensate("payment")`.
-
-        The function names what it needs, the effect's own value too. Compensations run in reverse order.
-        """
-
-        def add(function: F) -> F:
-            place = place_of(function)
-            part = self.parts.get(effect)
-            if part is None or part.kind != "effect":
-                known = [name for name, each in self.parts.items() if each.kind == "effect"]
-                raise self.wrong(
-                    place,
-                    f"compensate({effect!r}): no such effect{nearest(effect, known)} available: {choices(known)}",
-                )
-            if effect in self.compensations:
-                raise self.wrong(
-                    place, f"{effect!r} has a compensation already, at {self.compensations[effect].place}"
-                )
-            self.compensations[effect] = Part(effect, function, Policy(hidden=True), place)
-            return function
-
-        return add
-
-    def batch(
-        self, *, most: int = 100, name: str = "", deadline: str | float | None = None
-    ) -> Callable[[F], F]:
-        """Add a look-up: a function of a list of keys, called once for all keys asked for at one moment.
-
-        Parts receive it as a function of one key: `await poster_of(film_id)`, or `await poster_of.many(ids)`.
-        Its first parameter is the list of keys; it returns a mapping, or a sequence in the order of the keys.
-        """
-        if most < 1:
-            raise self.wrong(self.place, f"batch(most={most}): at least 1")
-        return lambda given: self._add(given, name, {"deadline": deadline, "hidden": True}, most)
-
-    def _add(
-        self,
-        function: F,
-        name: str,
-        words: Mapping[str, Any],
-        batch: int,
-        kind: Literal["part", "guard", "effect"] = "part",
-        live: float = 0,
-    ) -> F:
-        place = place_of(function)
-        name = name or getattr(function, "__name__", "")
-        if (inspect.isasyncgenfunction(function) and not live) or inspect.isgeneratorfunction(function):
-            raise self.wrong(
-                place, f"part {name!r} is a generator; a part returns one value, @journey.live yields several"
-            )
-        try:
-            found = policy(**words)
-        except StackError as error:
-            raise self.wrong(place, f"part {name!r}, {error}") from None
-        resumes = bool(live) and LAST in signature_of(function).parameters
-        self.add(Part(name, function, found, place, batch, kind, None, bool(live), live or 15.0, resumes))
-        return function
-
-    def add(self, part: Part) -> None:
-        """Adds a part whose name is free. Raises StackError for another."""
-        name, place = part.name, part.place
-        if not name.isidentifier():
-            raise self.wrong(place, f"a part needs a name that can be a parameter, not {name!r}")
-        if name in self.parts:
-            raise self.wrong(place, f"part {name!r} exists already, at {self.parts[name].place}")
-        if name in RESERVED:
-            raise self.wrong(place, f"part {name!r} has the name of {RESERVED[name]}; give it another")
-        if part.kind == "effect" and set(self.methods) & {"GET"}:
-            raise self.wrong(
-                place,
-                f'effect {name!r}: {self.path} answers GET, which must change nothing; methods=["POST"]',
-            )
-        if name in self.path_names or name in self.dimensions:
-            what = f"a value in the path {self.path}" if name in self.path_names else "a dimension"
-            raise self.wrong(place, f"part {name!r} has the name of {what}")
-        self.parts[name] = part
 
     def view(
         self, client: Any, *, media: str = "", since: str = "", stream: bool = False, of: str = ""
