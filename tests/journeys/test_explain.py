@@ -144,7 +144,7 @@ def test_what_is_stored_merged_and_answered_is_in_it() -> None:
         "requires  mine: lists:read; else it isn't run, and its fallback",
         "view      mobile: application/json of details, similar, price; not run: banners, mine; no-cache",
         "?fields= title runs details; similar runs details, similar; price runs prices, price",
-        "?fields= cuts it afterwards: its function is not one `return {…}`",
+        "?fields= cuts it afterwards: its function is not one `return {…}` or TypedDict",
         "answer    without a view: details, banners, mine, similar; private, no-cache; varies by x-experiment",
     ):
         assert line in text, f"{line}\n\n{text}"

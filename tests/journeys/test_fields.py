@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypedDict
 
 import msgspec
 import pytest
@@ -12,7 +13,7 @@ from counted import Counted, counted
 from serving import granian
 
 from tierline.errors import StackError
-from tierline.journeys import HTML, Journey, Reply, build
+from tierline.journeys import HTML, Journey, Reply, build, explain
 from tierline.journeys.selection import source_of
 from tierline.journeys.testing import Outcome, ask
 
@@ -183,9 +184,137 @@ def bare(one, two):
     return
 
 
+class More(TypedDict):
+    two: Any
+
+
+class Card(TypedDict, total=False):
+    one: Any
+    more: More
+
+
+@dataclass
+class Made:
+    one: Any
+    two: Any = 0
+
+
+class Model(msgspec.Struct):
+    one: Any
+    two: Any = 0
+
+
+def typed(one, two) -> Card:
+    return Card(one=one, more=More(two=two))
+
+
+def plain_dict(one, two):
+    return dict(one=one, more={"two": two})
+
+
+def local_type(one, two):
+    class Near(TypedDict):
+        one: Any
+
+    return Near(one=one)
+
+
+def shadowed(one, dict):
+    return dict(one=one)
+
+
+def spread_typed(one, two):
+    return Card(**one)
+
+
+def positional(one, two):
+    return dict([("one", one)], two=two)
+
+
+def listed(one, two):
+    return [{"one": one, "two": two}]
+
+
+def as_dataclass(one, two):
+    return Made(one=one, two=two)
+
+
+def as_struct(one, two):
+    return Model(one=one, two=two)
+
+
+def enclosed() -> Any:
+    class Inside(TypedDict):
+        one: Any
+        more: More
+
+    def view(one, two):
+        return Inside(one=one, more=More(two=two))
+
+    return view
+
+
+def pair_of(function: Any) -> Journey:
+    pair = Journey("pair", "/pair")
+
+    @pair.part
+    async def one(shop):
+        return (await shop.get("/one")).json()["path"]
+
+    @pair.part
+    async def two(shop):
+        return (await shop.get("/two")).json()["path"]
+
+    pair.view("mobile")(function)
+    return pair
+
+
+@pytest.mark.parametrize("function", [typed, plain_dict, enclosed()])
+def test_a_view_that_makes_a_dict_by_name_calls_only_what_is_wanted(shop: Counted, function: Any) -> None:
+    for fields, body in (
+        ("one", {"one": "/one"}),
+        ("more.two", {"more": {"two": "/two"}}),
+        ("one,more", {"one": "/one", "more": {"two": "/two"}}),
+    ):
+        shop.set({})
+        outcome = shop.ask(pair_of(function), f"/pair?fields={fields}", client="mobile")
+        assert outcome.status == 200 and outcome.body == body
+        assert set(shop.asked()) == {f"GET /{name}" for name in ("one", "two") if name in str(body)}
+    shown = explain(pair_of(function))
+    assert "?fields= one runs one; more runs two" in shown, shown
+
+
+@pytest.mark.parametrize("function", [as_dataclass, as_struct, local_type])
+def test_a_view_that_makes_an_object_is_cut_afterwards_and_explain_says_so(
+    shop: Counted, function: Any
+) -> None:
+    outcome = shop.ask(pair_of(function), "/pair?fields=one", client="mobile")
+    assert outcome.status == 200 and outcome.body == {"one": "/one"}
+    assert shop.asked() == {"GET /one": 1, "GET /two": 1}
+    assert "cuts it afterwards" in explain(pair_of(function))
+
+
 EXEC: dict[str, Any] = {}
 exec("def made(one, two):\n    return {'one': one, 'two': two}", EXEC)
-UNREADABLE = [branching, spread, walrus, all_names, reassigned, computed, doubled, replied, nothing, bare]
+UNREADABLE = [
+    branching,
+    spread,
+    walrus,
+    all_names,
+    reassigned,
+    computed,
+    doubled,
+    replied,
+    nothing,
+    bare,
+    shadowed,
+    spread_typed,
+    positional,
+    listed,
+    as_dataclass,
+    as_struct,
+    local_type,
+]
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,9 @@ def answers(shape: Shape, services: Mapping[str, Any]) -> list[str]:
                 + f"; {held}"
             )
             if view.media == "application/json" and source is None:
-                lines.append("            ?fields= cuts it afterwards: its function is not one `return {…}`")
+                lines.append(
+                    "            ?fields= cuts it afterwards: its function is not one `return {…}` or TypedDict"
+                )
         if len({tuple(read) for read in fields.values()}) > 1:
             rows = [f"{field} runs {', '.join(read) or 'nothing more'}" for field, read in fields.items()]
             lines.append(f"            ?fields= {'; '.join(rows)}")

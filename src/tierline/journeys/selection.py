@@ -1,13 +1,15 @@
 """Which parts each field of a view is made of, read from the view's source; and the view with some fields only.
 
-A view whose function is assignments and one `return {…}` says itself what each field reads. So `?fields=` runs no more
-than that. Any other view is run whole, and its answer is cut afterwards.
+A view whose function is assignments and one `return {…}` says itself what each field reads; `dict(title=…)` and a
+TypedDict's `Card(title=…)` are such a dict too. So `?fields=` runs no more than that. Any other view is run whole, and its
+answer is cut afterwards: what a dataclass or a model makes of its arguments, its source doesn't say.
 """
 
 from __future__ import annotations
 import __future__
 
 import ast
+import builtins
 import copy
 import functools
 import inspect
@@ -15,7 +17,7 @@ import textwrap
 import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, is_typeddict
 
 from tierline.journeys.negotiate import Tree, tree_of
 
@@ -84,6 +86,12 @@ def source_of(function: Callable[..., Any]) -> Written | None:
         return None
     if ast.get_docstring(definition) is not None:
         del definition.body[0]
+    if (
+        definition.body
+        and isinstance(returned := definition.body[-1], ast.Return)
+        and returned.value is not None
+    ):
+        returned.value = _as_dict(returned.value, function)
     if not definition.body or not _straight(definition, set(code.co_varnames[: _count(code)])):
         return None
     keys = _fields(_shown(definition))
@@ -94,6 +102,35 @@ def source_of(function: Callable[..., Any]) -> Written | None:
     for key in keys:
         found.fields[key] = found.only([key])[1] & parameters
     return found
+
+
+def _as_dict(value: ast.expr, function: types.FunctionType) -> ast.expr:
+    """The expression with calls that only make a dict of their keywords, at its top and below it, as that dict."""
+    if isinstance(value, ast.Call) and not value.args and isinstance(value.func, ast.Name):
+        names = [each.arg for each in value.keywords]
+        if None not in names and _makes_a_dict(value.func.id, function):
+            keys: list[ast.expr | None] = [
+                ast.copy_location(ast.Constant(each.arg), each.value) for each in value.keywords
+            ]
+            value = ast.copy_location(ast.Dict(keys, [each.value for each in value.keywords]), value)
+    if isinstance(value, ast.Dict):
+        value.values = [_as_dict(each, function) for each in value.values]
+    return value
+
+
+def _makes_a_dict(name: str, function: types.FunctionType) -> bool:
+    """Whether a name that is no local one stands for `dict` or a TypedDict."""
+    code = function.__code__
+    if name in code.co_varnames or name in code.co_cellvars:
+        return False
+    if name in code.co_freevars:
+        try:
+            found = (function.__closure__ or ())[code.co_freevars.index(name)].cell_contents
+        except ValueError:
+            return False
+    else:
+        found = function.__globals__.get(name, getattr(builtins, name, None))
+    return found is dict or is_typeddict(found)
 
 
 def _shown(definition: ast.FunctionDef) -> ast.Dict:
