@@ -44,7 +44,7 @@ KEYS = ("/@scope%2fname", "/a//b", "/a;v=1/b", "/%7Euser", "/keys/a%2Fb%2fc", "/
 """Go on as they are with paths="as_sent"."""
 
 
-def _respelt(path: str, name: str) -> str:
+def respelt(path: str, name: str) -> str:
     """The same spelling of another name than `secret`."""
     first, last = f"%{ord(name[0]):x}", f"{name[:-1]}%{ord(name[-1]):x}"
     spelt = path.replace("%73ecret", first + name[1:]).replace("secre%74", last)
@@ -139,7 +139,7 @@ class PathsContract:
             assert eventually(lambda paths=paths: self.ask("/counted", paths)[0] == 429)
             # At once: Envoy takes a second to hang up.
             with ThreadPoolExecutor(len(SPELT)) as pool:
-                asked = pool.map(lambda path, paths=paths: self.ask(_respelt(path, "counted"), paths), SPELT)
+                asked = pool.map(lambda path, paths=paths: self.ask(respelt(path, "counted"), paths), SPELT)
                 for path, (status, seen) in zip(SPELT, asked, strict=True):
                     assert status in ((400,) if paths == "safe" else (400, 429)), (path, paths, status)
                     assert not seen, (path, paths, seen)
@@ -148,7 +148,7 @@ class PathsContract:
     def test_no_spelling_needs_no_signature(self, path: str) -> None:
         if self.tier != "cdn":
             return
-        spelt = _respelt(path, "signed")
+        spelt = respelt(path, "signed")
         assert self.ask("/signed")[0] == 403 and self.ask("/signed/x")[0] == 403
         status, seen = self.ask(spelt)
         assert status in (400, 403) and not seen, (spelt, status, seen)

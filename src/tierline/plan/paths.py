@@ -21,6 +21,7 @@ from tierline.plan.model import Plan
 FEATURE = "paths_as_sent"
 _HEX = "[0-9A-Fa-f]"
 _SLASH = r"(/|\\|%(25)*(2[Ff]|5[Cc]))"
+_PARAMETERS = "((;|%(25)*3[Bb])[^/]*)"
 _DOT = r"([.]|%(25)*2[Ee])"
 _ALWAYS = (
     r"[^!-~]|[\\#]",
@@ -59,10 +60,11 @@ def as_sent(plan: Plan) -> bool:
 
 def tolerant(path: str) -> str:
     """A pattern of a path, without an end, that is met by every spelling of it."""
-    found = ""
+    # Segments that are empty but for their parameters count as none.
+    found, slashes = "", f"{_SLASH}({_PARAMETERS}?{_SLASH})*"
     for segment in path.split("/")[1:]:
         letters = "".join(_letter(letter) for letter in segment)
-        found += f"(;[^/]*)?{_SLASH}+{letters}" if found else f"{_SLASH}+{letters}"
+        found += f"{_PARAMETERS}?{slashes}{letters}" if found else f"{slashes}{letters}"
     return found
 
 

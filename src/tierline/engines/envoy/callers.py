@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tierline.plan.paths import below
+
 _FILTER = "type.googleapis.com/envoy.extensions.filters.http."
 CLAIMS = "x-tierline-claims"
 SUBJECT = "x-tierline-subject"
@@ -49,12 +51,14 @@ def provider(auth: dict[str, Any], keys: dict[str, Any], header: str | None = No
     }
 
 
-def jwt(providers: dict[str, dict[str, Any]], needed: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def jwt(
+    providers: dict[str, dict[str, Any]], needed: Mapping[str, Sequence[str]], as_sent: bool
+) -> dict[str, Any]:
     """Tokens needed below the paths of `needed`, of one of the providers named there; elsewhere optional, but a
-    bad one is refused all the same."""
+    bad one is refused all the same. as_sent: paths come in any spelling (plan/paths.py)."""
     rules = [
         {
-            "match": {"path_separated_prefix": path.rstrip("/")} if path != "/" else {"prefix": "/"},
+            "match": _below(path, as_sent),
             "requires": _any([{"provider_name": name} for name in needed[path]]),
         }
         for path in sorted(needed, key=len, reverse=True)
@@ -68,6 +72,14 @@ def jwt(providers: dict[str, dict[str, Any]], needed: Mapping[str, Sequence[str]
             "rules": [*rules, {"match": {"prefix": "/"}, "requires": optional}],
         },
     }
+
+
+def _below(path: str, as_sent: bool) -> dict[str, Any]:
+    if path == "/":
+        return {"prefix": "/"}
+    if as_sent:
+        return {"safe_regex": {"regex": below(path.rstrip("/"))}}
+    return {"path_separated_prefix": path.rstrip("/")}
 
 
 def _any(requirements: list[dict[str, Any]]) -> dict[str, Any]:

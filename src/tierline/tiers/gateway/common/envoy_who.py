@@ -49,7 +49,7 @@ def filters(role: Role, context: Context) -> list[dict[str, Any]]:
         found.append(login.origin(public(context), match))
         found.append(login.filter(settings["login"], given.endpoints, folder, match))
     if providers:
-        found.append(callers.jwt(providers, needed))
+        found.append(callers.jwt(providers, needed, settings.get("paths") == "as_sent"))
     # A rule that lets only some read is about copies, too.
     ruled = [
         path
