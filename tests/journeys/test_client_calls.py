@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -141,9 +140,6 @@ def outcome(told: dict[str, Any]) -> None:
     assert told["mine"]["status"] == 422 and told["mine"]["key"] == 32
 
 
-@pytest.mark.skipif(
-    not (shutil.which("tsc") and shutil.which("node")), reason="apt-get install node-typescript"
-)
 def test_what_the_typescript_client_does_about_trouble(tmp_path: Path, server: str) -> None:
     (tmp_path / "client.ts").write_text(typescript(JOURNEYS))
     declare = "declare const process: { argv: string[]; exit(code: number): void };\n"
