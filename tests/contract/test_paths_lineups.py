@@ -2,7 +2,6 @@
 
 The service takes a path as generously as any server does: it decodes twice, cuts `;…` off segments, takes `\\` for `/`,
 and resolves dots. So it says whether somebody may have got something that a rule was about.
-With `paths="as_sent"` a CDN's own rules go by the path as it is written.
 """
 
 from __future__ import annotations
@@ -95,7 +94,7 @@ def line(
     ) as bench:
         port = free_port()
         bench.up("--lineup", lineup, "--port", f"https={port}")
-        yield bench, port, RULES[:4] if paths == "as_sent" else RULES
+        yield bench, port, RULES
 
 
 def ask(port: int, path: str, *fields: str) -> bytes:

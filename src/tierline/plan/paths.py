@@ -58,6 +58,23 @@ def as_sent(plan: Plan) -> bool:
     )
 
 
+def guarded(plan: Plan) -> tuple[tuple[str, str], ...]:
+    """With paths as they are sent: what rules of the CDN judge by, as patterns of a path as it is written, and of all its
+    spellings. A place refuses the others, as its rules go by the path as it is written."""
+    if not as_sent(plan):
+        return ()
+    judged = {
+        rule["path"].rstrip("/")
+        for role in plan.roles.values()
+        if role.slot == "cdn"
+        for rule in role.settings.get("rules", ())
+        if rule.get("signed") or rule.get("sites") or rule.get("networks")
+    }
+    return tuple(
+        (re.escape(path).replace("\\-", "-") + "(/.*)?", below(path)) for path in sorted(judged) if path
+    )
+
+
 def tolerant(path: str) -> str:
     """A pattern of a path, without an end, that is met by every spelling of it."""
     # Segments that are empty but for their parameters count as none.

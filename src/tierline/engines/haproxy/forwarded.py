@@ -9,7 +9,7 @@ from tierline.engines.forwarded import FIELDS, HOST, LINE, PLACE, behind_places,
 from tierline.engines.haproxy.callers import refuse
 from tierline.engines.unkeyed import UNKEYED
 from tierline.plan.model import Role, Upstream
-from tierline.plan.paths import PLAIN, refused
+from tierline.plan.paths import PLAIN, guarded, refused
 
 
 def _alternatives(names: Sequence[str]) -> str:
@@ -47,6 +47,14 @@ def paths(context: Context, when: str = "") -> str:
     """Paths that the line refuses (plan/paths.py)."""
     other = f"!{{ path -m reg '^{PLAIN}$' }} {{ path -m reg '{refused(context.plan)}' }}"
     return refuse(400, "path", f"{when} {other}".strip())
+
+
+def spellings(context: Context) -> str:
+    """Other spellings of paths that rules of the CDN judge."""
+    return "".join(
+        refuse(400, "path", f"!{{ path -m reg '^{plain}$' }} {{ path -m reg '^{every}$' }}")
+        for plain, every in guarded(context.plan)
+    )
 
 
 def requests(when: str) -> str:

@@ -36,7 +36,7 @@ from tierline.engines.forwarded import PLACE
 from tierline.engines.haproxy import budget, connection
 from tierline.engines.haproxy.callers import errors, refusal, refuse, too_large
 from tierline.engines.haproxy.engine import ENGINE, Fragment, alive, document, trace
-from tierline.engines.haproxy.forwarded import fields, paths, proven, requests
+from tierline.engines.haproxy.forwarded import fields, paths, proven, requests, spellings
 from tierline.engines.haproxy.parts import hosts, server_options
 from tierline.plan.budgets import held
 from tierline.plan.model import Role, Unit, Upstream
@@ -163,7 +163,7 @@ frontend {name}
 {refuse(421, "not our name", f"!{{ {hosts(ours)} }}")}\
 {too_large(own) if "body" in own.settings else ""}\
 {refuse(405, "method", "{ method PURGE BAN PURGEKEY }")}\
-{paths(context)}\
+{paths(context)}{spellings(context)}\
     # Rules are for what a path means, however it is written.
     http-request set-var(txn.uri) path,url_dec,regsub(//+,/,g)
 {countries}\

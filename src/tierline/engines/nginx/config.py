@@ -24,7 +24,7 @@ from tierline.engines.hopbyhop import ALLOWED
 from tierline.engines.open_files import connections
 from tierline.engines.unkeyed import UNKEYED
 from tierline.plan.model import Role, Upstream
-from tierline.plan.paths import refused
+from tierline.plan.paths import guarded, refused
 
 TLS = """\
     ssl_protocols TLSv1.2 TLSv1.3;
@@ -162,7 +162,7 @@ http {{
     early_hints 1;
     map $http_te $tl_te {{ "~*(^|[, ])trailers *(,|;|$)" trailers; default ""; }}
 {TRACE}
-{forwarded.http(proofs, refused(context.plan))}
+{forwarded.http(proofs, refused(context.plan), guarded(context.plan))}
 {shared}{"".join(fragment.http for fragment in fragments)}
 {"".join(fragment.servers for fragment in fragments)}
 }}

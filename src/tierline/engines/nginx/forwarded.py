@@ -54,15 +54,16 @@ SEEN = {
 """What the first tier sees, by field."""
 
 
-def http(proofs: dict[str, str], refused: str) -> str:
+def http(proofs: dict[str, str], refused: str, guarded: tuple[tuple[str, str], ...] = ()) -> str:
     """Lines of the http block. proofs: what requests to an upstream block show there. refused: what is found in paths
-    that the line doesn't take (plan/paths.py)."""
+    that the line doesn't take, guarded: paths that rules judge, and all their spellings (plan/paths.py)."""
     quoted = refused.replace("\\", "\\\\")
     lines = "".join(f"        {name} {proof};\n" for name, proof in proofs.items())
+    spelt = "".join(f' "~^{plain}$" ""; "~^{every}$" 1;'.replace("\\", "\\\\") for plain, every in guarded)
     return f"""\
 {_HTTP}\
     map $request_uri $tl_path_sent {{ "~^(?<tl_q>[^?]*)" $tl_q; }}
-    map $tl_path_sent $tl_no_path {{ "~^{PLAIN}$" ""; "~{quoted}" 1; default ""; }}
+    map $tl_path_sent $tl_no_path {{ "~^{PLAIN}$" ""; "~{quoted}" 1;{spelt} default ""; }}
     map $proxy_host $tl_line {{
         default "";
 {lines}    }}
