@@ -96,6 +96,7 @@ VALUES = [
      "condition-added {/^x/}"),
     ("another alternative", TEXT, either(TEXT, WHOLE), "type-widened ", ""),
     ("one alternative less", either(TEXT, WHOLE), TEXT, "", "type-narrowed "),
+    ("another of oneOf", {"oneOf": [TEXT]}, {"oneOf": [TEXT, WHOLE]}, "type-widened ", ""),
     ("a tagged alternative more", either(CAT), either(CAT, DOG), "type-widened ", ""),
     ("a tagged alternative less", either(CAT, DOG), either(DOG), "", "type-narrowed "),
     ("tags in another order", either(CAT, DOG), either(DOG, CAT), "", ""),
@@ -139,10 +140,17 @@ def test_answers_may_only_get_narrower_and_inputs_only_wider(
     assert bool(changes(answering(old), answering(new))) is bool(changes(answering(new), answering(old)))
 
 
+HEADER = {"name": "X-New", "in": "header", "schema": TEXT}
+
 OPERATIONS: list[tuple[str, Any, Any, str]] = [
     ("a query value more", asking(), asking(q={"schema": TEXT}), ""),
     ("a required one more", asking(), asking(q={"schema": TEXT, "required": True}), "input-added query q"),
     ("one less", asking(q={"schema": TEXT}), asking(), "input-removed query q"),
+    ("a required header", document({}), document({"parameters": [{**HEADER, "required": True}]}),
+     "input-added header X-New"),
+    ("a header", document({}), document({"parameters": [HEADER]}), ""),
+    ("a header that is required now", document({"parameters": [HEADER]}),
+     document({"parameters": [{**HEADER, "required": True}]}), "input-required header X-New"),
     ("required now", asking(q={}), asking(q={"required": True}), "input-required query q"),
     ("another default", asking(q={"schema": {**WHOLE, "default": 1}}), asking(q={"schema": {**WHOLE, "default": 2}}), ""),
     ("a value less", asking(q={"schema": B}), asking(q={"schema": A}), "enum-shrank query q"),
