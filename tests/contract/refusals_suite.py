@@ -154,4 +154,11 @@ class Refusals:
         if reply.all("content-type") != ["application/problem+json"]:
             return False
         told = json.loads(reply.body)
-        return isinstance(told.get("title"), str) and told.get("status") == reply.status
+        return isinstance(told.get("title"), str) and told.get("status", reply.status) == reply.status
+
+    def test_a_gateway_names_the_limit_of_an_answers_fields(self) -> None:
+        if self.tier != "gateway":
+            return
+        (reply,), _ = self.found["huge-answer-fields"].result()
+        assert reply.status == 502
+        assert "Gateway.max_response_headers = 32 KiB" in json.loads(reply.body)["detail"], reply

@@ -163,7 +163,7 @@ def beyond(budget: Budget, field: str) -> str:
         "body": "body larger than",
         "request_line": "request line longer than",
         "request_fields": "fields larger than",
-        "answer_fields": "the answer's fields are larger than",
+        "answer_fields": "its fields are larger than",
         "first_byte": "no answer within",
         "upload": "body not sent within",
         "idle": "silent for",

@@ -71,6 +71,9 @@ def problems(budget: Budget, told: Budget | None = None) -> dict[str, Any]:
     of = {field: f"%METADATA(ROUTE:{METADATA}:{field})%" for field in ("body", "first_byte", "idle", "total")}
     told = told or budget
     fields = f"{beyond(told, 'request_fields')}, or more than {told.field_count}"
+    broken = "no whole answer came"
+    if "answer_fields" in budget.settings:
+        broken += f", or {beyond(budget, 'answer_fields')}"
     mappers = [
         # A rule of access control says 403; a token that isn't good enough is no valid credential.
         _told("[token-algorithm]", 401, TITLES[401]),
@@ -81,6 +84,8 @@ def problems(budget: Budget, told: Budget | None = None) -> dict[str, Any]:
         _told("response_timeout", 504, TITLES[504], of["total"]),
         # An answer that is too large to be shaped is the service's fault.
         _told("response_payload_too_large", 502, "The service's answer is too large"),
+        # An answer that is none, or larger in its fields than Envoy takes: it says the same of both.
+        _told("{protocol_error", 502, TITLES[502], broken),
         _mapper(413, TITLES[413], detail=of["body"]),
         _mapper(431, TITLES[431], detail=fields),
         _mapper(504, TITLES[504], detail=of["first_byte"]),

@@ -42,16 +42,19 @@ def backend(budget: Budget) -> str:
 
 def told(budget: Budget) -> dict[int, str]:
     """What HAProxy's own refusals say, by status: text of a log-format string."""
-    return {504: beyond(budget, "first_byte")} if "first_byte" in budget.settings else {}
+    found = {504: beyond(budget, "first_byte")} if "first_byte" in budget.settings else {}
+    if "answer_fields" in budget.settings:
+        # HAProxy says the same of an answer that is none.
+        found[502] = f"no whole answer came, or {beyond(budget, 'answer_fields')}"
+    return found
 
 
 def waited(budget: Budget, routes: Iterable[Budget]) -> tuple[str, dict[int, str]]:
     """The same for a frontend whose routes have times of their own: a rule that sets the usual text, and the texts."""
     if all(each.first_byte == budget.first_byte for each in routes):
         return "", told(budget)
-    return f'    http-request set-var(txn.wait) str("{beyond(budget, "first_byte")}")\n', {
-        504: "%[var(txn.wait)]"
-    }
+    rule = f'    http-request set-var(txn.wait) str("{beyond(budget, "first_byte")}")\n'
+    return rule, told(budget) | {504: "%[var(txn.wait)]"}
 
 
 def unheld(budget: Budget) -> dict[str, str]:

@@ -109,6 +109,8 @@ def texts(budget: Budget, routes: Iterable[tuple[str, Budget]]) -> str:
     statuses = {status: field for field, (status, _) in _REFUSED.items()} | {431: "request_fields"}
     words = {status: beyond(budget, field) for status, field in statuses.items()}
     words[431] += f", or more than {budget.field_count}"
+    if "answer_fields" in budget.settings:
+        words[502] = f"no whole answer came, or {beyond(budget, 'answer_fields')}"
     every = "".join(f' {status} "{text}";' for status, text in words.items())
     which = "".join(f" {status} {FIELDS[field]};" for status, field in statuses.items())
     own = "".join(

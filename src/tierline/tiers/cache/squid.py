@@ -5,7 +5,7 @@ from __future__ import annotations
 from tierline.engines import percaller
 from tierline.engines.context import Context
 from tierline.engines.forwarded import LINE, PLACE, UNDERSCORED, behind_places, first, proof
-from tierline.engines.squid.engine import ALIVE, Fragment
+from tierline.engines.squid.engine import ALIVE, ERRORS, PROBLEMS, Fragment
 from tierline.engines.unkeyed import UNKEYED
 from tierline.plan.budgets import held
 from tierline.plan.model import Role
@@ -61,17 +61,6 @@ class SquidCache(System):
         {"freshness", "validation", "vary", "collapsing", "ranges", "invalidation"}
     )
     lacks = {
-        **dict.fromkeys(
-            (
-                "refusal-host",
-                "refusal-malformed",
-                "refusal-method",
-                "refusal-large",
-                "refusal-huge",
-                "refusal-behind",
-            ),
-            "Squid's own answers are HTML; use cache=nginx",
-        ),
         "wire-empty-line": "Squid refuses an empty line before a request",
         "wire-answer-not-http": "Squid takes what isn't HTTP for the body of a 200",
         "wire-fragment": "Squid passes a fragment on with the path",
@@ -152,6 +141,8 @@ class SquidCache(System):
 http_port {host}:{port} accel vhost{"" if settings["client_control"] else " ignore-cc"}
 {peers}\
 visible_hostname tierline
+error_directory {folder}/{ERRORS}
+{PROBLEMS}\
 pid_filename {folder}/squid.pid
 coredump_dir {folder}
 cache_log /dev/stderr
