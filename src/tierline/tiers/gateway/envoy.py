@@ -35,6 +35,7 @@ class EnvoyGateway(System):
         "wire-http10": "Envoy answers HTTP/1.0 with 426: if it took it, it would take HTTP/3.1 for it, and chunks in it",
         "wire-max-forwards": "Envoy passes Max-Forwards on as it came",
         "wire-answer-switch-unasked": "Envoy passes on a 101 that nobody asked for, and ends the connection",
+        "wire-h2-answer-switch-unasked": "over HTTP/2 Envoy passes on a 101 as an interim answer, and ends the stream",
         "unsized-uploads": "Envoy counts a body that doesn't say how long it is by reading it to its end first",
     }
     endpoints = {"http": "http", "mtls": "https"}

@@ -36,6 +36,7 @@ class EnvoyLB(System):
         "wire-http10": "Envoy answers HTTP/1.0 with 426: if it took it, it would take HTTP/3.1 for it, and chunks in it",
         "wire-max-forwards": "Envoy passes Max-Forwards on as it came",
         "wire-answer-switch-unasked": "Envoy passes on a 101 that nobody asked for, and ends the connection",
+        "wire-h2-answer-switch-unasked": "over HTTP/2 Envoy passes on a 101 as an interim answer, and ends the stream",
         "mail_starttls": NO_STARTTLS,
         "queue_timeout": "Envoy bounds how many requests wait, not for how long; use lb=haproxy",
     }
