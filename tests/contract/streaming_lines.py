@@ -78,7 +78,10 @@ class LineStreaming(StreamingContract):
         if cls.lineup:
             chosen = LINEUPS[cls.lineup]
             tiers = [system(tier, chosen[tier]) for tier in ("gateway", "cache", "lb", "cdn")]
-            cls.lacks = {feature: why for each in tiers for feature, why in each.lacks.items()}
+            lacks = {feature: why for each in tiers for feature, why in each.lacks.items()}
+            if chosen["gateway"] == "haproxy" and any(each.engine == "nginx" for each in tiers):
+                del lacks["unsized-uploads"]  # nginx counts them
+            cls.lacks = lacks
 
     @classmethod
     def make(cls) -> Place:
