@@ -283,7 +283,7 @@ def test_an_effect_is_tried_again_with_the_same_key_and_a_part_that_posts_is_not
 )
 def test_an_effect_has_no_words_that_would_do_it_twice_or_not_at_all(word: dict[str, Any], says: str) -> None:
     buy = Journey("buy", "/buy", methods=["POST"])
-    with pytest.raises(TypeError, match=says):
+    with pytest.raises(StackError, match=says):
         buy.effect(**word)
 
 
