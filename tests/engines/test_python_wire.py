@@ -77,6 +77,8 @@ def test_one_answer_takes_nothing_from_the_next(line: Line, kind: str, path: str
     data = sent(line, kind, f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode() + _AFTER)
     first, *rest = [*replies_of(data, "GET"), Reply(), Reply()]
     status, headers, body = HEADS.get(path, (200, [], b""))
+    if path in ("/short", "/head") and not data:
+        return  # cut before anything of it was sent
     if path == "/early":
         assert (first.status, first.body) == (413, b"too large")
     elif path == "/broken":
