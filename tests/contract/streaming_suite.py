@@ -219,7 +219,7 @@ def uploads(place: Place, version: str, known: bool) -> None:
     for number in (2, 3):
         send(b"x" * 200)
         place.say("got", id, f"&bytes={200 * number}")
-    if send is not asked.sock.sendall:
+    if not (known and version == "HTTP/1.1"):  # what says how long it is has no last chunk
         asked.finish()
     assert asked.head() == 200
     assert asked.whole() == "600"
