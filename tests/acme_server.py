@@ -213,7 +213,7 @@ class ACMEServer:
 
     def _proven(self, kid: str, name: str, token: str) -> bool:
         """Ask the name's own port 80."""
-        connection = http.client.HTTPConnection(*self.where[name], timeout=30)
+        connection = http.client.HTTPConnection(*self.where[name], timeout=3)
         try:
             connection.request("GET", f"/.well-known/acme-challenge/{token}", headers={"Host": name})
             answer = connection.getresponse()

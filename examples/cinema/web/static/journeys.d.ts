@@ -15,6 +15,8 @@ export interface Problem {
   effects?: string[];
   /** The path of the step that comes first (409). */
   go_to?: string;
+  /** Parts that something stood in for before another one failed. */
+  degraded?: Degraded[];
   errors?: { in: string; field: string; given?: unknown; why: string }[];
 }
 
@@ -84,11 +86,13 @@ export type PartEvent<P, A = unknown> =
 
 export type Client = "web" | "mobile" | "affiliate";
 
-/** A part that failed, and was answered by its fallback or by an old copy.
+/** A part that failed, and was answered by its fallback or by an old copy; or one whose old copy is used while a new
+    one is made.
 
     part: its name. fields: the answer's fields that are missing or old because of it; empty where the view doesn't say.
-    why: the code that a problem document's `type` would end with. retryable: the same request may succeed in a moment.
-    stale: an old copy stands in. age: seconds since that copy was made; only where it is stale. */
+    why: the code that a problem document's `type` would end with, or stale-while-revalidate. retryable: the same request
+    may succeed, or have the new value, in a moment. stale: an old copy stands in. age: seconds since that copy was made;
+    only where it is stale. */
 export type Degraded = {
   part: string;
   fields: string[];
